@@ -1,0 +1,416 @@
+//! The shape of a model, in GPT-2's own names.
+//!
+//! [`Hyperparameters`] is plain data, as a person or a file states it. [`Config`] is the same data
+//! after every check: a value of it always describes a model that can be laid out and run.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How a token learns where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Positions {
+    /// A trained row of `wpe` for each position (GPT-2).
+    Learned,
+    /// Fixed sines and cosines added to the embedding (Vaswani et al. 2017, section 3.5).
+    Sinusoidal,
+    /// Queries and keys rotated by their position (Su et al. 2021; Llama).
+    Rope,
+}
+
+/// What stands before attention, before the MLP and before the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Norm {
+    /// Mean and variance (GPT-2).
+    LayerNorm,
+    /// Root of the mean square (Llama).
+    RmsNorm,
+}
+
+/// The function between the two matrices of the MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Mlp {
+    /// `max(x, 0)` (the first GPTs).
+    Relu,
+    /// The tanh form of GELU (GPT-2).
+    Gelu,
+    /// `silu(gate) * up`: `c_fc` holds `gate` above `up` (Llama).
+    Swiglu,
+    /// `max(x, 0)^2` (Primer; nanochat).
+    ReluSquared,
+}
+
+/// A model's shape as stated, not yet checked.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "callers write all fields; a new one must be seen"
+)]
+pub struct Hyperparameters {
+    /// Tokens in the vocabulary.
+    pub n_vocab: u32,
+    /// Longest context, in tokens.
+    pub n_ctx: u32,
+    /// Width of the residual stream.
+    pub n_embd: u32,
+    /// Attention heads.
+    pub n_head: u32,
+    /// Heads of keys and values; each serves `n_head / n_head_kv` query heads.
+    pub n_head_kv: u32,
+    /// Blocks.
+    pub n_layer: u32,
+    /// Width inside the MLP.
+    pub n_ff: u32,
+    /// Position information.
+    pub positions: Positions,
+    /// Base of the rotation frequencies; used with [`Positions::Rope`] only.
+    pub rope_theta: f32,
+    /// Normalisation.
+    pub norm: Norm,
+    /// Nonlinearity of the MLP.
+    pub mlp: Mlp,
+    /// Whether linear layers and layer norms have biases.
+    pub bias: bool,
+    /// Whether the head is the embedding `wte` itself.
+    pub tied_head: bool,
+}
+
+/// A model's shape, checked.
+///
+/// # Limits
+/// `n_vocab` and `n_ctx` up to 2^24, `n_embd` and `n_ff` up to 2^20, `n_layer` up to 2^16: every
+/// size derived from them fits `u64`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Config(Hyperparameters);
+
+/// Why hyper-parameters are not a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A size is zero.
+    Zero {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A size is beyond its limit.
+    TooLarge {
+        /// Name of the field.
+        field: &'static str,
+        /// What was given.
+        value: u32,
+        /// The largest allowed.
+        max: u32,
+    },
+    /// `n_head` does not divide `n_embd`.
+    HeadSize {
+        /// Width of the residual stream.
+        n_embd: u32,
+        /// Number of heads.
+        n_head: u32,
+    },
+    /// `n_head_kv` does not divide `n_head`.
+    KvHeads {
+        /// Number of heads.
+        n_head: u32,
+        /// Number of key and value heads.
+        n_head_kv: u32,
+    },
+    /// Rotation and sinusoids work on pairs, and the width they work on is odd.
+    OddWidth {
+        /// `n_embd / n_head` for rope, `n_embd` for sinusoids.
+        field: &'static str,
+        /// The odd width.
+        value: u32,
+    },
+    /// `rope_theta` is not a finite number above zero.
+    RopeTheta {
+        /// What was given.
+        value: f32,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Zero { field } => write!(f, "{field} is 0; it must be at least 1"),
+            Self::TooLarge { field, value, max } => {
+                write!(f, "{field} is {value}; the largest allowed is {max}")
+            }
+            Self::HeadSize { n_embd, n_head } => {
+                write!(f, "n_embd {n_embd} is not a multiple of n_head {n_head}")
+            }
+            Self::KvHeads { n_head, n_head_kv } => {
+                write!(
+                    f,
+                    "n_head {n_head} is not a multiple of n_head_kv {n_head_kv}"
+                )
+            }
+            Self::OddWidth { field, value } => write!(
+                f,
+                "{field} is {value}; these positions work on pairs and need it even"
+            ),
+            Self::RopeTheta { value } => {
+                write!(f, "rope_theta is {value}; it must be finite and above 0")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+const fn within(field: &'static str, value: u32, max: u32) -> Result<(), ConfigError> {
+    if value == 0 {
+        Err(ConfigError::Zero { field })
+    } else if value > max {
+        Err(ConfigError::TooLarge { field, value, max })
+    } else {
+        Ok(())
+    }
+}
+
+/// `?` for `const fn`.
+macro_rules! check {
+    ($result:expr) => {
+        if let Err(error) = $result {
+            return Err(error);
+        }
+    };
+}
+
+impl Config {
+    /// Checks `hyper` and makes a configuration of it.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that names the first field that is wrong, with its numbers.
+    pub const fn new(hyper: Hyperparameters) -> Result<Self, ConfigError> {
+        check!(within("n_vocab", hyper.n_vocab, 1 << 24));
+        check!(within("n_ctx", hyper.n_ctx, 1 << 24));
+        check!(within("n_embd", hyper.n_embd, 1 << 20));
+        check!(within("n_head", hyper.n_head, 1 << 20));
+        check!(within("n_head_kv", hyper.n_head_kv, 1 << 20));
+        check!(within("n_layer", hyper.n_layer, 1 << 16));
+        check!(within("n_ff", hyper.n_ff, 1 << 20));
+        let (n_embd, n_head, n_head_kv) = (hyper.n_embd, hyper.n_head, hyper.n_head_kv);
+        if !n_embd.is_multiple_of(n_head) {
+            return Err(ConfigError::HeadSize { n_embd, n_head });
+        }
+        if !n_head.is_multiple_of(n_head_kv) {
+            return Err(ConfigError::KvHeads { n_head, n_head_kv });
+        }
+        let (field, value) = match hyper.positions {
+            Positions::Learned => ("", 0),
+            Positions::Sinusoidal => ("n_embd", n_embd),
+            Positions::Rope => ("head_size = n_embd / n_head", n_embd / n_head),
+        };
+        if value % 2 != 0 {
+            return Err(ConfigError::OddWidth { field, value });
+        }
+        let value = hyper.rope_theta;
+        if !(value.is_finite() && value > 0.0) {
+            return Err(ConfigError::RopeTheta { value });
+        }
+        Ok(Self(hyper))
+    }
+
+    /// The same values as plain data.
+    #[must_use]
+    pub const fn hyperparameters(&self) -> Hyperparameters {
+        self.0
+    }
+
+    /// Tokens in the vocabulary (`V`).
+    #[must_use]
+    pub const fn n_vocab(&self) -> usize {
+        self.0.n_vocab as usize
+    }
+
+    /// Longest context in tokens.
+    #[must_use]
+    pub const fn n_ctx(&self) -> usize {
+        self.0.n_ctx as usize
+    }
+
+    /// Width of the residual stream (`C`).
+    #[must_use]
+    pub const fn n_embd(&self) -> usize {
+        self.0.n_embd as usize
+    }
+
+    /// Attention heads (`NH`).
+    #[must_use]
+    pub const fn n_head(&self) -> usize {
+        self.0.n_head as usize
+    }
+
+    /// Heads of keys and values.
+    #[must_use]
+    pub const fn n_head_kv(&self) -> usize {
+        self.0.n_head_kv as usize
+    }
+
+    /// Blocks (`L`).
+    #[must_use]
+    pub const fn n_layer(&self) -> usize {
+        self.0.n_layer as usize
+    }
+
+    /// Width inside the MLP.
+    #[must_use]
+    pub const fn n_ff(&self) -> usize {
+        self.0.n_ff as usize
+    }
+
+    /// Position information.
+    #[must_use]
+    pub const fn positions(&self) -> Positions {
+        self.0.positions
+    }
+
+    /// Base of the rotation frequencies.
+    #[must_use]
+    pub const fn rope_theta(&self) -> f32 {
+        self.0.rope_theta
+    }
+
+    /// Normalisation.
+    #[must_use]
+    pub const fn norm(&self) -> Norm {
+        self.0.norm
+    }
+
+    /// Nonlinearity of the MLP.
+    #[must_use]
+    pub const fn mlp(&self) -> Mlp {
+        self.0.mlp
+    }
+
+    /// Whether linear layers and layer norms have biases.
+    #[must_use]
+    pub const fn bias(&self) -> bool {
+        self.0.bias
+    }
+
+    /// Whether the head is the embedding itself.
+    #[must_use]
+    pub const fn tied_head(&self) -> bool {
+        self.0.tied_head
+    }
+
+    /// Width of one head (`HS`): `n_embd / n_head`.
+    #[must_use]
+    pub const fn head_size(&self) -> usize {
+        self.n_embd() / self.n_head()
+    }
+
+    /// Width of the keys of one token, and of its values: `n_head_kv * head_size`.
+    #[must_use]
+    pub const fn n_kv(&self) -> usize {
+        self.n_head_kv() * self.head_size()
+    }
+
+    /// Outputs of `c_attn`: queries, then keys, then values.
+    #[must_use]
+    pub const fn n_qkv(&self) -> usize {
+        self.n_embd() + 2 * self.n_kv()
+    }
+
+    /// Outputs of `c_fc`: `n_ff`, or twice that with [`Mlp::Swiglu`] (gate, then up).
+    #[must_use]
+    pub const fn n_fc(&self) -> usize {
+        match self.mlp() {
+            Mlp::Swiglu => 2 * self.n_ff(),
+            Mlp::Relu | Mlp::Gelu | Mlp::ReluSquared => self.n_ff(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GPT2: Hyperparameters = Hyperparameters {
+        n_vocab: 50257,
+        n_ctx: 1024,
+        n_embd: 768,
+        n_head: 12,
+        n_head_kv: 12,
+        n_layer: 12,
+        n_ff: 3072,
+        positions: Positions::Learned,
+        rope_theta: 10000.0,
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Gelu,
+        bias: true,
+        tied_head: true,
+    };
+
+    #[test]
+    fn accepts_gpt2() {
+        let config = Config::new(GPT2).unwrap();
+        assert_eq!(
+            (config.head_size(), config.n_qkv(), config.n_fc()),
+            (64, 2304, 3072)
+        );
+    }
+
+    #[test]
+    fn errors_name_field_and_numbers() {
+        let cases = [
+            (
+                Hyperparameters { n_layer: 0, ..GPT2 },
+                "n_layer is 0; it must be at least 1",
+            ),
+            (
+                Hyperparameters {
+                    n_vocab: 1 << 25,
+                    ..GPT2
+                },
+                "n_vocab is 33554432; the largest allowed is 16777216",
+            ),
+            (
+                Hyperparameters {
+                    n_head: 7,
+                    n_head_kv: 7,
+                    ..GPT2
+                },
+                "n_embd 768 is not a multiple of n_head 7",
+            ),
+            (
+                Hyperparameters {
+                    n_head_kv: 5,
+                    ..GPT2
+                },
+                "n_head 12 is not a multiple of n_head_kv 5",
+            ),
+            (
+                Hyperparameters {
+                    n_embd: 36,
+                    positions: Positions::Rope,
+                    ..GPT2
+                },
+                "head_size = n_embd / n_head is 3; these positions work on pairs and need it even",
+            ),
+            (
+                Hyperparameters {
+                    rope_theta: f32::NAN,
+                    ..GPT2
+                },
+                "rope_theta is NaN; it must be finite and above 0",
+            ),
+        ];
+        for (hyper, message) in cases {
+            assert_eq!(
+                std::string::ToString::to_string(&Config::new(hyper).unwrap_err()),
+                message
+            );
+        }
+    }
+}

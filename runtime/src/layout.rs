@@ -1,0 +1,391 @@
+//! The one tensor table: which tensors a model has, in which order, of which shape.
+//!
+//! Loader, exporter, optimiser and importers loop over [`tensors`]; no second list exists. Names
+//! are GPT-2's. All matrices are `[out, in]`, row-major.
+
+use core::fmt;
+
+use crate::config::{Config, Norm, Positions};
+use crate::quant::Format;
+
+/// Every tensor starts at a multiple of this many bytes from the start of the weights.
+pub const ALIGNMENT: usize = 16;
+
+/// A tensor of the table, without its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tensor {
+    /// Token embedding `[V, C]`; also the head if tied.
+    Wte,
+    /// Position embedding `[n_ctx, C]`, with learned positions.
+    Wpe,
+    /// Norm before attention `[C]`.
+    Ln1Weight,
+    /// Its bias `[C]`.
+    Ln1Bias,
+    /// Queries, keys, values `[C + 2 n_kv, C]`.
+    CAttnWeight,
+    /// Its bias.
+    CAttnBias,
+    /// Attention output `[C, C]`.
+    AttnProjWeight,
+    /// Its bias `[C]`.
+    AttnProjBias,
+    /// Norm before the MLP `[C]`.
+    Ln2Weight,
+    /// Its bias `[C]`.
+    Ln2Bias,
+    /// Into the MLP `[n_fc, C]`.
+    CFcWeight,
+    /// Its bias `[n_fc]`.
+    CFcBias,
+    /// Out of the MLP `[C, n_ff]`.
+    MlpProjWeight,
+    /// Its bias `[C]`.
+    MlpProjBias,
+    /// Last norm `[C]`.
+    LnFWeight,
+    /// Its bias `[C]`.
+    LnFBias,
+    /// The head `[V, C]`, if it is not tied.
+    LmHead,
+}
+
+const FRONT: [Tensor; 2] = [Tensor::Wte, Tensor::Wpe];
+const LAYER: [Tensor; 12] = [
+    Tensor::Ln1Weight,
+    Tensor::Ln1Bias,
+    Tensor::CAttnWeight,
+    Tensor::CAttnBias,
+    Tensor::AttnProjWeight,
+    Tensor::AttnProjBias,
+    Tensor::Ln2Weight,
+    Tensor::Ln2Bias,
+    Tensor::CFcWeight,
+    Tensor::CFcBias,
+    Tensor::MlpProjWeight,
+    Tensor::MlpProjBias,
+];
+const BACK: [Tensor; 3] = [Tensor::LnFWeight, Tensor::LnFBias, Tensor::LmHead];
+
+/// What a tensor is for: matrices are stored in the file's format and decay, vectors are `f32`
+/// and do not decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Rows that are multiplied or looked up.
+    Matrix,
+    /// A norm's weight or a bias: one row.
+    Vector,
+}
+
+/// A tensor of a model: which one, in which layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a plain pair")]
+pub struct TensorId {
+    /// Which tensor.
+    pub tensor: Tensor,
+    /// Its layer; 0 for those outside the layers.
+    pub layer: usize,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TensorSpec {
+    /// Which tensor.
+    pub id: TensorId,
+    /// Outputs, or 1 for a vector.
+    pub rows: usize,
+    /// Inputs, or the length of a vector.
+    pub cols: usize,
+    /// Matrix or vector.
+    pub role: Role,
+}
+
+impl Tensor {
+    /// `(rows, cols, role)`, or `None` where `config` has no such tensor.
+    #[must_use]
+    pub const fn shape(self, config: &Config) -> Option<(usize, usize, Role)> {
+        let (n_vocab, n_embd) = (config.n_vocab(), config.n_embd());
+        let (n_qkv, n_fc, n_ff) = (config.n_qkv(), config.n_fc(), config.n_ff());
+        let norm_bias = config.bias() && matches!(config.norm(), Norm::LayerNorm);
+        let (present, rows, cols) = match self {
+            Self::Wte => (true, n_vocab, n_embd),
+            Self::Wpe => (
+                matches!(config.positions(), Positions::Learned),
+                config.n_ctx(),
+                n_embd,
+            ),
+            Self::CAttnWeight => (true, n_qkv, n_embd),
+            Self::AttnProjWeight => (true, n_embd, n_embd),
+            Self::CFcWeight => (true, n_fc, n_embd),
+            Self::MlpProjWeight => (true, n_embd, n_ff),
+            Self::LmHead => (!config.tied_head(), n_vocab, n_embd),
+            Self::Ln1Weight | Self::Ln2Weight | Self::LnFWeight => return Some(vector(n_embd)),
+            Self::Ln1Bias | Self::Ln2Bias | Self::LnFBias if norm_bias => {
+                return Some(vector(n_embd));
+            }
+            Self::CAttnBias if config.bias() => return Some(vector(n_qkv)),
+            Self::CFcBias if config.bias() => return Some(vector(n_fc)),
+            Self::AttnProjBias | Self::MlpProjBias if config.bias() => return Some(vector(n_embd)),
+            _ => return None,
+        };
+        if present {
+            Some((rows, cols, Role::Matrix))
+        } else {
+            None
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Wte => "wte.weight",
+            Self::Wpe => "wpe.weight",
+            Self::Ln1Weight => "ln_1.weight",
+            Self::Ln1Bias => "ln_1.bias",
+            Self::CAttnWeight => "attn.c_attn.weight",
+            Self::CAttnBias => "attn.c_attn.bias",
+            Self::AttnProjWeight => "attn.c_proj.weight",
+            Self::AttnProjBias => "attn.c_proj.bias",
+            Self::Ln2Weight => "ln_2.weight",
+            Self::Ln2Bias => "ln_2.bias",
+            Self::CFcWeight => "mlp.c_fc.weight",
+            Self::CFcBias => "mlp.c_fc.bias",
+            Self::MlpProjWeight => "mlp.c_proj.weight",
+            Self::MlpProjBias => "mlp.c_proj.bias",
+            Self::LnFWeight => "ln_f.weight",
+            Self::LnFBias => "ln_f.bias",
+            Self::LmHead => "lm_head.weight",
+        }
+    }
+
+    const fn in_layer(self) -> bool {
+        !matches!(
+            self,
+            Self::Wte | Self::Wpe | Self::LnFWeight | Self::LnFBias | Self::LmHead
+        )
+    }
+}
+
+const fn vector(len: usize) -> (usize, usize, Role) {
+    (1, len, Role::Vector)
+}
+
+impl TensorId {
+    /// A tensor of layer `layer`, or outside the layers with `layer` 0.
+    #[must_use]
+    pub const fn new(tensor: Tensor, layer: usize) -> Self {
+        Self { tensor, layer }
+    }
+}
+
+impl fmt::Display for TensorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tensor.in_layer() {
+            write!(f, "h.{}.", self.layer)?;
+        }
+        f.write_str(self.tensor.name())
+    }
+}
+
+impl TensorSpec {
+    /// Number of values: `rows * cols`.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Never: no tensor is empty.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes this tensor takes in a file of `format`, the padding up to [`ALIGNMENT`] included.
+    #[must_use]
+    pub const fn bytes(&self, format: Format) -> u64 {
+        let format = match self.role {
+            Role::Matrix => format,
+            Role::Vector => Format::F32,
+        };
+        format
+            .matrix_bytes(self.rows, self.cols)
+            .next_multiple_of(ALIGNMENT as u64)
+    }
+}
+
+/// All tensors of a model, in the order of the file.
+pub fn tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + Clone + use<> {
+    let config = *config;
+    let outside = |tensor: &Tensor| TensorId::new(*tensor, 0);
+    FRONT
+        .iter()
+        .map(outside)
+        .chain((0..config.n_layer()).flat_map(|layer| {
+            LAYER
+                .iter()
+                .map(move |tensor| TensorId::new(*tensor, layer))
+        }))
+        .chain(BACK.iter().map(outside))
+        .filter_map(move |id| spec(&config, id))
+}
+
+/// The row of the table for `id`, or `None` where `config` has no such tensor.
+#[must_use]
+pub const fn spec(config: &Config, id: TensorId) -> Option<TensorSpec> {
+    match id.tensor.shape(config) {
+        Some((rows, cols, role)) => Some(TensorSpec {
+            id,
+            rows,
+            cols,
+            role,
+        }),
+        None => None,
+    }
+}
+
+/// How many of `group` exist, and their bytes, up to `end` (all of them if `end` is not there).
+const fn extent(config: &Config, group: &[Tensor], end: Tensor, format: Format) -> (usize, u64) {
+    let (mut count, mut bytes, mut i) = (0, 0, 0);
+    while i < group.len() && group[i] as u8 != end as u8 {
+        if let Some(spec) = spec(config, TensorId::new(group[i], 0)) {
+            count += 1;
+            bytes += spec.bytes(format);
+        }
+        i += 1;
+    }
+    (count, bytes)
+}
+
+/// Where `id` stands: its index in [`tensors`] and its offset in bytes from the start of the weights.
+const fn position(config: &Config, id: TensorId, format: Format) -> (usize, u64) {
+    let n_layer = config.n_layer();
+    let front = extent(config, &FRONT, id.tensor, format);
+    let layer = extent(config, &LAYER, id.tensor, format);
+    if matches!(id.tensor, Tensor::Wte | Tensor::Wpe) {
+        front
+    } else if id.tensor.in_layer() {
+        let whole = extent(config, &LAYER, Tensor::Wte, format);
+        (
+            front.0 + id.layer * whole.0 + layer.0,
+            front.1 + id.layer as u64 * whole.1 + layer.1,
+        )
+    } else {
+        let back = extent(config, &BACK, id.tensor, format);
+        (
+            front.0 + n_layer * layer.0 + back.0,
+            front.1 + n_layer as u64 * layer.1 + back.1,
+        )
+    }
+}
+
+/// Index of `id` in [`tensors`].
+#[must_use]
+pub const fn index(config: &Config, id: TensorId) -> usize {
+    position(config, id, Format::F32).0
+}
+
+/// Bytes from the start of the weights to `id` in a file of `format`.
+#[must_use]
+pub const fn offset(config: &Config, id: TensorId, format: Format) -> u64 {
+    position(config, id, format).1
+}
+
+/// Bytes of all weights in a file of `format`.
+#[must_use]
+pub const fn weights_bytes(config: &Config, format: Format) -> u64 {
+    let last = TensorId::new(Tensor::LmHead, 0);
+    let head = match spec(config, last) {
+        Some(spec) => spec.bytes(format),
+        None => 0,
+    };
+    offset(config, last, format) + head
+}
+
+/// Number of trained values in the model.
+#[must_use]
+pub fn n_params(config: &Config) -> u64 {
+    tensors(config).map(|spec| spec.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::config::{Hyperparameters, Mlp};
+
+    fn every_shape() -> impl Iterator<Item = Config> {
+        (0..24).map(|i| {
+            Config::new(Hyperparameters {
+                n_vocab: 65 + i,
+                n_ctx: 7,
+                n_embd: 36,
+                n_head: 6,
+                n_head_kv: 3,
+                n_layer: 1 + i % 3,
+                n_ff: 33,
+                positions: if i % 2 == 0 {
+                    Positions::Learned
+                } else {
+                    Positions::Rope
+                },
+                rope_theta: 10000.0,
+                norm: if i % 3 == 0 {
+                    Norm::LayerNorm
+                } else {
+                    Norm::RmsNorm
+                },
+                mlp: if i % 5 == 0 { Mlp::Swiglu } else { Mlp::Gelu },
+                bias: i % 4 < 2,
+                tied_head: i % 7 < 3,
+            })
+            .unwrap()
+        })
+    }
+
+    #[test]
+    fn index_and_offset_agree_with_the_list() {
+        for config in every_shape() {
+            for format in Format::ALL {
+                let mut offset_here = 0;
+                for (i, spec) in tensors(&config).enumerate() {
+                    assert_eq!(index(&config, spec.id), i, "{}", spec.id);
+                    assert_eq!(offset(&config, spec.id, format), offset_here, "{}", spec.id);
+                    offset_here += spec.bytes(format);
+                }
+                assert_eq!(weights_bytes(&config, format), offset_here);
+            }
+        }
+    }
+
+    #[test]
+    fn gpt2_has_its_names_and_its_size() {
+        let config = Config::new(Hyperparameters {
+            n_vocab: 50257,
+            n_ctx: 1024,
+            n_embd: 768,
+            n_head: 12,
+            n_head_kv: 12,
+            n_layer: 12,
+            n_ff: 3072,
+            positions: Positions::Learned,
+            rope_theta: 10000.0,
+            norm: Norm::LayerNorm,
+            mlp: Mlp::Gelu,
+            bias: true,
+            tied_head: true,
+        })
+        .unwrap();
+        assert_eq!(n_params(&config), 124_439_808);
+        let names: Vec<_> = tensors(&config).map(|spec| spec.id.to_string()).collect();
+        assert_eq!(names.len(), 148);
+        assert_eq!(
+            (names[0].as_str(), names[147].as_str()),
+            ("wte.weight", "ln_f.bias")
+        );
+        assert_eq!(names[2 + 12 * 3 + 2], "h.3.attn.c_attn.weight");
+    }
+}

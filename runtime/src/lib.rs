@@ -1,0 +1,12 @@
+//! GPT inference without an allocator.
+#![no_std]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+pub mod config;
+pub mod layout;
+pub mod quant;
+
+pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
+pub use quant::Format;

@@ -1,0 +1,2 @@
+//! `cargo xtask`: the project's checks, run the same way by everyone.
+fn main() {}
