@@ -6,7 +6,10 @@ extern crate std;
 
 pub mod config;
 pub mod layout;
+pub mod math;
+pub mod ops;
 pub mod quant;
+pub mod rng;
 
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
 pub use quant::Format;

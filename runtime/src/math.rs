@@ -1,0 +1,109 @@
+//! Elementary functions, the same bits on every target.
+//!
+//! Nothing here uses the platform's mathematics: sines and powers come from `libm`, the exponential
+//! is a polynomial of multiplications and additions that are never fused. Everything else in the
+//! workspace calls these.
+
+/// Adding and subtracting this rounds a small `f32` to the nearest integer, ties to even.
+pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+
+/// `e^x`, to within 2 units in the last place; 0 below -87.3, infinite above 88.3.
+///
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`, then a polynomial of degree 6 in `r`, scaled by `2^n`.
+/// Written without branches so that loops over slices vectorise.
+///
+/// # Source
+/// Cephes `expf`, S. Moshier.
+#[inline(always)]
+#[must_use]
+pub fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let clamped = x.clamp(-87.3, 88.3);
+    let shifted = clamped * core::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    let y = (p * r) * r + r + 1.0;
+    // `shifted` holds n in its low bits; 127 is the exponent's bias.
+    let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
+    let y = y * scale;
+    let y = if x < -87.3 { 0.0 } else { y };
+    if x > 88.3 { f32::INFINITY } else { y }
+}
+
+/// `tanh x`, to about 2e-7 absolute.
+#[inline(always)]
+#[must_use]
+pub fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+#[must_use]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Square root, correctly rounded.
+#[inline(always)]
+#[must_use]
+pub fn sqrt(x: f32) -> f32 {
+    libm::sqrtf(x)
+}
+
+/// Sine and cosine of `x` radians.
+#[must_use]
+pub fn sin_cos(x: f32) -> (f32, f32) {
+    libm::sincosf(x)
+}
+
+/// `base^exponent`.
+#[must_use]
+pub fn pow(base: f32, exponent: f32) -> f32 {
+    libm::powf(base, exponent)
+}
+
+/// Natural logarithm.
+#[must_use]
+pub fn ln(x: f32) -> f32 {
+    libm::logf(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_and_bounded() {
+        let mut worst = 0.0f64;
+        for i in 0..=400_000 {
+            let x = -87.0 + i as f32 * (175.0 / 400_000.0);
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) / exact - 1.0).abs());
+        }
+        assert!(worst < 2.5e-7, "relative error {worst}");
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!((exp(-1e30), exp(f32::NEG_INFINITY)), (0.0, 0.0));
+        assert_eq!(
+            (exp(100.0), exp(f32::INFINITY)),
+            (f32::INFINITY, f32::INFINITY)
+        );
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn tanh_and_sigmoid_saturate() {
+        for x in [-100.0f32, -3.0, -0.1, 0.0, 0.5, 2.0, 100.0] {
+            assert!((f64::from(tanh(x)) - f64::from(x).tanh()).abs() < 3e-7);
+            let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(sigmoid(x)) - exact).abs() < 3e-7);
+        }
+    }
+}
