@@ -1,0 +1,266 @@
+//! The caller's memory: how much a session needs, and how it is divided.
+
+use half::f16;
+
+use crate::bytes;
+use crate::config::Config;
+use crate::quant::{BLOCK, Format};
+
+/// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
+pub const ARENA_ALIGNMENT: usize = 16;
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KvFormat {
+    /// Four bytes a value.
+    F32,
+    /// Two bytes a value; keys and values are rounded to 11 bits.
+    F16,
+}
+
+impl KvFormat {
+    /// Bytes of one value.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// As written on the command line: `f32`, `f16`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// What a session is to be able to do; decides its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "callers write all fields")]
+pub struct SessionOptions {
+    /// Longest context in tokens; at most the model's `n_ctx`, which 0 stands for.
+    pub n_ctx: usize,
+    /// Tokens of a prompt that go through the model together; at least 1. More is faster and
+    /// takes more memory; the results are the same bits.
+    pub n_chunk: usize,
+    /// How keys and values are kept.
+    pub kv: KvFormat,
+}
+
+impl SessionOptions {
+    /// The whole context, one token at a time, an exact cache.
+    pub const DEFAULT: Self = Self {
+        n_ctx: 0,
+        n_chunk: 1,
+        kv: KvFormat::F32,
+    };
+
+    /// The context in tokens that a session of `config` gets.
+    #[must_use]
+    pub const fn context(&self, config: &Config) -> usize {
+        if self.n_ctx == 0 || self.n_ctx > config.n_ctx() {
+            config.n_ctx()
+        } else {
+            self.n_ctx
+        }
+    }
+}
+
+/// Bytes of each part of a session's memory.
+///
+/// A `static` can be sized by it:
+///
+/// ```
+/// use minigpt_runtime::{Config, Format, Hyperparameters, MemoryPlan, SessionOptions};
+/// use minigpt_runtime::{Mlp, Norm, Positions};
+///
+/// const CONFIG: Config = match Config::new(Hyperparameters {
+///     n_vocab: 512, n_ctx: 128, n_embd: 64, n_head: 4, n_head_kv: 2, n_layer: 2, n_ff: 172,
+///     positions: Positions::Rope, rope_theta: 10000.0, norm: Norm::RmsNorm, mlp: Mlp::Swiglu,
+///     bias: false, tied_head: true,
+/// }) {
+///     Ok(config) => config,
+///     Err(_) => panic!("not a model"),
+/// };
+/// const PLAN: MemoryPlan = MemoryPlan::new(&CONFIG, Format::Q8, &SessionOptions::DEFAULT);
+/// #[repr(align(16))]
+/// struct Arena([u8; PLAN.total() as usize]);
+/// static ARENA: Arena = Arena([0; PLAN.total() as usize]);
+/// # assert_eq!(ARENA.0.len() % 16, 0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryPlan {
+    /// Keys, and as much again values: `n_layer * context * n_kv` values each.
+    pub kv_cache: u64,
+    /// Activations of `n_chunk` tokens, in `f32`.
+    pub activations: u64,
+    /// The same as integers, for integer weights.
+    pub quants: u64,
+    /// Attention scores of one head, and one head's key or value in `f32`.
+    pub scores: u64,
+    /// Logits of one token.
+    pub logits: u64,
+}
+
+impl MemoryPlan {
+    /// Plans a session.
+    #[must_use]
+    pub const fn new(config: &Config, format: Format, options: &SessionOptions) -> Self {
+        let sizes = Sizes::new(config, format, options);
+        Self {
+            kv_cache: 2 * aligned(sizes.cache, options.kv.bytes()),
+            activations: aligned(sizes.x, 4)
+                + aligned(sizes.branch, 4)
+                + aligned(sizes.wide, 4)
+                + aligned(sizes.rope, 4),
+            quants: aligned(sizes.quants, 1) + aligned(sizes.quant_scales, 4),
+            scores: aligned(sizes.scores, 4) + aligned(sizes.head, 4),
+            logits: aligned(sizes.logits, 4),
+        }
+    }
+
+    /// Bytes in all: what the caller provides, exactly.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.kv_cache + self.activations + self.quants + self.scores + self.logits
+    }
+}
+
+const fn aligned(len: u64, size: usize) -> u64 {
+    (len * size as u64).next_multiple_of(ARENA_ALIGNMENT as u64)
+}
+
+/// Number of values in each part.
+struct Sizes {
+    cache: u64,
+    x: u64,
+    branch: u64,
+    wide: u64,
+    rope: u64,
+    quants: u64,
+    quant_scales: u64,
+    scores: u64,
+    head: u64,
+    logits: u64,
+}
+
+impl Sizes {
+    const fn new(config: &Config, format: Format, options: &SessionOptions) -> Self {
+        let n_ctx = options.context(config) as u64;
+        let n_chunk = if options.n_chunk == 0 {
+            1
+        } else {
+            options.n_chunk
+        } as u64;
+        let n_chunk = if n_chunk > n_ctx { n_ctx } else { n_chunk };
+        let (n_embd, n_ff) = (config.n_embd() as u64, config.n_ff() as u64);
+        let (n_qkv, n_fc) = (config.n_qkv() as u64, config.n_fc() as u64);
+        let widest_input = if n_embd > n_ff { n_embd } else { n_ff };
+        let blocks = if format.is_integer() {
+            widest_input.div_ceil(BLOCK as u64)
+        } else {
+            0
+        };
+        Self {
+            cache: config.n_layer() as u64 * n_ctx * config.n_kv() as u64,
+            x: n_chunk * n_embd,
+            branch: n_chunk * n_embd,
+            wide: n_chunk * if n_qkv > n_fc { n_qkv } else { n_fc },
+            rope: n_chunk * config.head_size() as u64,
+            quants: n_chunk * blocks * BLOCK as u64,
+            quant_scales: n_chunk * blocks,
+            scores: n_ctx,
+            head: config.head_size() as u64,
+            logits: config.n_vocab() as u64,
+        }
+    }
+}
+
+/// Keys or values of all layers, `[n_layer, n_ctx, n_kv]`.
+#[derive(Debug)]
+pub(crate) enum Cache<'a> {
+    F32(&'a mut [f32]),
+    F16(&'a mut [f16]),
+}
+
+/// The arena, divided.
+#[derive(Debug)]
+pub(crate) struct Arena<'a> {
+    /// `[L, n_ctx, n_kv]`
+    pub(crate) keys: Cache<'a>,
+    /// `[L, n_ctx, n_kv]`
+    pub(crate) values: Cache<'a>,
+    /// The residual stream `[T, C]`.
+    pub(crate) x: &'a mut [f32],
+    /// Input of a matrix, and what a branch adds to the stream `[T, C]`.
+    pub(crate) branch: &'a mut [f32],
+    /// Queries, keys and values `[T, n_qkv]`, or inside the MLP `[T, n_fc]`.
+    pub(crate) wide: &'a mut [f32],
+    /// Angles of each token `[T, HS]`.
+    pub(crate) rope: &'a mut [f32],
+    /// `[T, blocks * 32]`
+    pub(crate) quants: &'a mut [i8],
+    /// `[T, blocks]`
+    pub(crate) quant_scales: &'a mut [f32],
+    /// `[n_ctx]`
+    pub(crate) scores: &'a mut [f32],
+    /// `[HS]`
+    pub(crate) head: &'a mut [f32],
+    /// `[V]`
+    pub(crate) logits: &'a mut [f32],
+}
+
+impl<'a> Arena<'a> {
+    /// Divides `memory`, which is aligned and at least as long as the plan says.
+    pub(crate) fn carve(
+        memory: &'a mut [u8],
+        config: &Config,
+        format: Format,
+        options: &SessionOptions,
+    ) -> Self {
+        let sizes = Sizes::new(config, format, options);
+        let mut rest = Rest(memory);
+        let [keys, values] = match options.kv {
+            KvFormat::F32 => [(); 2].map(|()| Cache::F32(rest.take(sizes.cache))),
+            KvFormat::F16 => [(); 2].map(|()| Cache::F16(rest.take(sizes.cache))),
+        };
+        Self {
+            keys,
+            values,
+            x: rest.take(sizes.x),
+            branch: rest.take(sizes.branch),
+            wide: rest.take(sizes.wide),
+            rope: rest.take(sizes.rope),
+            quants: rest.take(sizes.quants),
+            quant_scales: rest.take(sizes.quant_scales),
+            scores: rest.take(sizes.scores),
+            head: rest.take(sizes.head),
+            logits: rest.take(sizes.logits),
+        }
+    }
+}
+
+struct Rest<'a>(&'a mut [u8]);
+
+impl<'a> Rest<'a> {
+    fn take<T: bytes::Plain>(&mut self, len: u64) -> &'a mut [T] {
+        let size = size_of::<T>();
+        let (part, rest) = core::mem::take(&mut self.0).split_at_mut(aligned(len, size) as usize);
+        self.0 = rest;
+        bytes::cast_mut(&mut part[..len as usize * size])
+    }
+}
+
+/// Bytes on a 16-byte boundary, for a `static` arena or a model compiled in.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(16))]
+#[allow(clippy::exhaustive_structs, reason = "a wrapper")]
+pub struct Aligned<T: ?Sized>(pub T);
+
+const _: () = assert!(align_of::<Aligned<u8>>() == ARENA_ALIGNMENT);

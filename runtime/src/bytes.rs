@@ -1,0 +1,68 @@
+//! Checked casts between bytes and numbers.
+#![allow(unsafe_code, reason = "the only place where bytes become numbers")]
+
+#[cfg(target_endian = "big")]
+compile_error!("model files are little-endian and are used where they lie");
+
+use half::f16;
+
+/// Numbers without padding for which every bit pattern is a value.
+///
+/// # Safety
+/// Only for such types.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: four bytes, every pattern a float.
+unsafe impl Plain for f32 {}
+// SAFETY: `f16` is a transparent `u16`.
+unsafe impl Plain for f16 {}
+// SAFETY: one byte, every pattern an integer.
+unsafe impl Plain for i8 {}
+
+/// The bytes as numbers; empty if the address is not aligned or the length not a multiple.
+///
+/// Both are checked once where a file is opened or an arena is carved, so "empty" is never seen.
+#[inline]
+pub(crate) fn cast<T: Plain>(bytes: &[u8]) -> &[T] {
+    // SAFETY: `Plain` promises that any bytes are values of `T`.
+    match unsafe { bytes.align_to::<T>() } {
+        ([], numbers, []) => numbers,
+        _ => &[],
+    }
+}
+
+/// [`cast`], to be written to.
+#[inline]
+pub(crate) fn cast_mut<T: Plain>(bytes: &mut [u8]) -> &mut [T] {
+    // SAFETY: `Plain` promises that any bytes are values of `T` and, as `T` has no padding, the other way round.
+    match unsafe { bytes.align_to_mut::<T>() } {
+        ([], numbers, []) => numbers,
+        _ => &mut [],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(align(16))]
+    struct Aligned([u8; 32]);
+
+    #[test]
+    fn casts_read_and_write_little_endian() {
+        let mut buffer = Aligned([0; 32]);
+        cast_mut::<f32>(&mut buffer.0[..8]).copy_from_slice(&[1.0, -2.5]);
+        assert_eq!(buffer.0[..4], 1.0f32.to_le_bytes());
+        assert_eq!(cast::<f32>(&buffer.0[..8]), [1.0, -2.5]);
+        assert_eq!(cast::<i8>(&buffer.0[1..4]), [0, -128, 63]);
+        assert_eq!(cast::<f16>(&buffer.0[2..4])[0].to_bits(), 0x3F80);
+    }
+
+    #[test]
+    fn wrong_alignment_or_length_is_empty() {
+        let buffer = Aligned([0; 32]);
+        assert!(cast::<f32>(&buffer.0[1..5]).is_empty());
+        assert!(cast::<f32>(&buffer.0[..7]).is_empty());
+        assert!(cast::<f16>(&buffer.0[..3]).is_empty());
+    }
+}

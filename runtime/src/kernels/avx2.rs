@@ -1,0 +1,252 @@
+//! AVX2 with FMA and F16C: every x86-64 since Haswell (2013) and Excavator (2015).
+//!
+//! `q8`: `maddubs` multiplies unsigned by signed bytes, so the weight's sign moves to the
+//! activation. |w| is at most 128 and |x| at most 127, so a pair's sum fits `i16` and nothing
+//! saturates. Eight blocks end as the eight lanes of the specification.
+
+use core::arch::x86_64::*;
+
+use half::f16;
+
+use super::scalar;
+use crate::ops::LANES;
+use crate::quant::{BLOCK, Q8Matrix, Q8Row};
+
+/// Proof that AVX2, FMA and F16C are present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        #[cfg(feature = "std")]
+        let present = std::is_x86_feature_detected!("avx2")
+            && std::is_x86_feature_detected!("fma")
+            && std::is_x86_feature_detected!("f16c");
+        #[cfg(not(feature = "std"))]
+        let present = cfg!(all(
+            target_feature = "avx2",
+            target_feature = "fma",
+            target_feature = "f16c"
+        ));
+        present.then_some(Self(()))
+    }
+
+    pub(super) fn matmul_f32(self, out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
+        // SAFETY: `self` exists only where the features were found.
+        unsafe { matmul_f32(out, w, x, cols) }
+    }
+
+    pub(super) fn matmul_f16(self, out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
+        // SAFETY: as above.
+        unsafe { matmul_f16(out, w, x, cols) }
+    }
+
+    pub(super) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, quants: &[i8], scales: &[f32]) {
+        // SAFETY: as above.
+        unsafe { matmul_q8(out, w, quants, scales) }
+    }
+
+    pub(super) fn quantize(self, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
+        // SAFETY: as above.
+        unsafe { quantize(quants, scales, x, cols) }
+    }
+
+    pub(super) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
+        // SAFETY: as above.
+        unsafe { widen_f16(out, x) }
+    }
+}
+
+/// Independent sums that hide the latency of the fused multiply-add.
+const SUMS: usize = 4;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn matmul_f32(out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
+    super::matmul(out, w.chunks_exact(cols), x, cols, |w, x| {
+        let (w_chunks, w_rest) = w.as_chunks::<LANES>();
+        let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+        let sum = sum_products(w_chunks.iter().zip(x_chunks), |w| load(w));
+        let rest = w_rest.iter().zip(x_rest).map(|(w, x)| w * x);
+        sum + rest.sum::<f32>()
+    });
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn matmul_f16(out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
+    super::matmul(out, w.chunks_exact(cols), x, cols, |w, x| {
+        let (w_chunks, w_rest) = w.as_chunks::<LANES>();
+        let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+        let sum = sum_products(w_chunks.iter().zip(x_chunks), |w| load_f16(w));
+        let rest = w_rest.iter().zip(x_rest).map(|(w, x)| w.to_f32() * x);
+        sum + rest.sum::<f32>()
+    });
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn sum_products<'a, W: 'a>(
+    chunks: impl Iterator<Item = (&'a W, &'a [f32; LANES])>,
+    load_w: impl Fn(&'a W) -> __m256,
+) -> f32 {
+    let mut sums = [_mm256_setzero_ps(); SUMS];
+    for (i, (w, x)) in chunks.enumerate() {
+        sums[i % SUMS] = _mm256_fmadd_ps(load_w(w), load(x), sums[i % SUMS]);
+    }
+    let [a, b, c, d] = sums;
+    reduce(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)))
+}
+
+/// [`crate::ops::reduce`] on a register.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn reduce(lanes: __m256) -> f32 {
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(lanes),
+        _mm256_extractf128_ps::<1>(lanes),
+    );
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(x: &[f32; LANES]) -> __m256 {
+    // SAFETY: the array is 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_ps(x.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn load_f16(x: &[f16; LANES]) -> __m256 {
+    // SAFETY: the array is 16 readable bytes; the load needs no alignment.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_i8(x: &[i8; BLOCK]) -> __m256i {
+    // SAFETY: the array is 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn matmul_q8(out: &mut [f32], w: Q8Matrix<'_>, quants: &[i8], scales: &[f32]) {
+    let blocks = w.blocks();
+    let n_rows = out.len() * blocks / scales.len();
+    for (r, row) in w.rows().enumerate() {
+        let x = quants
+            .chunks_exact(blocks * BLOCK)
+            .zip(scales.chunks_exact(blocks));
+        for (t, (quants, scales)) in x.enumerate() {
+            out[t * n_rows + r] = dot_q8(row, quants, scales);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot_q8(w: Q8Row<'_>, quants: &[i8], scales: &[f32]) -> f32 {
+    let mut lanes = _mm256_setzero_ps();
+    let (w_groups, w_rest) = w.quants.as_chunks::<BLOCK>().0.as_chunks::<LANES>();
+    let (x_groups, x_rest) = quants.as_chunks::<BLOCK>().0.as_chunks::<LANES>();
+    let (w_scales, w_scales_rest) = w.scales.as_chunks::<LANES>();
+    let (x_scales, x_scales_rest) = scales.as_chunks::<LANES>();
+    let groups = w_groups.iter().zip(x_groups);
+    for ((w, x), (w_scale, x_scale)) in groups.zip(w_scales.iter().zip(x_scales)) {
+        let mut sums = [_mm256_setzero_si256(); LANES];
+        for i in 0..LANES {
+            sums[i] = dot_block(&w[i], &x[i]);
+        }
+        lanes = add_scaled(lanes, sums, load_f16(w_scale), load(x_scale));
+    }
+    if !w_rest.is_empty() {
+        // Lanes without a block get 0 * 0: they keep their sum to the bit.
+        let mut sums = [_mm256_setzero_si256(); LANES];
+        let (mut w_scale, mut x_scale) = ([f16::ZERO; LANES], [0.0; LANES]);
+        for i in 0..w_rest.len() {
+            sums[i] = dot_block(&w_rest[i], &x_rest[i]);
+            w_scale[i] = w_scales_rest[i];
+            x_scale[i] = x_scales_rest[i];
+        }
+        lanes = add_scaled(lanes, sums, load_f16(&w_scale), load(&x_scale));
+    }
+    reduce(lanes)
+}
+
+/// Eight partial sums of a block's dot product.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_block(w: &[i8; BLOCK], x: &[i8; BLOCK]) -> __m256i {
+    let (w, x) = (load_i8(w), load_i8(x));
+    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+}
+
+/// `lanes[i] + f32(sum of sums[i]) * (w_scale[i] * x_scale[i])`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_scaled(lanes: __m256, sums: [__m256i; LANES], w_scale: __m256, x_scale: __m256) -> __m256 {
+    let [a, b, c, d, e, f, g, h] = sums;
+    let abcd = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    let efgh = _mm256_hadd_epi32(_mm256_hadd_epi32(e, f), _mm256_hadd_epi32(g, h));
+    let exact = _mm256_add_epi32(
+        _mm256_permute2x128_si256::<0x20>(abcd, efgh),
+        _mm256_permute2x128_si256::<0x31>(abcd, efgh),
+    );
+    let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(exact), _mm256_mul_ps(w_scale, x_scale));
+    _mm256_add_ps(lanes, scaled)
+}
+
+#[target_feature(enable = "avx2")]
+fn quantize(quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
+    let blocks = x.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK));
+    let quants = quants.as_chunks_mut::<BLOCK>().0.iter_mut();
+    for ((x, quants), scale) in blocks.zip(quants).zip(scales) {
+        *scale = match x.as_array::<BLOCK>() {
+            Some(x) => quantize_block(quants, x),
+            None => scalar::quantize_block(quants, x),
+        };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32; BLOCK]) -> f32 {
+    let [a, b, c, d] = x.as_chunks::<LANES>().0 else {
+        unreachable!("32 = 4 * 8")
+    };
+    let x = [load(a), load(b), load(c), load(d)];
+    let sign = _mm256_set1_ps(-0.0);
+    let mut largest = _mm256_setzero_ps();
+    for x in x {
+        // Of NaN and a number the second operand is taken: NaN is passed over, as in `scalar`.
+        largest = _mm256_max_ps(_mm256_andnot_ps(sign, x), largest);
+    }
+    let four = _mm_max_ps(
+        _mm256_castps256_ps128(largest),
+        _mm256_extractf128_ps::<1>(largest),
+    );
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    let largest = _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+    let inverse = _mm256_set1_ps(scalar::inverse(largest));
+    let [a, b, c, d] = x.map(|x| _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse)));
+    let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    // The packs work within 128-bit halves; this puts the groups of four back in order.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+    // SAFETY: the array is 32 writable bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
+    largest / 127.0
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn widen_f16(out: &mut [f32], x: &[f16]) {
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (out, out_rest) = out.as_chunks_mut::<LANES>();
+    for (out, x) in out.iter_mut().zip(x) {
+        let x = load_f16(x);
+        // SAFETY: the array is 32 writable bytes; the store needs no alignment.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), x) };
+    }
+    scalar::widen_f16(out_rest, x_rest);
+}

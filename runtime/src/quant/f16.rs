@@ -1,0 +1,53 @@
+//! Half precision: half the bytes, 11 bits of every weight.
+
+use half::f16;
+
+use super::{Activations, Format, WeightFormat};
+use crate::bytes;
+use crate::kernels::Isa;
+
+/// [`Format::F16`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct F16;
+
+/// A row-major matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct F16Matrix<'w> {
+    pub(crate) values: &'w [f16],
+    pub(crate) cols: usize,
+}
+
+/// The nearest `f16`; values beyond its range become its largest.
+pub(super) fn nearest(value: f32) -> f16 {
+    f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()))
+}
+
+#[expect(private_interfaces, reason = "sealed")]
+impl WeightFormat for F16 {
+    const FORMAT: Format = Format::F16;
+
+    type Matrix<'w> = F16Matrix<'w>;
+
+    fn matrix(bytes: &[u8], _rows: usize, cols: usize) -> F16Matrix<'_> {
+        F16Matrix {
+            values: bytes::cast(bytes),
+            cols,
+        }
+    }
+
+    fn encode(out: &mut [u8], values: &[f32], _cols: usize) {
+        for (out, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+            *out = nearest(*value).to_le_bytes();
+        }
+    }
+
+    fn row(isa: Isa, out: &mut [f32], matrix: F16Matrix<'_>, row: usize) {
+        let start = row * matrix.cols;
+        isa.widen_f16(out, &matrix.values[start..start + matrix.cols]);
+    }
+
+    fn matmul(isa: Isa, out: &mut [f32], matrix: F16Matrix<'_>, x: Activations<'_>) {
+        isa.matmul_f16(out, matrix.values, x.values, matrix.cols);
+    }
+}

@@ -1,0 +1,99 @@
+//! Eight bits: blocks of [`BLOCK`] integers that share an `f16` scale, `value = scale * integer`.
+//!
+//! The scale is the block's largest magnitude over 127, rounded to `f16` before the integers are,
+//! so that they make up for its rounding. Blocks never cross rows: the last one of a row is filled
+//! up with zeros, which add nothing to a dot product.
+
+use half::f16;
+
+use super::{Activations, BLOCK, Format, WeightFormat};
+use crate::bytes;
+use crate::kernels::Isa;
+
+/// [`Format::Q8`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Q8;
+
+/// A matrix: all integers, row by row, then all scales.
+#[derive(Clone, Copy, Debug)]
+pub struct Q8Matrix<'w> {
+    quants: &'w [i8],
+    scales: &'w [f16],
+    blocks: usize,
+}
+
+/// One row: `scales.len()` blocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Q8Row<'w> {
+    pub(crate) quants: &'w [i8],
+    pub(crate) scales: &'w [f16],
+}
+
+impl<'w> Q8Matrix<'w> {
+    /// Blocks of a row.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// The rows, first to last.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Q8Row<'w>> + use<'w> {
+        let quants = self.quants.chunks_exact(self.blocks * BLOCK);
+        let rows = quants.zip(self.scales.chunks_exact(self.blocks));
+        rows.map(|(quants, scales)| Q8Row { quants, scales })
+    }
+}
+
+#[expect(private_interfaces, reason = "sealed")]
+impl WeightFormat for Q8 {
+    const FORMAT: Format = Format::Q8;
+
+    type Matrix<'w> = Q8Matrix<'w>;
+
+    fn matrix(bytes: &[u8], rows: usize, cols: usize) -> Q8Matrix<'_> {
+        let blocks = cols.div_ceil(BLOCK);
+        let (quants, scales) = bytes.split_at(rows * blocks * BLOCK);
+        Q8Matrix {
+            quants: bytes::cast(quants),
+            scales: bytes::cast(scales),
+            blocks,
+        }
+    }
+
+    fn encode(out: &mut [u8], values: &[f32], cols: usize) {
+        let blocks = cols.div_ceil(BLOCK);
+        let (quants, scales) = out.split_at_mut(values.len() / cols * blocks * BLOCK);
+        let values = values.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK));
+        let quants = quants.as_chunks_mut::<BLOCK>().0.iter_mut();
+        let scales = scales.as_chunks_mut::<2>().0.iter_mut();
+        for ((values, quants), scale_bytes) in values.zip(quants).zip(scales) {
+            let largest = values.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+            let scale = super::f16::nearest(largest / 127.0);
+            *scale_bytes = scale.to_le_bytes();
+            let inverse = match scale.to_f32() {
+                0.0 => 0.0,
+                scale => 1.0 / scale,
+            };
+            *quants = [0; BLOCK];
+            for (quant, value) in quants.iter_mut().zip(values) {
+                let rounded = libm::rintf(value * inverse).clamp(-127.0, 127.0);
+                *quant = (rounded as i8).cast_unsigned();
+            }
+        }
+    }
+
+    fn row(_isa: Isa, out: &mut [f32], matrix: Q8Matrix<'_>, row: usize) {
+        let quants = &matrix.quants[row * matrix.blocks * BLOCK..];
+        let scales = &matrix.scales[row * matrix.blocks..];
+        for ((out, quants), scale) in out.chunks_mut(BLOCK).zip(quants.chunks(BLOCK)).zip(scales) {
+            let scale = scale.to_f32();
+            for (out, quant) in out.iter_mut().zip(quants) {
+                *out = f32::from(*quant) * scale;
+            }
+        }
+    }
+
+    fn matmul(isa: Isa, out: &mut [f32], matrix: Q8Matrix<'_>, x: Activations<'_>) {
+        isa.matmul_q8(out, matrix, x.quants, x.scales);
+    }
+}

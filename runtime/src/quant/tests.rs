@@ -1,0 +1,53 @@
+use std::vec;
+use std::vec::Vec;
+
+use super::{F16, F32, Q8, WeightFormat};
+use crate::kernels::Isa;
+use crate::rng::Rng;
+
+#[repr(align(16))]
+struct Aligned([u8; 4096]);
+
+fn round_trip<W: WeightFormat>(values: &[f32], cols: usize) -> Vec<f32> {
+    let rows = values.len() / cols;
+    let mut buffer = Aligned([0xAA; 4096]);
+    let bytes = &mut buffer.0[..W::FORMAT.matrix_bytes(rows, cols) as usize];
+    W::FORMAT.encode(bytes, values, cols);
+    let matrix = W::matrix(bytes, rows, cols);
+    let mut out = vec![0.0; values.len()];
+    for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+        W::row(Isa::detect(), out, matrix, row);
+    }
+    out
+}
+
+fn random(n: usize) -> Vec<f32> {
+    let mut rng = Rng::new(n as u64, 1);
+    (0..n).map(|_| rng.next_unit() * 2.0 - 1.0).collect()
+}
+
+#[test]
+fn values_survive_to_the_format_s_precision() {
+    for (rows, cols) in [(1, 1), (3, 7), (2, 32), (5, 33), (4, 172)] {
+        let values = random(rows * cols);
+        assert_eq!(round_trip::<F32>(&values, cols), values);
+        for (a, b) in round_trip::<F16>(&values, cols).iter().zip(&values) {
+            assert!((a - b).abs() <= b.abs() / 2048.0 + 1e-7);
+        }
+        for (a, b) in round_trip::<Q8>(&values, cols).iter().zip(&values) {
+            assert!((a - b).abs() <= 0.5001 / 127.0, "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn extremes_stay_finite() {
+    let values = [0.0, -0.0, 1e-30, -1e30, 3e38, 65504.0, 1e-8, -1.0];
+    for value in round_trip::<F16>(&values, 8) {
+        assert!(value.is_finite());
+    }
+    for value in round_trip::<Q8>(&values, 8) {
+        assert!(value.is_finite());
+    }
+    assert_eq!(round_trip::<Q8>(&[0.0; 5], 5), [0.0; 5]);
+}

@@ -1,0 +1,126 @@
+//! A weight format as a value and as a type.
+
+use core::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use super::{F16, F32, Q8};
+use crate::kernels::Isa;
+
+/// Values of a block that share one scale, in [`Format::Q8`].
+pub const BLOCK: usize = 32;
+
+/// How the matrices of a file are stored. Vectors (norms, biases) are always `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Format {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// Blocks of 32 `i8` with an `f16` scale. All blocks of a matrix come first, row by row (the
+    /// last block of a row is filled up with zeros), then all scales.
+    Q8,
+}
+
+impl Format {
+    /// Every format, widest first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8];
+
+    /// As written on the command line: `f32`, `f16`, `q8`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+        }
+    }
+
+    /// Bytes of a `[rows, cols]` matrix.
+    #[must_use]
+    pub const fn matrix_bytes(self, rows: usize, cols: usize) -> u64 {
+        let (rows, cols) = (rows as u64, cols as u64);
+        match self {
+            Self::F32 => 4 * rows * cols,
+            Self::F16 => 2 * rows * cols,
+            Self::Q8 => rows * cols.div_ceil(BLOCK as u64) * (BLOCK as u64 + 2),
+        }
+    }
+
+    /// Whether matrices meet activations as integers, so that every instruction set gives the
+    /// same bits.
+    #[must_use]
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::Q8)
+    }
+
+    /// Stores a `[rows, cols]` matrix.
+    ///
+    /// # Panics
+    /// If `values` or `out` have other lengths than `rows * cols` and [`Self::matrix_bytes`].
+    pub fn encode(self, out: &mut [u8], values: &[f32], cols: usize) {
+        let rows = values.len() / cols;
+        assert_eq!(values.len(), rows * cols, "values are whole rows");
+        assert_eq!(out.len() as u64, self.matrix_bytes(rows, cols), "out fits");
+        match self {
+            Self::F32 => F32::encode(out, values, cols),
+            Self::F16 => F16::encode(out, values, cols),
+            Self::Q8 => Q8::encode(out, values, cols),
+        }
+    }
+}
+
+/// Activations of some tokens, as the kernels take them.
+///
+/// # Shapes
+/// `values` `[T, cols]`; for integer formats also `quants` `[T, cols up to whole blocks]` and
+/// `scales` `[T, blocks]`, else empty.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activations<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) quants: &'a [i8],
+    pub(crate) scales: &'a [f32],
+}
+
+/// A weight format as a type: firmware that names one links one set of kernels.
+///
+/// Sealed: [`F32`], [`F16`] and [`Q8`].
+#[expect(
+    private_interfaces,
+    reason = "sealed: the hidden methods are for this crate"
+)]
+pub trait WeightFormat: sealed::Sealed + Copy + Debug + 'static {
+    /// The same as a value.
+    const FORMAT: Format;
+
+    /// A matrix that lies in the file.
+    type Matrix<'w>: Copy + Debug;
+
+    /// Borrows a matrix from exactly its bytes.
+    #[doc(hidden)]
+    fn matrix(bytes: &[u8], rows: usize, cols: usize) -> Self::Matrix<'_>;
+
+    /// Stores `values`, whole rows of `cols`.
+    #[doc(hidden)]
+    fn encode(out: &mut [u8], values: &[f32], cols: usize);
+
+    /// Reads row `row` of `matrix`.
+    #[doc(hidden)]
+    fn row(isa: Isa, out: &mut [f32], matrix: Self::Matrix<'_>, row: usize);
+
+    /// `out[t, r] = sum(matrix[r, c] * x[t, c])`.
+    ///
+    /// # Shapes
+    /// `out` `[T, rows]`, `x` `[T, cols]`.
+    #[doc(hidden)]
+    fn matmul(isa: Isa, out: &mut [f32], matrix: Self::Matrix<'_>, x: Activations<'_>);
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for crate::quant::F32 {}
+    impl Sealed for crate::quant::F16 {}
+    impl Sealed for crate::quant::Q8 {}
+}
