@@ -7,6 +7,8 @@ extern crate std;
 pub mod config;
 pub mod layout;
 pub mod quant;
+pub mod tokenizer;
 
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
 pub use quant::Format;
+pub use tokenizer::{Specials, StreamDecoder, Tokenizer};
