@@ -16,6 +16,7 @@ pub mod quant;
 pub mod rng;
 pub mod sampler;
 mod session;
+pub mod tokenizer;
 
 pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
@@ -24,3 +25,4 @@ pub use model::Model;
 pub use quant::{F16, F32, Format, Q8, WeightFormat};
 pub use sampler::{Sampler, SamplerError, SamplerOptions};
 pub use session::{Session, SessionError};
+pub use tokenizer::{Specials, StreamDecoder, Tokenizer};
