@@ -7,6 +7,7 @@ extern crate std;
 mod arena;
 mod bytes;
 pub mod config;
+pub mod format;
 mod kernels;
 pub mod layout;
 pub mod math;
@@ -20,6 +21,7 @@ pub mod tokenizer;
 
 pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
+pub use format::{LoadError, ModelFile};
 pub use kernels::Isa;
 pub use model::Model;
 pub use quant::{F16, F32, Format, Q8, WeightFormat};
