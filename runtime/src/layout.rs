@@ -205,13 +205,23 @@ impl TensorSpec {
     /// Bytes this tensor takes in a file of `format`, the padding up to [`ALIGNMENT`] included.
     #[must_use]
     pub const fn bytes(&self, format: Format) -> u64 {
-        let format = match self.role {
+        self.stored_bytes(format).next_multiple_of(ALIGNMENT as u64)
+    }
+
+    /// How this tensor is stored in a file of `format`: vectors are always `f32`.
+    #[must_use]
+    pub const fn stored_format(&self, format: Format) -> Format {
+        match self.role {
             Role::Matrix => format,
             Role::Vector => Format::F32,
-        };
-        format
+        }
+    }
+
+    /// [`Self::bytes`] without the padding.
+    #[must_use]
+    pub const fn stored_bytes(&self, format: Format) -> u64 {
+        self.stored_format(format)
             .matrix_bytes(self.rows, self.cols)
-            .next_multiple_of(ALIGNMENT as u64)
     }
 }
 

@@ -1,0 +1,305 @@
+//! The model file, `.mgpt`: one postcard document, read and written here and nowhere else.
+//!
+//! | Field | Encoding |
+//! |---|---|
+//! | magic | the bytes `MGPT` |
+//! | version | one byte, [`VERSION`] |
+//! | hyper-parameters | [`Hyperparameters`] |
+//! | weight format | [`Format`] |
+//! | tokenizer | [`Tokenizer`] |
+//! | metadata | [`Metadata`] |
+//! | checksum | XXH32 of the whole file with these 4 bytes as zeros, little-endian |
+//! | pad | 0 to 15 zero bytes, behind their number |
+//! | weights | the tensors of [`crate::layout`], behind their number of bytes |
+//!
+//! The pad puts the weights on a 16-byte boundary of the file, so a file that lies at such an
+//! address is used where it lies: nothing is copied. Offsets are computed from the
+//! hyper-parameters and not stored, so none can lie.
+
+mod error;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh32::Xxh32;
+
+pub use self::error::{LoadError, WriteError};
+use crate::config::{Config, Hyperparameters};
+use crate::layout::{self, ALIGNMENT, TensorSpec};
+use crate::model::Model;
+use crate::quant::{Format, WeightFormat};
+use crate::tokenizer::Tokenizer;
+
+/// The first bytes of every file.
+pub const MAGIC: [u8; 4] = *b"MGPT";
+
+/// The version that is written; older ones keep opening.
+pub const VERSION: u8 = 1;
+
+/// Bytes of magic and version.
+const PREFIX: usize = MAGIC.len() + 1;
+
+/// Bytes of the checksum.
+const CHECKSUM: usize = 4;
+
+/// What stands before the weights.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[allow(clippy::exhaustive_structs, reason = "writers fill in every field")]
+pub struct Header<'a> {
+    /// The model's shape.
+    pub hyperparameters: Hyperparameters,
+    /// How its matrices are stored.
+    pub format: Format,
+    /// Its tokenizer.
+    #[serde(borrow)]
+    pub tokenizer: Tokenizer<'a>,
+    /// Where it comes from.
+    #[serde(borrow)]
+    pub metadata: Metadata<'a>,
+}
+
+/// Where a model comes from; nothing depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::exhaustive_structs, reason = "writers fill in every field")]
+pub struct Metadata<'a> {
+    /// A name for people.
+    pub name: &'a str,
+    /// Validation loss in bits per byte of text, if it was measured.
+    pub bits_per_byte: Option<f32>,
+    /// How it was made: the command, the data, the seed.
+    pub made_by: &'a str,
+}
+
+/// A file that was opened: header checked, weights in place.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelFile<'a> {
+    bytes: &'a [u8],
+    header: Header<'a>,
+    config: Config,
+    checksum: u32,
+    checksum_at: usize,
+    weights: &'a [u8],
+}
+
+impl<'a> ModelFile<'a> {
+    /// Opens the file that `bytes` hold, without copying.
+    ///
+    /// Checks everything but the checksum (see [`Self::verify`]): whatever the bytes, the result is
+    /// an error or a file that can be used without fear.
+    ///
+    /// # Errors
+    /// A [`LoadError`] that says what is wrong.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, LoadError> {
+        let rest = after_prefix(bytes)?;
+        let (header, rest): (Header<'a>, _) = take(rest)?;
+        let checksum_at = bytes.len() - rest.len();
+        let (checksum, rest): ([u8; CHECKSUM], _) = take(rest)?;
+        let ((pad, weights), rest): ((&[u8], &'a [u8]), _) = take(rest)?;
+        if pad.len() >= ALIGNMENT || pad.iter().any(|byte| *byte != 0) {
+            return Err(LoadError::Malformed);
+        }
+        if !rest.is_empty() {
+            return Err(LoadError::TrailingBytes { extra: rest.len() });
+        }
+        let config = Config::new(header.hyperparameters).map_err(LoadError::Config)?;
+        header.tokenizer.validate().map_err(LoadError::Tokenizer)?;
+        let (n_vocab, tokens) = (config.n_vocab(), header.tokenizer.n_vocab());
+        if tokens > n_vocab {
+            return Err(LoadError::Vocabulary { n_vocab, tokens });
+        }
+        let (needed, given) = (layout::weights_bytes(&config, header.format), weights.len());
+        if needed != given as u64 {
+            return Err(LoadError::WeightsLength { needed, given });
+        }
+        let offset = weights.as_ptr().addr() % ALIGNMENT;
+        if offset != 0 {
+            return Err(LoadError::Misaligned { offset });
+        }
+        Ok(Self {
+            bytes,
+            header,
+            config,
+            checksum: u32::from_le_bytes(checksum),
+            checksum_at,
+            weights,
+        })
+    }
+
+    /// Compares the checksum with every byte of the file.
+    ///
+    /// # Errors
+    /// [`LoadError::Checksum`] if the file was changed or damaged.
+    pub fn verify(&self) -> Result<(), LoadError> {
+        let computed = checksum(self.bytes, self.checksum_at);
+        if computed == self.checksum {
+            Ok(())
+        } else {
+            Err(LoadError::Checksum {
+                stored: self.checksum,
+                computed,
+            })
+        }
+    }
+
+    /// Its shape.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What stands before the weights.
+    #[must_use]
+    pub const fn header(&self) -> &Header<'a> {
+        &self.header
+    }
+
+    /// Its tokenizer.
+    #[must_use]
+    pub const fn tokenizer(&self) -> &Tokenizer<'a> {
+        &self.header.tokenizer
+    }
+
+    /// How its matrices are stored.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.header.format
+    }
+
+    /// Bytes of the whole file.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Never: a file that opened has a header.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The model, as one whose matrices are stored as `W`.
+    ///
+    /// # Errors
+    /// [`LoadError::Format`] if they are stored otherwise.
+    pub fn model<W: WeightFormat>(&self) -> Result<Model<'a, W>, LoadError> {
+        if self.format() != W::FORMAT {
+            return Err(LoadError::Format {
+                file: self.format(),
+                asked: W::FORMAT,
+            });
+        }
+        Ok(Model::new(self.config, self.weights))
+    }
+}
+
+fn after_prefix(bytes: &[u8]) -> Result<&[u8], LoadError> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
+        return Err(match bytes.len().min(MAGIC.len()) {
+            n if n > 0 && bytes[..n] == MAGIC[..n] => LoadError::Truncated,
+            _ => LoadError::NotAModel,
+        });
+    };
+    let [magic @ .., version] = *prefix;
+    if magic != MAGIC {
+        return Err(LoadError::NotAModel);
+    }
+    if version != VERSION {
+        return Err(LoadError::Version { found: version });
+    }
+    Ok(rest)
+}
+
+fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), LoadError> {
+    postcard::take_from_bytes(bytes).map_err(|error| match error {
+        postcard::Error::DeserializeUnexpectedEnd => LoadError::Truncated,
+        _ => LoadError::Malformed,
+    })
+}
+
+fn checksum(bytes: &[u8], at: usize) -> u32 {
+    let mut hash = Xxh32::new(0);
+    hash.update(&bytes[..at]);
+    hash.update(&[0; CHECKSUM]);
+    hash.update(&bytes[at + CHECKSUM..]);
+    hash.digest()
+}
+
+/// Bytes of the file that [`write`] makes of `header`.
+///
+/// # Errors
+/// [`WriteError::Config`] if the hyper-parameters are not a model.
+pub fn file_bytes(header: &Header<'_>) -> Result<u64, WriteError> {
+    let config = Config::new(header.hyperparameters).map_err(WriteError::Config)?;
+    let weights = layout::weights_bytes(&config, header.format);
+    Ok(weights_at(header, weights)? + weights)
+}
+
+/// Where the weights begin.
+fn weights_at(header: &Header<'_>, weights: u64) -> Result<u64, WriteError> {
+    let size = |error| match error {
+        Ok(size) => Ok(size as u64),
+        Err(_) => Err(WriteError::Header),
+    };
+    let header = size(postcard::experimental::serialized_size(header))?;
+    let weights_len = size(postcard::experimental::serialized_size(&weights))?;
+    let pad_len = 1;
+    let before_pad = PREFIX as u64 + header + CHECKSUM as u64 + pad_len + weights_len;
+    Ok(before_pad.next_multiple_of(ALIGNMENT as u64))
+}
+
+/// Writes a model file into `out`, which is [`file_bytes`] long.
+///
+/// `fill` is called for each tensor in the order of the file, with the place where its bytes go:
+/// [`TensorSpec::bytes`] less the padding behind them, so that `Format::encode` can fill it.
+///
+/// # Errors
+/// [`WriteError::Config`], [`WriteError::Length`] if `out` is not as long as needed, or what
+/// `fill` returns.
+pub fn write<E: From<WriteError>>(
+    out: &mut [u8],
+    header: &Header<'_>,
+    mut fill: impl FnMut(&TensorSpec, &mut [u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let config = Config::new(header.hyperparameters).map_err(WriteError::Config)?;
+    let weights_len = layout::weights_bytes(&config, header.format);
+    let start = weights_at(header, weights_len)?;
+    let (needed, given) = (start + weights_len, out.len() as u64);
+    if needed != given {
+        return Err(WriteError::Length { needed, given }.into());
+    }
+    out.fill(0);
+    let (head, weights) = out.split_at_mut(start as usize);
+    let checksum_at = write_head(head, header, weights_len)?;
+    let mut rest = weights;
+    for spec in layout::tensors(&config) {
+        let (place, after) = rest.split_at_mut(spec.bytes(header.format) as usize);
+        fill(
+            &spec,
+            &mut place[..spec.stored_bytes(header.format) as usize],
+        )?;
+        rest = after;
+    }
+    let sum = checksum(out, checksum_at).to_le_bytes();
+    out[checksum_at..checksum_at + CHECKSUM].copy_from_slice(&sum);
+    Ok(())
+}
+
+/// Everything up to the weights, the checksum still zero; returns where the checksum goes.
+fn write_head(head: &mut [u8], header: &Header<'_>, weights_len: u64) -> Result<usize, WriteError> {
+    let (prefix, rest) = head.split_at_mut(PREFIX);
+    prefix[..MAGIC.len()].copy_from_slice(&MAGIC);
+    prefix[MAGIC.len()] = VERSION;
+    let length = |part: Result<&mut [u8], postcard::Error>| match part {
+        Ok(part) => Ok(part.len()),
+        Err(_) => Err(WriteError::Header),
+    };
+    let checksum_at = PREFIX + length(postcard::to_slice(header, rest))?;
+    let mut varint = [0; 10];
+    let varint_len = length(postcard::to_slice(&weights_len, &mut varint))?;
+    let varint_at = head.len() - varint_len;
+    head[varint_at..].copy_from_slice(&varint[..varint_len]);
+    let pad_at = checksum_at + CHECKSUM;
+    head[pad_at] = (varint_at - pad_at - 1) as u8;
+    Ok(checksum_at)
+}
+
+#[cfg(test)]
+mod tests;

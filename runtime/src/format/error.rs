@@ -1,0 +1,148 @@
+//! What can be wrong with a model file.
+
+use core::fmt;
+
+use super::VERSION;
+use crate::config::ConfigError;
+use crate::quant::Format;
+use crate::tokenizer::TokenizerError;
+
+/// Why bytes are not a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The first bytes are not `MGPT`.
+    NotAModel,
+    /// A version that this program does not know.
+    Version {
+        /// The file's version.
+        found: u8,
+    },
+    /// The file ends too early.
+    Truncated,
+    /// The bytes do not decode.
+    Malformed,
+    /// There are bytes after the weights.
+    TrailingBytes {
+        /// How many.
+        extra: usize,
+    },
+    /// The hyper-parameters are not a model.
+    Config(ConfigError),
+    /// The tokenizer is damaged.
+    Tokenizer(TokenizerError),
+    /// The tokenizer has more tokens than the model.
+    Vocabulary {
+        /// The model's.
+        n_vocab: usize,
+        /// The tokenizer's.
+        tokens: usize,
+    },
+    /// The weights are not as long as the hyper-parameters ask for.
+    WeightsLength {
+        /// Bytes they need.
+        needed: u64,
+        /// Bytes there are.
+        given: usize,
+    },
+    /// The file lies at an address that is not a multiple of 16.
+    Misaligned {
+        /// Bytes past one.
+        offset: usize,
+    },
+    /// The file was changed or damaged.
+    Checksum {
+        /// As written.
+        stored: u32,
+        /// Of the bytes there are.
+        computed: u32,
+    },
+    /// The weights are stored in another format than asked for.
+    Format {
+        /// The file's.
+        file: Format,
+        /// The one asked for.
+        asked: Format,
+    },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NotAModel => {
+                f.write_str("not a minigpt model: the file does not begin with \"MGPT\"")
+            }
+            Self::Version { found } => write!(
+                f,
+                "the file has version {found} and this program reads version {VERSION}; update the program or export the model again"
+            ),
+            Self::Truncated => f.write_str("the file is cut short; copy or export it again"),
+            Self::Malformed => f.write_str("the file is damaged; copy or export it again"),
+            Self::TrailingBytes { extra } => {
+                write!(
+                    f,
+                    "{extra} bytes too many follow the weights; copy or export it again"
+                )
+            }
+            Self::Config(error) => {
+                write!(f, "the file's hyper-parameters are not a model: {error}")
+            }
+            Self::Tokenizer(error) => write!(f, "the file's tokenizer is damaged: {error}"),
+            Self::Vocabulary { n_vocab, tokens } => write!(
+                f,
+                "the tokenizer has {tokens} tokens and the model only {n_vocab}; export it again"
+            ),
+            Self::WeightsLength { needed, given } => write!(
+                f,
+                "the weights have {given} bytes and need {needed}; copy or export it again"
+            ),
+            Self::Misaligned { offset } => write!(
+                f,
+                "the model lies {offset} bytes past a multiple of 16; move it to a 16-byte boundary"
+            ),
+            Self::Checksum { stored, computed } => write!(
+                f,
+                "the file is damaged: its checksum is {stored:08x} and its bytes give {computed:08x}; copy or export it again"
+            ),
+            Self::Format { file, asked } => write!(
+                f,
+                "the weights are stored as {} and {} was asked for",
+                file.name(),
+                asked.name()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+/// Why a model cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The hyper-parameters are not a model.
+    Config(ConfigError),
+    /// The header cannot be encoded.
+    Header,
+    /// The output has another length than [`super::file_bytes`].
+    Length {
+        /// Bytes of the file.
+        needed: u64,
+        /// Bytes of the output.
+        given: u64,
+    },
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Config(error) => write!(f, "the hyper-parameters are not a model: {error}"),
+            Self::Header => f.write_str("the header cannot be encoded"),
+            Self::Length { needed, given } => {
+                write!(f, "the file has {needed} bytes and the output {given}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}

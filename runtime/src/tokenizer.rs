@@ -1,0 +1,396 @@
+//! Text to tokens and back, without a heap.
+//!
+//! A [`Tokenizer`] is a few tables borrowed from the model file, wherever they lie and at any
+//! alignment. Four kinds exist: bytes, characters, GPT-2's byte-level BPE and llama2.c's
+//! SentencePiece. Tables come from a file that nobody vouches for: [`Tokenizer::validate`] checks
+//! them once, and no method panics or hangs even where it was not called.
+//!
+//! Encoding works in pieces that cannot influence each other ([`Tokenizer::pieces`]): the words of
+//! GPT-2's regular expression, or what lies between spaces. Inside a piece, pairs of neighbours merge
+//! in the caller's output buffer (see `merge.rs`). Hosts that encode much text cache whole pieces.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+mod bpe;
+mod chars;
+mod decoder;
+mod merge;
+mod sentencepiece;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+mod words;
+
+pub use bpe::Bpe;
+pub use chars::Chars;
+pub use decoder::{DecodeError, StreamDecoder};
+pub use sentencepiece::SentencePiece;
+pub use vocabulary::Vocabulary;
+pub use words::Words;
+
+/// Most tokens a vocabulary may have; the limit of `Config::n_vocab`.
+pub const MAX_VOCAB: usize = 1 << 24;
+
+/// A tokenizer over borrowed tables.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Tokenizer<'a> {
+    /// Each byte is a token: 256 of them, none special.
+    Byte,
+    /// Each character of a fixed alphabet is a token, none special.
+    #[serde(borrow)]
+    Char(Chars<'a>),
+    /// GPT-2's byte-level BPE: any bytes can be encoded.
+    #[serde(borrow)]
+    Bpe(Bpe<'a>),
+    /// llama2.c's form of SentencePiece BPE, with byte fallback: any bytes can be encoded.
+    #[serde(borrow)]
+    SentencePiece(SentencePiece<'a>),
+}
+
+/// Tokens that stand for no text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "plain data that tokenizer builders write"
+)]
+pub struct Specials {
+    /// Fills rows of a batch; never a target of training.
+    pub pad: Option<u32>,
+    /// Stands for what the vocabulary lacks.
+    pub unk: Option<u32>,
+    /// Begins a document.
+    pub bos: Option<u32>,
+    /// Ends a document.
+    pub eos: Option<u32>,
+}
+
+impl Specials {
+    fn all(self) -> [Option<u32>; 4] {
+        [self.pad, self.unk, self.bos, self.eos]
+    }
+
+    /// Whether `id` is one of these tokens.
+    #[must_use]
+    pub fn contains(self, id: u32) -> bool {
+        self.all().contains(&Some(id))
+    }
+}
+
+/// Why tables are not a tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// A table has the wrong number of bytes.
+    Length {
+        /// Name of the table.
+        table: &'static str,
+        /// Its length in bytes.
+        given: usize,
+        /// The length it needs, or that it must be a multiple of.
+        needed: usize,
+    },
+    /// A vocabulary is empty, or larger than [`MAX_VOCAB`].
+    Size {
+        /// Tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// Entries of a table are out of order.
+    Order {
+        /// Name of the table.
+        table: &'static str,
+        /// The first entry that is not after the one before it.
+        index: usize,
+    },
+    /// A table names a token that the vocabulary lacks.
+    Id {
+        /// Name of the table.
+        table: &'static str,
+        /// The token.
+        id: u32,
+        /// Tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// An entry contradicts the text of its tokens.
+    Text {
+        /// Name of the table.
+        table: &'static str,
+        /// The first such entry.
+        index: usize,
+    },
+}
+
+impl fmt::Display for TokenizerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Length {
+                table,
+                given,
+                needed,
+            } => write!(
+                f,
+                "tokenizer table `{table}` has {given} bytes where {needed} (or a multiple) are needed"
+            ),
+            Self::Size { n_vocab } => write!(
+                f,
+                "tokenizer has {n_vocab} tokens; 1 to {MAX_VOCAB} are possible"
+            ),
+            Self::Order { table, index } => {
+                write!(
+                    f,
+                    "tokenizer table `{table}` is out of order at entry {index}"
+                )
+            }
+            Self::Id { table, id, n_vocab } => write!(
+                f,
+                "tokenizer table `{table}` names token {id}; there are {n_vocab}"
+            ),
+            Self::Text { table, index } => write!(
+                f,
+                "tokenizer table `{table}` contradicts the text of its tokens at entry {index}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for TokenizerError {}
+
+/// Why a text was not encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenizeError {
+    /// The alphabet of a character tokenizer lacks a character.
+    UnknownChar {
+        /// The character.
+        ch: char,
+        /// Where it stands, in bytes.
+        offset: usize,
+    },
+    /// A character tokenizer was given bytes that are not UTF-8.
+    InvalidUtf8 {
+        /// The first such byte.
+        offset: usize,
+    },
+    /// The output buffer is too small.
+    BufferTooSmall {
+        /// Tokens that always suffice for this text.
+        needed: usize,
+        /// Tokens the buffer holds.
+        given: usize,
+    },
+}
+
+impl fmt::Display for TokenizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UnknownChar { ch, offset } => write!(
+                f,
+                "character {ch:?} at byte {offset} is not in the tokenizer's alphabet"
+            ),
+            Self::InvalidUtf8 { offset } => write!(
+                f,
+                "byte {offset} is not UTF-8, which a character tokenizer needs"
+            ),
+            Self::BufferTooSmall { needed, given } => write!(
+                f,
+                "the token buffer holds {given} tokens; {needed} always suffice"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for TokenizeError {}
+
+impl Tokenizer<'_> {
+    /// Checks every table: lengths, order, ranges, and that merges spell what they claim.
+    ///
+    /// Time is linear in the tables, with a logarithm for the sorted ones.
+    ///
+    /// # Errors
+    /// The first [`TokenizerError`] found.
+    pub fn validate(&self) -> Result<(), TokenizerError> {
+        let n_vocab = self.n_vocab();
+        if n_vocab == 0 || n_vocab > MAX_VOCAB {
+            return Err(TokenizerError::Size { n_vocab });
+        }
+        match self {
+            Self::Byte => Ok(()),
+            Self::Char(chars) => chars.validate(),
+            Self::Bpe(bpe) => bpe.validate(),
+            Self::SentencePiece(pieces) => pieces.validate(),
+        }
+    }
+
+    /// Tokens in the vocabulary, special ones included.
+    #[must_use]
+    pub fn n_vocab(&self) -> usize {
+        match self {
+            Self::Byte => 256,
+            Self::Char(chars) => chars.n_vocab(),
+            Self::Bpe(bpe) => bpe.vocabulary.len(),
+            Self::SentencePiece(pieces) => pieces.vocabulary.len(),
+        }
+    }
+
+    /// The tokens that stand for no text.
+    #[must_use]
+    pub fn specials(&self) -> Specials {
+        match self {
+            Self::Byte | Self::Char(_) => Specials::default(),
+            Self::Bpe(bpe) => bpe.specials,
+            Self::SentencePiece(_) => SentencePiece::SPECIALS,
+        }
+    }
+
+    /// `byte`, `char`, `bpe` or `sentencepiece`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Byte => "byte",
+            Self::Char(_) => "char",
+            Self::Bpe(_) => "bpe",
+            Self::SentencePiece(_) => "sentencepiece",
+        }
+    }
+
+    /// Encodes `text` into `out` and returns the number of tokens; adds neither `bos` nor `eos`.
+    ///
+    /// A buffer of `text.len() + 1` tokens always suffices. Special tokens are never produced from
+    /// text that spells them.
+    ///
+    /// # Errors
+    /// [`TokenizeError::BufferTooSmall`]; for characters also `UnknownChar` and `InvalidUtf8`.
+    pub fn encode(&self, text: &[u8], out: &mut [u32]) -> Result<usize, TokenizeError> {
+        let too_small = TokenizeError::BufferTooSmall {
+            needed: text.len().saturating_add(1),
+            given: out.len(),
+        };
+        let mut n = 0;
+        for (index, piece) in self.pieces(text).enumerate() {
+            let rest = out.get_mut(n..).ok_or(too_small)?;
+            n += self
+                .encode_piece(piece, index == 0, rest)
+                .map_err(|error| match error {
+                    TokenizeError::BufferTooSmall { .. } => too_small,
+                    other => other,
+                })?;
+        }
+        Ok(n)
+    }
+
+    /// Cuts `text` into pieces that encode independently; their tokens in a row encode `text`.
+    #[must_use]
+    pub fn pieces<'t>(&self, text: &'t [u8]) -> Pieces<'t> {
+        Pieces(match self {
+            Self::Byte | Self::Char(_) => Cut::Whole(text),
+            Self::Bpe(_) => Cut::Words(Words::new(text)),
+            Self::SentencePiece(pieces) if pieces.cuts_at_spaces => Cut::Spaces(text),
+            Self::SentencePiece(_) => Cut::Whole(text),
+        })
+    }
+
+    /// Encodes one of [`Self::pieces`]; `first` tells the text's first piece.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], about this piece.
+    pub fn encode_piece(
+        &self,
+        piece: &[u8],
+        first: bool,
+        out: &mut [u32],
+    ) -> Result<usize, TokenizeError> {
+        let n = self.symbols(piece, first, out)?;
+        let Some(ids) = out.get_mut(..n) else {
+            return Ok(0);
+        };
+        Ok(match self {
+            Self::Byte | Self::Char(_) => n,
+            Self::Bpe(bpe) => merge::merge_all(ids, |left, right| bpe.merge(left, right)),
+            Self::SentencePiece(pieces) => {
+                merge::merge_all(ids, |left, right| pieces.merge(left, right))
+            }
+        })
+    }
+
+    /// The tokens of a piece before any merge: bytes or characters.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], about this piece.
+    pub fn symbols(
+        &self,
+        piece: &[u8],
+        first: bool,
+        out: &mut [u32],
+    ) -> Result<usize, TokenizeError> {
+        match self {
+            Self::Byte => put(piece, out, u32::from),
+            Self::Char(chars) => chars.encode(piece, out),
+            Self::Bpe(bpe) => put(piece, out, |byte| bpe.byte_id(byte)),
+            Self::SentencePiece(pieces) => pieces.symbols(piece, first, out),
+        }
+    }
+
+    /// The bytes that token `id` stands for, or `None` where there is no such token.
+    ///
+    /// Empty for special tokens. `buf` is where the bytes go that no table holds.
+    #[must_use]
+    pub fn token_bytes<'b>(&'b self, id: u32, buf: &'b mut [u8; 4]) -> Option<&'b [u8]> {
+        match self {
+            Self::Byte => {
+                buf[0] = u8::try_from(id).ok()?;
+                Some(&buf[..1])
+            }
+            Self::Char(chars) => Some(chars.char(id)?.encode_utf8(buf).as_bytes()),
+            Self::Bpe(bpe) if bpe.specials.contains(id) => {
+                bpe.vocabulary.token(id).map(|_| &[][..])
+            }
+            Self::Bpe(bpe) => bpe.vocabulary.token(id),
+            Self::SentencePiece(pieces) => pieces.token_bytes(id, buf),
+        }
+    }
+}
+
+/// Writes one token a byte.
+fn put(bytes: &[u8], out: &mut [u32], id: impl Fn(u8) -> u32) -> Result<usize, TokenizeError> {
+    let given = out.len();
+    let out = out
+        .get_mut(..bytes.len())
+        .ok_or(TokenizeError::BufferTooSmall {
+            needed: bytes.len(),
+            given,
+        })?;
+    for (slot, &byte) in out.iter_mut().zip(bytes) {
+        *slot = id(byte);
+    }
+    Ok(bytes.len())
+}
+
+/// The pieces of a text, in order; see [`Tokenizer::pieces`].
+#[derive(Clone, Debug)]
+pub struct Pieces<'t>(Cut<'t>);
+
+#[derive(Clone, Debug)]
+enum Cut<'t> {
+    Whole(&'t [u8]),
+    Words(Words<'t>),
+    Spaces(&'t [u8]),
+}
+
+impl<'t> Iterator for Pieces<'t> {
+    type Item = &'t [u8];
+
+    fn next(&mut self) -> Option<&'t [u8]> {
+        match &mut self.0 {
+            Cut::Whole([]) | Cut::Spaces([]) => None,
+            Cut::Whole(text) => Some(core::mem::take(text)),
+            Cut::Words(words) => words.next(),
+            Cut::Spaces(text) => {
+                let (piece, rest) = text.split_at(sentencepiece::piece_len(text));
+                *text = rest;
+                Some(piece)
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Tokens to text as they come.
+
+use core::fmt;
+
+use super::Tokenizer;
+
+/// Turns tokens into text, and never yields a part of a character.
+///
+/// Bytes that cannot become a character yield U+FFFD, one for each sequence that std's
+/// `from_utf8_lossy` replaces. Special tokens yield nothing. With SentencePiece, the space that
+/// encoding put in front of a document is dropped: the one of the first token, and of the token
+/// after each `bos`.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamDecoder {
+    /// The start of a character whose end has not come yet.
+    pending: [u8; 4],
+    /// Bytes in `pending`, at most 3 between calls.
+    n_pending: usize,
+    /// Whether the next token is a document's first.
+    at_start: bool,
+}
+
+/// A token outside the vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "nothing else can go wrong")]
+pub struct DecodeError {
+    /// The token.
+    pub id: u32,
+    /// Tokens in the vocabulary.
+    pub n_vocab: usize,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, n_vocab } = self;
+        write!(f, "token {id} is outside the vocabulary of {n_vocab}")
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+impl Default for StreamDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamDecoder {
+    /// A decoder at the start of a document.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            pending: [0; 4],
+            n_pending: 0,
+            at_start: true,
+        }
+    }
+
+    /// Bytes held back: the start of a character, at most 3.
+    #[must_use]
+    pub const fn n_pending(&self) -> usize {
+        self.n_pending
+    }
+
+    /// Decodes one token; `sink` gets each piece of text that is complete, in order.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for a token outside the vocabulary, which changes nothing.
+    pub fn push(
+        &mut self,
+        tokenizer: &Tokenizer<'_>,
+        id: u32,
+        sink: &mut impl FnMut(&str),
+    ) -> Result<(), DecodeError> {
+        let mut buf = [0; 4];
+        let Some(mut bytes) = tokenizer.token_bytes(id, &mut buf) else {
+            let n_vocab = tokenizer.n_vocab();
+            return Err(DecodeError { id, n_vocab });
+        };
+        if let Tokenizer::SentencePiece(pieces) = tokenizer
+            && self.at_start
+            && pieces.begins_with_space(id)
+        {
+            bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
+        }
+        self.at_start = tokenizer.specials().bos == Some(id);
+        self.push_bytes(bytes, sink);
+        Ok(())
+    }
+
+    /// Decodes bytes that stand between tokens.
+    pub fn push_bytes(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
+        while self.n_pending > 0
+            && let Some((&byte, rest)) = bytes.split_first()
+        {
+            bytes = rest;
+            self.pend(byte, sink);
+        }
+        loop {
+            let error = match core::str::from_utf8(bytes) {
+                Ok(text) => return emit(text, sink),
+                Err(error) => error,
+            };
+            let (valid, rest) = bytes.split_at(error.valid_up_to());
+            emit(core::str::from_utf8(valid).unwrap_or_default(), sink);
+            let Some(invalid) = error.error_len() else {
+                // At most 3 bytes: a character's start.
+                for (slot, byte) in self.pending.iter_mut().zip(rest) {
+                    *slot = *byte;
+                }
+                self.n_pending = rest.len().min(3);
+                return;
+            };
+            sink("\u{fffd}");
+            bytes = rest.get(invalid..).unwrap_or_default();
+        }
+    }
+
+    /// Adds a byte to the pending ones; what they became goes to `sink`.
+    fn pend(&mut self, byte: u8, sink: &mut impl FnMut(&str)) {
+        let Some(slot) = self.pending.get_mut(self.n_pending) else {
+            return;
+        };
+        *slot = byte;
+        let pending = self.pending;
+        let bytes = pending.get(..=self.n_pending).unwrap_or_default();
+        self.n_pending = 0;
+        match core::str::from_utf8(bytes) {
+            Ok(text) => emit(text, sink),
+            Err(error) if error.error_len().is_none() => self.n_pending = bytes.len(),
+            // What was pending is no character's start any more; the new byte may be one.
+            Err(_) => {
+                sink("\u{fffd}");
+                self.push_bytes(&[byte], sink);
+            }
+        }
+    }
+
+    /// Ends the text: a character that never became complete yields U+FFFD. The decoder is then at
+    /// the start of a document again.
+    pub fn finish(&mut self, sink: &mut impl FnMut(&str)) {
+        if self.n_pending > 0 {
+            sink("\u{fffd}");
+        }
+        *self = Self::new();
+    }
+}
+
+fn emit(text: &str, sink: &mut impl FnMut(&str)) {
+    if !text.is_empty() {
+        sink(text);
+    }
+}
