@@ -1,0 +1,169 @@
+//! Tokens on disk: little-endian `u16` where the vocabulary allows, else `u32`, nothing else.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::DataError;
+use crate::mapped::Mapped;
+
+/// Vocabularies up to this size are stored in two bytes a token.
+const SMALL_VOCABULARY: usize = 1 << 16;
+
+/// A sequence of tokens, mapped from its file.
+#[derive(Debug)]
+pub struct TokenFile {
+    bytes: Mapped,
+    wide: bool,
+}
+
+impl TokenFile {
+    /// Writes `tokens` to `directory/name.u16` or `.u32`, as the vocabulary requires, and waits
+    /// until the disk has them.
+    ///
+    /// # Errors
+    /// [`DataError::Write`].
+    ///
+    /// # Panics
+    /// If a token is not below `n_vocab`.
+    pub fn create(
+        directory: &Path,
+        name: &str,
+        tokens: &[u32],
+        n_vocab: usize,
+    ) -> Result<(), DataError> {
+        assert!(tokens.iter().all(|&token| (token as usize) < n_vocab));
+        let path = token_path(directory, name, n_vocab);
+        let write = || {
+            let mut file = BufWriter::new(File::create(&path)?);
+            for token in tokens {
+                if is_wide(n_vocab) {
+                    file.write_all(&token.to_le_bytes())?;
+                } else {
+                    file.write_all(&(*token as u16).to_le_bytes())?;
+                }
+            }
+            file.into_inner()?.sync_all()
+        };
+        write().map_err(|error| DataError::Write {
+            path: path.clone(),
+            error,
+        })
+    }
+
+    /// Maps `directory/name.u16` or `.u32` and checks that all it holds are tokens.
+    ///
+    /// # Errors
+    /// A [`DataError`] that says what is wrong with the file.
+    pub fn open(directory: &Path, name: &str, n_vocab: usize) -> Result<Self, DataError> {
+        let path = token_path(directory, name, n_vocab);
+        let wide = is_wide(n_vocab);
+        let bytes = Mapped::open(&path).map_err(|error| DataError::Read {
+            path: path.clone(),
+            error,
+        })?;
+        if bytes.len() % width(wide) != 0 {
+            let bytes = bytes.len();
+            return Err(DataError::TornTokens { path, bytes });
+        }
+        let file = Self { bytes, wide };
+        match (0..file.len()).find(|&i| file.token(i) as usize >= n_vocab) {
+            Some(index) => Err(DataError::ForeignToken {
+                path,
+                index,
+                token: file.token(index),
+                n_vocab,
+            }),
+            None => Ok(file),
+        }
+    }
+
+    /// Number of tokens.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() / width(self.wide)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Token `index`.
+    ///
+    /// # Panics
+    /// If there is no such token.
+    #[must_use]
+    pub fn token(&self, index: usize) -> u32 {
+        let start = index * width(self.wide);
+        if self.wide {
+            let bytes = &self.bytes[start..start + 4];
+            u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+        } else {
+            let bytes = &self.bytes[start..start + 2];
+            u32::from(u16::from_le_bytes([bytes[0], bytes[1]]))
+        }
+    }
+
+    /// Fills `out` with the tokens from `start` on.
+    ///
+    /// # Panics
+    /// If the file has fewer.
+    pub fn copy(&self, start: usize, out: &mut [u32]) {
+        for (i, token) in out.iter_mut().enumerate() {
+            *token = self.token(start + i);
+        }
+    }
+}
+
+const fn is_wide(n_vocab: usize) -> bool {
+    n_vocab > SMALL_VOCABULARY
+}
+
+const fn width(wide: bool) -> usize {
+    if wide { 4 } else { 2 }
+}
+
+fn token_path(directory: &Path, name: &str, n_vocab: usize) -> PathBuf {
+    let ending = if is_wide(n_vocab) { "u32" } else { "u16" };
+    directory.join(format!("{name}.{ending}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_both_widths_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for (n_vocab, bytes) in [(65_536, 6), (65_537, 12)] {
+            let tokens = [0, 65_535, 7];
+            TokenFile::create(dir.path(), "train", &tokens, n_vocab).unwrap();
+            let file = TokenFile::open(dir.path(), "train", n_vocab).unwrap();
+            assert_eq!((file.len(), file.bytes.len()), (3, bytes));
+            let mut out = [0; 2];
+            file.copy(1, &mut out);
+            assert_eq!(out, [65_535, 7]);
+        }
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("train.u16"), [1, 0, 2]).unwrap();
+        assert!(matches!(
+            TokenFile::open(dir.path(), "train", 10),
+            Err(DataError::TornTokens { bytes: 3, .. })
+        ));
+        std::fs::write(dir.path().join("train.u16"), [1, 0, 10, 0]).unwrap();
+        assert!(matches!(
+            TokenFile::open(dir.path(), "train", 10),
+            Err(DataError::ForeignToken {
+                index: 1,
+                token: 10,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,96 @@
+//! What sets two runs apart.
+
+use core::fmt;
+
+use toml::{Table, Value};
+
+use super::overlay::to_table;
+use super::{Facts, RunConfig};
+use crate::data::sources::Fingerprint;
+
+/// Settings by which two runs differ and their loss curves with them.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// The setting, or the data file.
+    pub field: String,
+    /// What the run in the directory has.
+    pub old: String,
+    /// What was asked for.
+    pub new: String,
+}
+
+/// Paths do not count: the files behind them do, by size and hash.
+const PATHS: [&str; 2] = ["files", "val_files"];
+/// Settings of the built-in stories, which count only where they are used.
+const STORIES: [&str; 2] = ["stories_bytes", "stories_seed"];
+
+impl RunConfig {
+    /// Every setting that decides the loss curve and is not the same in `new`.
+    ///
+    /// Both must be resolved. Data is compared where both have [`Facts`].
+    #[must_use]
+    pub fn differences(&self, new: &Self) -> Vec<Difference> {
+        let (old_table, new_table) = (to_table(self), to_table(new));
+        let own_text = !self.data.files.is_empty() && !new.data.files.is_empty();
+        let mut found = Vec::new();
+        for section in ["data", "model", "training"] {
+            let (old, new) = (table(&old_table, section), table(&new_table, section));
+            for (field, value) in new {
+                let skipped = section == "data"
+                    && (PATHS.contains(&field.as_str())
+                        || own_text && STORIES.contains(&field.as_str()));
+                let old = old.get(field);
+                if !skipped && old != Some(value) {
+                    found.push(Difference {
+                        field: field.clone(),
+                        old: old.map_or_else(|| "absent".to_owned(), Value::to_string),
+                        new: value.to_string(),
+                    });
+                }
+            }
+        }
+        if let (Some(old), Some(new)) = (&self.facts, &new.facts) {
+            data_differences(old, new, &mut found);
+        }
+        found
+    }
+}
+
+fn table<'a>(config: &'a Table, section: &str) -> &'a Table {
+    config[section].as_table().expect("sections are tables")
+}
+
+fn data_differences(old: &Facts, new: &Facts, found: &mut Vec<Difference>) {
+    let pairs = [(&old.data, &new.data), (&old.val_data, &new.val_data)];
+    for (old, new) in pairs {
+        for i in 0..old.len().max(new.len()) {
+            let (old, new) = (old.get(i), new.get(i));
+            let content = |print: &Fingerprint| (print.bytes, print.xxh64.clone());
+            if old.map(content) != new.map(content) {
+                found.push(Difference {
+                    field: "data file".to_owned(),
+                    old: describe(old),
+                    new: describe(new),
+                });
+            }
+        }
+    }
+}
+
+fn describe(print: Option<&Fingerprint>) -> String {
+    match print {
+        Some(print) => format!("{} ({} bytes, {})", print.path, print.bytes, print.xxh64),
+        None => "none".to_owned(),
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is {} there and {} here",
+            self.field, self.old, self.new
+        )
+    }
+}

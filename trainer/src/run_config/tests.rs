@@ -1,0 +1,118 @@
+use super::*;
+
+fn overlaid(assignments: &[&str]) -> Result<RunConfig, RunConfigError> {
+    let mut overlay = Overlay::new(&RunConfig::default());
+    for assignment in assignments {
+        overlay.assign(assignment)?;
+    }
+    overlay.finish()?.resolve()
+}
+
+#[test]
+fn assignments_reach_every_section_and_type() {
+    let config = overlaid(&[
+        "n_layer=6",
+        "model.positions=rope",
+        "positions=\"rope\"",
+        "learning_rate = 3e-4",
+        "tokenizer=bpe:512",
+        "threads=2",
+        "bias=false",
+        "weight_decay=0",
+    ])
+    .unwrap();
+    assert_eq!(config.model.n_layer, 6);
+    assert_eq!(config.model.positions, Positions::Rope);
+    assert_eq!(config.training.learning_rate, 3e-4);
+    assert_eq!(config.data.tokenizer, TokenizerChoice::Bpe { n_vocab: 512 });
+    assert_eq!((config.run.threads, config.model.bias), (2, false));
+}
+
+#[test]
+fn what_depends_follows_what_is_set() {
+    let config = overlaid(&["n_embd=96", "n_head=6", "steps=50", "learning_rate=0.01"]).unwrap();
+    assert_eq!(
+        (config.model.n_head_kv, config.model.n_ff),
+        (Some(6), Some(384))
+    );
+    assert_eq!(config.training.warmup_steps, Some(5));
+    assert_eq!(config.training.min_learning_rate, Some(0.001));
+    let config = overlaid(&["n_embd=96", "mlp=swiglu", "n_head_kv=2"]).unwrap();
+    assert_eq!(
+        (config.model.n_head_kv, config.model.n_ff),
+        (Some(2), Some(256))
+    );
+    let shape = config.model.hyperparameters(65);
+    assert_eq!(ModelSettings::of(&shape).n_ff, None);
+    assert_eq!(ModelSettings::of(&shape).hyperparameters(65), shape);
+}
+
+#[test]
+fn errors_name_the_field() {
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &["n_layers=6"],
+            "there is no setting n_layers; there are files, stories_bytes",
+        ),
+        (&["n_vocab=6"], "n_vocab is not a setting"),
+        (&["n_layer"], "n_layer is no NAME=VALUE"),
+        (
+            &["n_layer=six"],
+            "n_layer=six: invalid type: string \"six\"",
+        ),
+        (&["n_layer=-1"], "n_layer=-1: invalid value: integer `-1`"),
+        (
+            &["dropout=1"],
+            "dropout is 1; it must be at least 0 and below 1",
+        ),
+        (
+            &["learning_rate=nan"],
+            "learning_rate is NaN; it must be finite and above 0",
+        ),
+        (&["n_head=3"], "n_embd 128 is not a multiple of n_head 3"),
+    ];
+    for (assignments, message) in cases {
+        let error = overlaid(assignments).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let error = overlaid(&["tokenizer=bpe:x"]).unwrap_err().to_string();
+    assert!(error.contains("there is no tokenizer bpe:x"), "{error}");
+}
+
+#[test]
+fn a_resolved_configuration_comes_back_from_its_text() {
+    let mut config = overlaid(&["learning_rate=3e-4", "eps=1e-8"]).unwrap();
+    config.facts = Some(Facts {
+        version: "1".to_owned(),
+        n_vocab: 65,
+        n_params: 1,
+        train_tokens: 2,
+        val_tokens: 3,
+        data: vec![crate::data::sources::Source::text("a", "b".to_owned()).fingerprint()],
+        val_data: Vec::new(),
+    });
+    let text = toml::to_string(&config).unwrap();
+    let back: RunConfig = toml::from_str(&text).unwrap();
+    assert_eq!(back, config, "{text}");
+    assert!(config.differences(&back).is_empty());
+}
+
+#[test]
+fn only_what_moves_the_curve_is_a_difference() {
+    let old = overlaid(&[]).unwrap();
+    let new = overlaid(&["threads=3", "log_interval=7", "keep_checkpoints=9"]).unwrap();
+    assert!(old.differences(&new).is_empty());
+    let new = overlaid(&["seed=2", "n_layer=2"]).unwrap();
+    let found: Vec<_> = old
+        .differences(&new)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "n_layer is 4 there and 2 here",
+            "seed is 1337 there and 2 here"
+        ]
+    );
+}
