@@ -1,1 +1,4 @@
 //! Training and export of small GPTs.
+
+pub mod bpe;
+pub mod tokenizer;
