@@ -79,8 +79,11 @@ fn encode_all(
         let chunks = cut(text, size).enumerate();
         parts.extend(chunks.map(|(index, chunk)| (document, index == 0, chunk)));
     }
+    // Few long runs of parts: each begins with an empty memory.
+    let run = parts.len().div_ceil(4 * rayon::current_num_threads());
     let encoded: Result<Vec<Vec<u32>>, TokenizeError> = parts
         .par_iter()
+        .with_min_len(run)
         .map_init(
             || Encoder::new(tokenizer),
             |encoder, &(_, first, chunk)| encoder.encode(chunk, first),
