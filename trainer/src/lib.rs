@@ -1,6 +1,7 @@
 //! Training and export of small GPTs.
 
 pub mod aligned;
+pub mod bpe;
 pub mod data;
 pub mod durable;
 pub mod evaluate;
@@ -9,3 +10,4 @@ pub mod inference;
 pub mod mapped;
 pub mod run_config;
 pub mod schedule;
+pub mod tokenizer;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use minigpt_trainer::data::sources;
 use minigpt_trainer::evaluate::evaluate;
 use minigpt_trainer::inference::ModelBytes;
-use minigpt_trainer::tokenizer::encode_documents;
+use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
@@ -54,9 +54,11 @@ struct Report {
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     let model = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
+    let tokenizer = OwnedTokenizer::new(file.tokenizer()).map_err(Failure::failed)?;
     let mut tokens = Vec::new();
     for source in sources::read(&args.data).map_err(Failure::failed)? {
-        let encoded = encode_documents(file.tokenizer(), &source.bytes)
+        let encoded = tokenizer
+            .encode_documents(&source.bytes)
             .map_err(|error| Failure::Failed(format!("{}: {error}", source.name)))?;
         tokens.extend(encoded);
     }
