@@ -1,7 +1,16 @@
 //! Training and export of small GPTs.
 
+pub mod activations;
+pub mod backend;
 pub mod data;
 pub mod durable;
 pub mod mapped;
+pub mod model;
+pub mod optimizer;
+pub mod params;
 pub mod run_config;
 pub mod schedule;
+
+pub use backend::{Backend, Batch, Loss, cpu::Cpu};
+pub use model::{Gpt, IGNORE, PassOptions};
+pub use optimizer::AdamW;
