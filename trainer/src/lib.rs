@@ -2,9 +2,12 @@
 
 pub mod activations;
 pub mod backend;
+pub mod checkpoint;
 pub mod data;
 pub mod durable;
+pub mod loss_plot;
 pub mod mapped;
+pub mod metrics;
 pub mod model;
 pub mod optimizer;
 pub mod params;
