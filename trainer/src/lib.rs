@@ -1,10 +1,14 @@
 //! Training and export of small GPTs.
 
 pub mod activations;
+pub mod aligned;
 pub mod backend;
 pub mod checkpoint;
 pub mod data;
 pub mod durable;
+pub mod evaluate;
+pub mod export;
+pub mod inference;
 pub mod loss_plot;
 pub mod mapped;
 pub mod metrics;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -61,12 +61,11 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the record at `path` (a new one if there is none) and takes back every line after
-    /// step `step`: those steps will be done again.
+    /// Opens the record at `path`, or a new one if there is none.
     ///
     /// # Errors
     /// A [`MetricsError`].
-    pub fn open(path: &Path, step: u64) -> Result<Self, MetricsError> {
+    pub fn open(path: &Path) -> Result<Self, MetricsError> {
         let failed = |error| MetricsError::File {
             path: path.to_owned(),
             error,
@@ -84,17 +83,28 @@ impl MetricsLog {
             },
             TryLockError::Error(error) => failed(error),
         })?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
-        let (history, length) = lines_up_to(&text, step);
-        file.set_len(length)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .map_err(failed)?;
-        Ok(Self {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let mut log = Self {
             file,
             path: path.to_owned(),
-            history,
-        })
+            history: Vec::new(),
+        };
+        // The first line that cannot be read is the one that a crash cut short.
+        let text = String::from_utf8_lossy(&bytes);
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        log.history = whole.map_while(|line| serde_json::from_str(line).ok()).collect();
+        Ok(log)
+    }
+
+    /// Takes back every line after step `step`, and what a crash left of a line: those steps will
+    /// be done again.
+    ///
+    /// # Errors
+    /// [`MetricsError::File`].
+    pub fn take_back(&mut self, step: u64) -> Result<(), MetricsError> {
+        self.history.retain(|line| line.step <= step);
+        keep_lines(&mut self.file, self.history.len()).map_err(|error| self.failed(error))
     }
 
     /// Adds a line.
@@ -134,21 +144,16 @@ impl MetricsLog {
     }
 }
 
-/// The lines up to `step` and their length in bytes. What cannot be read ends them: it is the line
-/// that a crash cut short.
-fn lines_up_to(text: &str, step: u64) -> (Vec<Metrics>, u64) {
-    let (mut history, mut length) = (Vec::new(), 0);
-    for line in text
-        .split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-    {
-        match serde_json::from_str::<Metrics>(line) {
-            Ok(metrics) if metrics.step <= step => history.push(metrics),
-            _ => break,
-        }
-        length += line.len() as u64;
+/// Shortens `file` to its first `n` lines and goes to its end.
+fn keep_lines(file: &mut File, n: usize) -> io::Result<()> {
+    file.rewind()?;
+    let mut reader = BufReader::new(&*file);
+    let mut length = 0;
+    for _ in 0..n {
+        length += reader.skip_until(b'\n')? as u64;
     }
-    (history, length)
+    file.set_len(length)?;
+    file.seek(SeekFrom::Start(length)).map(|_| ())
 }
 
 impl fmt::Display for MetricsError {
@@ -187,18 +192,20 @@ mod tests {
     fn lines_after_the_checkpoint_and_torn_lines_are_taken_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
-        let mut log = MetricsLog::open(&path, 0).unwrap();
+        let mut log = MetricsLog::open(&path).unwrap();
         for step in 1..=4 {
             log.append(line(step)).unwrap();
         }
         drop(log);
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{{\"step\": 5, \"tok")).unwrap();
-        let log = MetricsLog::open(&path, u64::MAX).unwrap();
+        let mut log = MetricsLog::open(&path).unwrap();
         assert_eq!(log.history(), [1, 2, 3, 4].map(line));
+        log.take_back(4).unwrap();
         drop(log);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
-        let mut log = MetricsLog::open(&path, 2).unwrap();
+        let mut log = MetricsLog::open(&path).unwrap();
+        log.take_back(2).unwrap();
         log.append(line(3)).unwrap();
         log.append(line(4)).unwrap();
         drop(log);
@@ -209,9 +216,9 @@ mod tests {
     fn one_process_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
-        let _log = MetricsLog::open(&path, 0).unwrap();
+        let _log = MetricsLog::open(&path).unwrap();
         assert!(matches!(
-            MetricsLog::open(&path, 0),
+            MetricsLog::open(&path),
             Err(MetricsError::InUse { .. })
         ));
     }

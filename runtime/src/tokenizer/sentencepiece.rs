@@ -124,7 +124,8 @@ impl SentencePiece<'_> {
     }
 
     /// Whether a token's text begins with a space that is dropped at the start of a document.
-    pub(super) fn begins_with_space(&self, id: u32) -> bool {
+    #[must_use]
+    pub fn begins_with_space(&self, id: u32) -> bool {
         self.vocabulary
             .token(id)
             .is_some_and(|text| text.first() == Some(&b' '))

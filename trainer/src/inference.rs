@@ -1,0 +1,188 @@
+//! Running model files on a host: the one place where the format of a file, known only when it is
+//! opened, meets the runtime's types.
+
+use core::fmt;
+use std::io;
+use std::path::Path;
+
+use minigpt_runtime::{
+    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q8, Session, SessionError,
+    SessionOptions,
+};
+
+use crate::aligned::AlignedBytes;
+use crate::mapped::Mapped;
+
+/// The bytes of a model file, where they can be run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ModelBytes {
+    /// A file, mapped.
+    Mapped(Mapped),
+    /// Memory.
+    Owned(AlignedBytes),
+}
+
+/// Why a file cannot be run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The system does not give it.
+    Read(io::Error),
+    /// It is not a usable model.
+    Load(LoadError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "{error}"),
+            Self::Load(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+impl ModelBytes {
+    /// Maps the file at `path` and checks it, checksum included.
+    ///
+    /// # Errors
+    /// [`OpenError::Read`] and [`OpenError::Load`].
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let bytes = Self::Mapped(Mapped::open(path).map_err(OpenError::Read)?);
+        let checked = bytes.file().and_then(|file| file.verify());
+        checked.map_err(OpenError::Load)?;
+        Ok(bytes)
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(mapped) => mapped,
+            Self::Owned(owned) => owned.bytes(),
+        }
+    }
+
+    /// The file they are.
+    ///
+    /// # Errors
+    /// A [`LoadError`] that says what is wrong.
+    pub fn file(&self) -> Result<ModelFile<'_>, LoadError> {
+        ModelFile::open(self.bytes())
+    }
+}
+
+/// A session on a file of any format.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnySession<'a> {
+    /// On `f32` weights.
+    F32(Session<'a, F32>),
+    /// On `f16` weights.
+    F16(Session<'a, F16>),
+    /// On `q8` weights.
+    Q8(Session<'a, Q8>),
+}
+
+/// Calls the same method on whichever session it is.
+macro_rules! each {
+    ($session:expr, $inner:ident => $call:expr) => {
+        match $session {
+            Self::F32($inner) => $call,
+            Self::F16($inner) => $call,
+            Self::Q8($inner) => $call,
+        }
+    };
+}
+
+/// The memory a session on `file` needs.
+///
+/// # Errors
+/// [`SessionError::ArenaTooSmall`] with what this machine's address space can hold.
+pub fn arena(file: &ModelFile<'_>, options: &SessionOptions) -> Result<AlignedBytes, SessionError> {
+    let needed = MemoryPlan::new(file.config(), file.format(), options).total();
+    usize::try_from(needed)
+        .ok()
+        .and_then(AlignedBytes::zeroed)
+        .ok_or(SessionError::ArenaTooSmall { needed, given: 0 })
+}
+
+impl<'a> AnySession<'a> {
+    /// Starts an empty sequence in `memory`, see [`arena`].
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    ///
+    /// # Panics
+    /// Never: the type is chosen by the file's own format.
+    pub fn new(
+        file: &ModelFile<'a>,
+        memory: &'a mut [u8],
+        options: &SessionOptions,
+    ) -> Result<Self, SessionError> {
+        const SAME: &str = "the type is that of the file";
+        Ok(match file.format() {
+            Format::F32 => Self::F32(Session::new(file.model().expect(SAME), memory, options)?),
+            Format::F16 => Self::F16(Session::new(file.model().expect(SAME), memory, options)?),
+            Format::Q8 => Self::Q8(Session::new(file.model().expect(SAME), memory, options)?),
+            format => unreachable!("no session for {}", format.name()),
+        })
+    }
+
+    /// As [`Session::forward`].
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    pub fn forward(&mut self, tokens: &[u32]) -> Result<&mut [f32], SessionError> {
+        each!(self, session => session.forward(tokens))
+    }
+
+    /// As [`Session::forward_each`].
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    pub fn forward_each(
+        &mut self,
+        tokens: &[u32],
+        each: impl FnMut(usize, &[f32]),
+    ) -> Result<(), SessionError> {
+        each!(self, session => session.forward_each(tokens, each))
+    }
+
+    /// As [`Session::slide`].
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    pub fn slide(
+        &mut self,
+        history: &mut [u32],
+        n_keep: usize,
+    ) -> Result<(usize, &mut [f32]), SessionError> {
+        each!(self, session => session.slide(history, n_keep))
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        each!(self, session => session.reset());
+    }
+
+    /// Tokens in the context.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        each!(self, session => session.position())
+    }
+
+    /// Longest context in tokens.
+    #[must_use]
+    pub fn n_ctx(&self) -> usize {
+        each!(self, session => session.n_ctx())
+    }
+
+    /// The kernels in use.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        each!(self, session => session.isa())
+    }
+}
