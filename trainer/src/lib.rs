@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod aligned;
 pub mod backend;
+pub mod bpe;
 pub mod checkpoint;
 pub mod data;
 pub mod durable;
@@ -17,6 +18,7 @@ pub mod optimizer;
 pub mod params;
 pub mod run_config;
 pub mod schedule;
+pub mod tokenizer;
 
 pub use backend::{Backend, Batch, Loss, cpu::Cpu};
 pub use model::{Gpt, IGNORE, PassOptions};

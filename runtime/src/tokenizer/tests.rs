@@ -76,7 +76,7 @@ fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
         .to_vec();
     texts.extend((0..256).map(|byte| format!("<0x{byte:02X}>").into_bytes()));
     texts.extend(pieces.iter().map(|(text, _)| text.as_bytes().to_vec()));
-    let scores = std::iter::repeat_n(0.0, 259).chain(pieces.iter().map(|(_, score)| *score));
+    let scores = core::iter::repeat_n(0.0, 259).chain(pieces.iter().map(|(_, score)| *score));
     let mut sorted: Vec<usize> = (0..texts.len()).collect();
     sorted.sort_by_key(|&id| &texts[id]);
     let (ends, bytes) = vocabulary(&texts);
@@ -205,7 +205,7 @@ fn words_are_those_of_gpt2() {
     ];
     for (text, expected) in cases {
         let words: Vec<_> = Words::new(text.as_bytes())
-            .map(|word| std::str::from_utf8(word).unwrap())
+            .map(|word| core::str::from_utf8(word).unwrap())
             .collect();
         assert_eq!(words, expected);
     }

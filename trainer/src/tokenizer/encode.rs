@@ -1,0 +1,239 @@
+//! Whole files to tokens.
+//!
+//! Text is cut where no tokenizer's piece can cross, the chunks are encoded on all threads, and each
+//! thread remembers the tokens of the words it has seen. Long words merge through a heap instead of
+//! the runtime's passes. None of this changes a token.
+
+use core::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use minigpt_runtime::Tokenizer;
+use minigpt_runtime::tokenizer::TokenizeError;
+use rayon::prelude::*;
+
+use super::{OwnedTokenizer, documents};
+
+/// Bytes of text that a thread encodes at a time.
+const CHUNK: usize = 1 << 17;
+
+/// Words longer than this merge through a heap and are not remembered, in bytes.
+const LONG: usize = 64;
+
+/// Tokens that a thread remembers before it starts afresh; bounds memory.
+const REMEMBERED: usize = 1 << 20;
+
+impl OwnedTokenizer {
+    /// The tokens of `text`, as [`Tokenizer::encode`] gives them.
+    ///
+    /// # Errors
+    /// [`TokenizeError::UnknownChar`] or [`TokenizeError::InvalidUtf8`], for characters.
+    pub fn encode_text(&self, text: &[u8]) -> Result<Vec<u32>, TokenizeError> {
+        let tokenizer = self.view();
+        match tokenizer {
+            Tokenizer::Byte | Tokenizer::Char(_) => {
+                let mut ids = vec![0; text.len()];
+                let n = tokenizer.encode(text, &mut ids)?;
+                ids.truncate(n);
+                Ok(ids)
+            }
+            _ => Ok(encode_all(&tokenizer, &[text])?.pop().unwrap_or_default()),
+        }
+    }
+
+    /// The tokens to train on: for each document `bos`, its tokens, `eos`.
+    ///
+    /// Documents are separated by [`END_OF_TEXT`](super::END_OF_TEXT), and one newline on either side
+    /// of it belongs to none; empty ones are left out. Where `bos` and `eos` are the same token, as
+    /// GPT-2's, one stands between documents. A tokenizer without special tokens takes the whole text
+    /// as one stream.
+    ///
+    /// # Errors
+    /// As [`Self::encode_text`].
+    pub fn encode_documents(&self, text: &[u8]) -> Result<Vec<u32>, TokenizeError> {
+        let tokenizer = self.view();
+        let specials = tokenizer.specials();
+        if (specials.bos, specials.eos) == (None, None) {
+            return self.encode_text(text);
+        }
+        let eos = specials.eos.filter(|eos| specials.bos != Some(*eos));
+        let documents: Vec<&[u8]> = documents(text).collect();
+        let mut ids = Vec::new();
+        for document in encode_all(&tokenizer, &documents)? {
+            ids.extend(specials.bos);
+            ids.extend(document);
+            ids.extend(eos);
+        }
+        Ok(ids)
+    }
+}
+
+/// The tokens of each document.
+fn encode_all(
+    tokenizer: &Tokenizer<'_>,
+    documents: &[&[u8]],
+) -> Result<Vec<Vec<u32>>, TokenizeError> {
+    let whole = matches!(tokenizer, Tokenizer::SentencePiece(pieces) if !pieces.cuts_at_spaces);
+    let mut parts = Vec::new();
+    for (document, text) in documents.iter().enumerate() {
+        let size = if whole { usize::MAX } else { CHUNK };
+        let chunks = cut(text, size).enumerate();
+        parts.extend(chunks.map(|(index, chunk)| (document, index == 0, chunk)));
+    }
+    // Few long runs of parts: each begins with an empty memory.
+    let run = parts.len().div_ceil(4 * rayon::current_num_threads());
+    let encoded: Result<Vec<Vec<u32>>, TokenizeError> = parts
+        .par_iter()
+        .with_min_len(run)
+        .map_init(
+            || Encoder::new(tokenizer),
+            |encoder, &(_, first, chunk)| encoder.encode(chunk, first),
+        )
+        .collect();
+    let mut out = vec![Vec::new(); documents.len()];
+    for ((document, ..), ids) in parts.iter().zip(encoded?) {
+        match out[*document].is_empty() {
+            true => out[*document] = ids,
+            false => out[*document].extend(ids),
+        }
+    }
+    Ok(out)
+}
+
+/// Chunks of a text that are cut into the same words as the text.
+pub(crate) fn chunks(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cut(text, CHUNK)
+}
+
+fn cut(mut text: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let at = (size..text.len())
+            .find(|&at| is_boundary(text, at))
+            .unwrap_or(text.len());
+        let (chunk, rest) = text.split_at(at);
+        text = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Whether a space that begins at `at` follows a character that is none.
+///
+/// A word of GPT-2's expression never holds that, and looks ahead only from a space; llama2.c's
+/// pieces end there by definition. The space must not be part of a broken character.
+fn is_boundary(text: &[u8], at: usize) -> bool {
+    let alone = text.get(at + 1).is_none_or(u8::is_ascii);
+    if text[at] != b' ' || !alone {
+        return false;
+    }
+    let before = &text[at.saturating_sub(4)..at];
+    let start = before.iter().rposition(|byte| byte & 0xc0 != 0x80);
+    let character = start.and_then(|start| core::str::from_utf8(&before[start..]).ok());
+    character.is_some_and(|character| !character.contains(char::is_whitespace))
+}
+
+/// One thread's encoder and its memory.
+struct Encoder<'a, 't> {
+    tokenizer: &'a Tokenizer<'a>,
+    /// Where a word's tokens stand in `ids`.
+    words: HashMap<&'t [u8], (usize, usize)>,
+    ids: Vec<u32>,
+    buffer: Vec<u32>,
+}
+
+impl<'a, 't> Encoder<'a, 't> {
+    fn new(tokenizer: &'a Tokenizer<'a>) -> Self {
+        Self {
+            tokenizer,
+            words: HashMap::new(),
+            ids: Vec::new(),
+            buffer: vec![0; LONG + 1],
+        }
+    }
+
+    fn encode(&mut self, chunk: &'t [u8], first: bool) -> Result<Vec<u32>, TokenizeError> {
+        let mut out = Vec::with_capacity(chunk.len() / 3);
+        for (index, piece) in self.tokenizer.pieces(chunk).enumerate() {
+            let first = first && index == 0;
+            if first || piece.len() > LONG {
+                out.extend(self.encode_long(piece, first)?);
+                continue;
+            }
+            if let Some(&(start, end)) = self.words.get(piece) {
+                out.extend_from_slice(&self.ids[start..end]);
+                continue;
+            }
+            let n = self
+                .tokenizer
+                .encode_piece(piece, false, &mut self.buffer)?;
+            let ids = &self.buffer[..n];
+            out.extend_from_slice(ids);
+            if self.ids.len() > REMEMBERED {
+                self.words.clear();
+                self.ids.clear();
+            }
+            self.words
+                .insert(piece, (self.ids.len(), self.ids.len() + n));
+            self.ids.extend_from_slice(ids);
+        }
+        Ok(out)
+    }
+
+    fn encode_long(&self, piece: &[u8], first: bool) -> Result<Vec<u32>, TokenizeError> {
+        let mut ids = vec![0; piece.len() + 1];
+        let n = self.tokenizer.symbols(piece, first, &mut ids)?;
+        ids.truncate(n);
+        match self.tokenizer {
+            Tokenizer::Bpe(bpe) => merge_all(&mut ids, |left, right| bpe.merge(left, right)),
+            Tokenizer::SentencePiece(pieces) => merge_all(&mut ids, |left, right| {
+                pieces
+                    .merge(left, right)
+                    .map(|(key, id)| (sortable(key), id))
+            }),
+            _ => {}
+        }
+        Ok(ids)
+    }
+}
+
+/// Numbers in the order of `key`, which is not NaN.
+fn sortable(key: f32) -> u32 {
+    let bits = (key + 0.0).to_bits(); // -0 becomes 0
+    if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
+/// Merges neighbours with the lowest key, the leftmost of equals first, until none can merge.
+///
+/// Time `n log n`: a heap of pairs over a list of tokens linked by position.
+fn merge_all(ids: &mut Vec<u32>, merge: impl Fn(u32, u32) -> Option<(u32, u32)>) {
+    let n = ids.len();
+    // The token at `i` has its right neighbour at `next[i]`, its left one at `before[i]`.
+    let mut next: Vec<usize> = (1..=n).collect();
+    let mut before: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
+    let mut heap = BinaryHeap::new();
+    let candidate = |ids: &[u32], left: usize, right: usize| {
+        let pair = (*ids.get(left)?, *ids.get(right)?);
+        let (key, id) = merge(pair.0, pair.1)?;
+        Some(Reverse((key, left, pair, id)))
+    };
+    heap.extend((1..n).filter_map(|right| candidate(ids, right - 1, right)));
+    let mut gone = vec![false; n];
+    while let Some(Reverse((_, left, pair, id))) = heap.pop() {
+        let right = next[left];
+        if gone[left] || right >= n || (ids[left], ids[right]) != pair {
+            continue;
+        }
+        ids[left] = id;
+        gone[right] = true;
+        next[left] = next[right];
+        if let Some(after) = before.get_mut(next[right]) {
+            *after = left;
+        }
+        heap.extend(candidate(ids, before[left], left));
+        heap.extend(candidate(ids, left, next[left]));
+    }
+    let mut gone = gone.into_iter();
+    ids.retain(|_| gone.next() == Some(false));
+}
