@@ -1,1 +1,3 @@
 //! Training and export of small GPTs.
+
+pub mod stories;
