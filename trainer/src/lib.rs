@@ -18,6 +18,7 @@ pub mod optimizer;
 pub mod params;
 pub mod run_config;
 pub mod schedule;
+pub mod stories;
 pub mod tokenizer;
 
 pub use backend::{Backend, Batch, Loss, cpu::Cpu};
