@@ -1,2 +1,101 @@
 //! Named model shapes: what `--preset` and the benchmarks mean by a name.
 #![no_std]
+
+use minigpt_runtime::config::{Hyperparameters, Mlp, Norm, Positions};
+
+/// A named shape, still without a vocabulary, and the batch it is trained with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Preset {
+    /// What `--preset` takes.
+    pub name: &'static str,
+    /// One line for people.
+    pub description: &'static str,
+    /// Sequences of a batch that suit it.
+    pub n_batch: u32,
+    /// Its shape; `n_vocab` is the tokenizer's business and stands for nothing here.
+    shape: Hyperparameters,
+}
+
+impl Preset {
+    /// The shape with a vocabulary.
+    #[must_use]
+    pub const fn hyperparameters(&self, n_vocab: u32) -> Hyperparameters {
+        Hyperparameters {
+            n_vocab,
+            ..self.shape
+        }
+    }
+}
+
+/// All presets.
+pub const PRESETS: [Preset; 4] = [
+    Preset {
+        name: "cpu",
+        description: "nanoGPT's shape for a laptop without GPU: 0.8 million parameters",
+        n_batch: 12,
+        shape: gpt2(4, 4, 128, 64),
+    },
+    Preset {
+        name: "tiny",
+        description: "the same with twice the context and larger batches",
+        n_batch: 32,
+        shape: gpt2(4, 4, 128, 128),
+    },
+    Preset {
+        name: "baby",
+        description: "nanoGPT's Shakespeare shape: 11 million parameters",
+        n_batch: 64,
+        shape: gpt2(6, 6, 384, 256),
+    },
+    Preset {
+        name: "gpt2",
+        description: "GPT-2 small: 124 million parameters with its own vocabulary",
+        n_batch: 8,
+        shape: gpt2(12, 12, 768, 1024),
+    },
+];
+
+/// The preset called `name`.
+#[must_use]
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+const fn gpt2(n_layer: u32, n_head: u32, n_embd: u32, n_ctx: u32) -> Hyperparameters {
+    Hyperparameters {
+        n_vocab: 1,
+        n_ctx,
+        n_embd,
+        n_head,
+        n_head_kv: n_head,
+        n_layer,
+        n_ff: 4 * n_embd,
+        positions: Positions::Learned,
+        rope_theta: 10_000.0,
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Gelu,
+        bias: true,
+        tied_head: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minigpt_runtime::{Config, layout};
+
+    #[test]
+    fn sizes_are_the_published_ones() {
+        let n_params = |name, n_vocab| {
+            let hyper = preset(name).unwrap().hyperparameters(n_vocab);
+            layout::n_params(&Config::new(hyper).unwrap())
+        };
+        assert_eq!(n_params("gpt2", 50_257), 124_439_808);
+        assert_eq!(
+            (n_params("cpu", 65), n_params("tiny", 65)),
+            (809_856, 818_048)
+        );
+        assert_eq!(preset("none"), None);
+    }
+}

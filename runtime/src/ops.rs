@@ -225,6 +225,19 @@ pub fn rope(head: &mut [f32], table: &[f32]) {
     }
 }
 
+/// Backward of [`rope`]: turns the gradient back by the same angles.
+///
+/// # Shapes
+/// Both `[HS]`.
+#[inline(always)]
+pub fn rope_backward(d_head: &mut [f32], table: &[f32]) {
+    let (pairs, _) = d_head.as_chunks_mut::<2>();
+    let (angles, _) = table.as_chunks::<2>();
+    for ([x, y], [cos, sin]) in pairs.iter_mut().zip(angles) {
+        (*x, *y) = (*x * cos + *y * sin, *y * cos - *x * sin);
+    }
+}
+
 /// The fixed embedding of `position`: `out[2i] = sin`, `out[2i+1] = cos` of
 /// `position / 10000^(2i / C)`.
 ///

@@ -7,7 +7,7 @@
 use minigpt_runtime::rng::{below, random};
 
 use super::token_file::TokenFile;
-const IGNORE: u32 = u32::MAX;
+use crate::model::IGNORE;
 
 /// Stream of the generator that draws training windows.
 const STREAM: u64 = 0x7769_6e64_6f77;

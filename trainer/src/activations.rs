@@ -1,0 +1,50 @@
+//! What one pass leaves behind on the device: made once, used by every step.
+
+use crate::backend::{AttentionSaved, Backend, Kind, MlpSaved, Shape};
+
+/// Activations of all layers and the gradient that walks back through them.
+#[derive(Debug)]
+pub struct Activations<T> {
+    /// The residual stream `[R, C]`: the embedding, then the output of each branch; `2 L + 1`.
+    pub residual: Vec<T>,
+    /// Of each layer.
+    pub layers: Vec<LayerSaved<T>>,
+    /// Gradient of the residual stream `[R, C]`, before and behind the branch at work.
+    pub d_residual: (T, T),
+}
+
+/// What a layer's two branches saved.
+#[derive(Debug)]
+pub struct LayerSaved<T> {
+    /// Attention's.
+    pub attention: AttentionSaved<T>,
+    /// The MLP's.
+    pub mlp: MlpSaved<T>,
+}
+
+impl<T> Activations<T> {
+    /// Buffers for `shape` on `backend`.
+    pub fn new<B: Backend<Buffer = T>>(backend: &mut B, shape: &Shape) -> Self {
+        let (config, rows) = (&shape.config, shape.batch.rows());
+        let mut buffer = |len| backend.buffer(len, Kind::Activation);
+        let stream = rows * config.n_embd();
+        Self {
+            residual: (0..=2 * config.n_layer()).map(|_| buffer(stream)).collect(),
+            layers: (0..config.n_layer())
+                .map(|_| LayerSaved {
+                    attention: AttentionSaved {
+                        stats: buffer(rows * 2),
+                        qkv: buffer(rows * config.n_qkv()),
+                        heads: buffer(stream),
+                        log_sum_exp: buffer(rows * config.n_head()),
+                    },
+                    mlp: MlpSaved {
+                        stats: buffer(rows * 2),
+                        fc: buffer(rows * config.n_fc()),
+                    },
+                })
+                .collect(),
+            d_residual: (buffer(stream), buffer(stream)),
+        }
+    }
+}

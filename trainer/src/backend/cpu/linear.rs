@@ -1,0 +1,78 @@
+//! Linear layers over chunks of rows, and their gradients over chunks of outputs.
+
+use minigpt_runtime::ops;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::Buffer;
+use super::gemm::{Matrix, Write, gemm};
+use crate::backend::Affine;
+
+/// Rows that one thread takes through a layer at once: their activations stay in its cache.
+pub(super) const ROWS: usize = 64;
+
+/// Outputs whose weight gradients one thread computes at once.
+const OUTPUTS: usize = 64;
+
+/// `out = x weight^T + bias`
+///
+/// # Shapes
+/// `out` `[n, O]`, `x` `[n, I]`, weight `[O, I]`.
+pub(super) fn forward(out: &mut [f32], x: &[f32], weights: Affine<&Buffer>, inputs: usize) {
+    let outputs = weights.weight.len() / inputs;
+    let n = out.len() / outputs;
+    let write = match weights.bias {
+        Some(bias) => {
+            for out in out.chunks_exact_mut(outputs) {
+                out.copy_from_slice(bias);
+            }
+            Write::Add
+        }
+        None => Write::Over,
+    };
+    let weight = Matrix::new(weights.weight, outputs, inputs, inputs).transposed();
+    let x = Matrix::new(x, n, inputs, inputs);
+    gemm(out, outputs, x, weight, 1.0, write);
+}
+
+/// `d_x = d_out weight`
+///
+/// # Shapes
+/// `d_x` `[n, I]`, `d_out` `[n, O]`, `weight` `[O, I]`.
+pub(super) fn backward(d_x: &mut [f32], d_out: &[f32], weight: &[f32], inputs: usize) {
+    let outputs = weight.len() / inputs;
+    let d_out = Matrix::new(d_out, d_x.len() / inputs, outputs, outputs);
+    let weight = Matrix::new(weight, outputs, inputs, inputs);
+    gemm(d_x, inputs, d_out, weight, 1.0, Write::Over);
+}
+
+/// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs.
+///
+/// # Shapes
+/// `d_out` `[R, O]`, `x` `[R, I]`.
+pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32], rows: usize) {
+    let (inputs, outputs) = (x.len() / rows, d_out.len() / rows);
+    let x = Matrix::new(x, rows, inputs, inputs);
+    let weight = d_weights.weight.par_chunks_mut(OUTPUTS * inputs);
+    let weight_chunk = |(chunk, d_weight): (usize, &mut [f32])| {
+        let first = chunk * OUTPUTS;
+        let n = d_weight.len() / inputs;
+        let d_out = Matrix::new(&d_out[first..], rows, n, outputs).transposed();
+        gemm(d_weight, inputs, d_out, x, 1.0, Write::Add);
+    };
+    match d_weights.bias {
+        None => weight.enumerate().for_each(weight_chunk),
+        Some(bias) => {
+            let both = weight.zip(bias.par_chunks_mut(OUTPUTS)).enumerate();
+            both.for_each(|(chunk, (d_weight, d_bias))| {
+                weight_chunk((chunk, d_weight));
+                let first = chunk * OUTPUTS;
+                Arch::new().dispatch(|| {
+                    for d_out in d_out.chunks_exact(outputs) {
+                        ops::axpy(d_bias, 1.0, &d_out[first..first + d_bias.len()]);
+                    }
+                });
+            });
+        }
+    }
+}

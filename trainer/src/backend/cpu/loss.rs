@@ -1,0 +1,201 @@
+//! Last norm, head and cross-entropy.
+//!
+//! Logits exist for a limited number of rows at a time; their softmax, the loss and the gradient
+//! are made in their place.
+
+use minigpt_runtime::{math, ops};
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::buffer::{Buffer, Workspace, scratch};
+use super::linear::{self, ROWS};
+use super::norm;
+use crate::backend::{Affine, Head, Shape};
+use crate::model::IGNORE;
+
+/// Logits that exist at once in backward, at most, if that is more than one chunk of rows.
+const LOGITS: usize = 1 << 23;
+
+/// [`crate::backend::Backend::logits`].
+pub(super) fn logits(x: &[f32], head: Head<&Buffer>, shape: &Shape) -> Vec<f32> {
+    let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
+    let mut logits = vec![0.0; shape.batch.rows() * n_vocab];
+    let chunks = logits
+        .par_chunks_mut(ROWS * n_vocab)
+        .zip(x.par_chunks(ROWS * width));
+    chunks.for_each(|(logits, x)| {
+        scratch([x.len(), x.len() / width * 2], |[rows, stats]| {
+            chunk_logits(logits, rows, stats, x, head, shape);
+        });
+    });
+    logits
+}
+
+/// [`crate::backend::Backend::loss`].
+pub(super) fn forward(x: &[f32], head: Head<&Buffer>, targets: &[u32], shape: &Shape) -> f64 {
+    let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
+    let losses: Vec<f64> = x
+        .par_chunks(ROWS * width)
+        .zip(targets.par_chunks(ROWS))
+        .map(|(x, targets)| {
+            let n = targets.len();
+            scratch([n * n_vocab, n * width, n * 2], |[logits, rows, stats]| {
+                chunk_logits(logits, rows, stats, x, head, shape);
+                Arch::new().dispatch(|| cross_entropy(logits, targets, None))
+            })
+        })
+        .collect();
+    losses.iter().sum()
+}
+
+/// [`crate::backend::Backend::loss_backward`]: for each block of rows, a phase over rows and one
+/// over the vocabulary.
+pub(super) fn backward(
+    workspace: &mut Workspace,
+    d_x: &mut [f32],
+    d_head: Head<&mut Buffer>,
+    x: &[f32],
+    head: Head<&Buffer>,
+    targets: &[u32],
+    scale: f32,
+    shape: &Shape,
+) -> f64 {
+    let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
+    let block = (LOGITS / (ROWS * n_vocab)).max(1) * ROWS;
+    let block = block.min(targets.len());
+    let Head { norm, weight } = d_head;
+    let mut sum = 0.0;
+    let n_sums = targets.len().div_ceil(ROWS) * 2 * width;
+    let [logits, normed, sums] = workspace.take([block * n_vocab, block * width, n_sums]);
+    let blocks = d_x.chunks_mut(block * width).zip(x.chunks(block * width));
+    let blocks = blocks.zip(targets.chunks(block));
+    for (((d_x, x), targets), sums) in blocks.zip(sums.chunks_mut(block.div_ceil(ROWS) * 2 * width))
+    {
+        let n = targets.len();
+        let (logits, normed) = (&mut logits[..n * n_vocab], &mut normed[..n * width]);
+        let losses: Vec<f64> = d_x
+            .par_chunks_mut(ROWS * width)
+            .zip(x.par_chunks(ROWS * width))
+            .zip(targets.par_chunks(ROWS))
+            .zip(logits.par_chunks_mut(ROWS * n_vocab))
+            .zip(normed.par_chunks_mut(ROWS * width))
+            .zip(sums.par_chunks_mut(2 * width))
+            .map(|(((((d_x, x), targets), logits), normed), sums)| {
+                let input = Input {
+                    x,
+                    targets,
+                    head,
+                    scale,
+                    shape,
+                };
+                chunk_backward(d_x, logits, normed, sums, input)
+            })
+            .collect();
+        sum += losses.iter().sum::<f64>();
+        let d_weight = Affine {
+            weight: &mut *weight,
+            bias: None,
+        };
+        linear::gradient(d_weight, logits, normed, n);
+    }
+    norm::add_sums(norm, sums);
+    sum
+}
+
+/// What a chunk of rows is computed from.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    x: &'a [f32],
+    targets: &'a [u32],
+    head: Head<&'a Buffer>,
+    scale: f32,
+    shape: &'a Shape,
+}
+
+/// Loss of a chunk of rows; `logits` become their gradient, `d_x` the gradient of `x`.
+fn chunk_backward(
+    d_x: &mut [f32],
+    logits: &mut [f32],
+    normed: &mut [f32],
+    sums: &mut [f32],
+    input: Input<'_>,
+) -> f64 {
+    let Input {
+        x,
+        targets,
+        head,
+        scale,
+        shape,
+    } = input;
+    let width = shape.config.n_embd();
+    scratch(
+        [x.len(), targets.len() * 2, 2 * width],
+        |[d_rows, stats, pair]| {
+            chunk_logits(logits, normed, stats, x, head, shape);
+            let arch = Arch::new();
+            let loss = arch.dispatch(|| cross_entropy(logits, targets, Some(scale)));
+            linear::backward(d_rows, logits, head.weight, width);
+            arch.dispatch(|| {
+                d_x.fill(0.0);
+                sums.fill(0.0);
+                let (weight, norm) = (head.norm.weight, shape.config.norm());
+                norm::backward(d_x, sums, pair, d_rows, stats, x, weight, norm);
+            });
+            loss
+        },
+    )
+}
+
+/// `logits = ln_f(x) weight^T` of a chunk of rows.
+///
+/// # Shapes
+/// `logits` `[n, V]`, `normed`, `x` `[n, C]`, `stats` `[n, 2]`.
+fn chunk_logits(
+    logits: &mut [f32],
+    normed: &mut [f32],
+    stats: &mut [f32],
+    x: &[f32],
+    head: Head<&Buffer>,
+    shape: &Shape,
+) {
+    let config = &shape.config;
+    Arch::new().dispatch(|| norm::forward(normed, stats, x, head.norm, config.norm()));
+    let weight = Affine {
+        weight: head.weight,
+        bias: None,
+    };
+    linear::forward(logits, normed, weight, config.n_embd());
+}
+
+/// Sum of `-ln softmax(logits)[target]`; with a `scale`, `logits` become the gradient of `scale`
+/// times it: `(softmax(logits) - onehot(target)) scale`, zero where there is no target.
+///
+/// # Shapes
+/// `logits` `[n, V]`, `targets` `[n]`.
+#[inline(always)]
+fn cross_entropy(logits: &mut [f32], targets: &[u32], scale: Option<f32>) -> f64 {
+    let mut loss = 0.0;
+    let n_vocab = logits.len() / targets.len();
+    for (row, &target) in logits.chunks_exact_mut(n_vocab).zip(targets) {
+        if target == IGNORE {
+            row.fill(0.0);
+            continue;
+        }
+        let target = target as usize;
+        let largest = ops::max(row);
+        let distance = largest - row[target];
+        for logit in row.iter_mut() {
+            *logit = math::exp(*logit - largest);
+        }
+        let sum = ops::sum(row);
+        loss += f64::from(math::ln(sum)) + f64::from(distance);
+        if let Some(scale) = scale {
+            let factor = scale / sum;
+            for logit in row.iter_mut() {
+                *logit *= factor;
+            }
+            row[target] -= scale;
+        }
+    }
+    loss
+}

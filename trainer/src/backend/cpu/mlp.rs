@@ -1,0 +1,210 @@
+//! The MLP branch.
+
+use minigpt_runtime::config::Mlp;
+use minigpt_runtime::ops;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::buffer::{Buffer, Workspace, scratch};
+use super::linear::{self, ROWS};
+use super::{dropout, norm};
+use crate::backend::{Branch, Dropout, MlpSaved, Shape};
+
+/// [`crate::backend::Backend::mlp_forward`]: one phase over rows.
+pub(super) fn forward(
+    out: &mut [f32],
+    saved: &mut MlpSaved<Buffer>,
+    x: &[f32],
+    weights: Branch<&Buffer>,
+    shape: &Shape,
+    drop: Dropout,
+) {
+    let config = &shape.config;
+    let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
+    out.par_chunks_mut(ROWS * width)
+        .zip(x.par_chunks(ROWS * width))
+        .zip(saved.stats.par_chunks_mut(ROWS * 2))
+        .zip(saved.fc.par_chunks_mut(ROWS * n_fc))
+        .enumerate()
+        .for_each(|(chunk, (((out, x), stats), fc))| {
+            let n = stats.len() / 2;
+            scratch([n * width, n * n_ff], |[rows, hidden]| {
+                let arch = Arch::new();
+                arch.dispatch(|| norm::forward(rows, stats, x, weights.norm, config.norm()));
+                linear::forward(fc, rows, weights.input, width);
+                arch.dispatch(|| activate(hidden, fc, n_ff, config.mlp()));
+                linear::forward(rows, hidden, weights.output, n_ff);
+                let start = chunk * ROWS * width;
+                arch.dispatch(|| dropout::add_residual(out, x, rows, start, drop));
+            });
+        });
+}
+
+/// [`crate::backend::Backend::mlp_backward`]: a phase over rows, then one over outputs.
+pub(super) fn backward(
+    workspace: &mut Workspace,
+    d_x: &mut [f32],
+    d_weights: Branch<&mut Buffer>,
+    d_out: &[f32],
+    saved: &MlpSaved<Buffer>,
+    x: &[f32],
+    weights: Branch<&Buffer>,
+    shape: &Shape,
+    drop: Dropout,
+) {
+    let (config, rows) = (&shape.config, shape.batch.rows());
+    let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
+    let chunks = rows.div_ceil(ROWS);
+    let [normed, hidden, d_fc, d_branch, sums] = workspace.take([
+        rows * width,
+        rows * n_ff,
+        rows * n_fc,
+        rows * width,
+        chunks * 2 * width,
+    ]);
+    let fc_rows = hidden
+        .par_chunks_mut(ROWS * n_ff)
+        .zip(d_fc.par_chunks_mut(ROWS * n_fc));
+    d_x.par_chunks_mut(ROWS * width)
+        .zip(normed.par_chunks_mut(ROWS * width))
+        .zip(d_branch.par_chunks_mut(ROWS * width))
+        .zip(sums.par_chunks_mut(2 * width))
+        .zip(fc_rows)
+        .enumerate()
+        .for_each(
+            |(chunk, ((((d_x, normed), d_branch), sums), (hidden, d_fc)))| {
+                let first = chunk * ROWS;
+                let n = d_x.len() / width;
+                let here = first * width..(first + n) * width;
+                let (x, d_out) = (&x[here.clone()], &d_out[here]);
+                let stats = &saved.stats[first * 2..(first + n) * 2];
+                let fc = &saved.fc[first * n_fc..(first + n) * n_fc];
+                scratch(
+                    [n * width, n * n_ff, 2 * width],
+                    |[d_rows, d_hidden, pair]| {
+                        let arch = Arch::new();
+                        arch.dispatch(|| {
+                            d_branch.copy_from_slice(d_out);
+                            dropout::apply(d_branch, first * width, drop);
+                            norm::again(normed, stats, x, weights.norm);
+                        });
+                        linear::backward(d_hidden, d_branch, weights.output.weight, n_ff);
+                        arch.dispatch(|| {
+                            activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp())
+                        });
+                        linear::backward(d_rows, d_fc, weights.input.weight, width);
+                        arch.dispatch(|| {
+                            d_x.copy_from_slice(d_out);
+                            sums.fill(0.0);
+                            let weight = weights.norm.weight;
+                            norm::backward(
+                                d_x,
+                                sums,
+                                pair,
+                                d_rows,
+                                stats,
+                                x,
+                                weight,
+                                config.norm(),
+                            );
+                        });
+                    },
+                );
+            },
+        );
+    norm::add_sums(d_weights.norm, sums);
+    rayon::join(
+        || linear::gradient(d_weights.output, d_branch, hidden, rows),
+        || linear::gradient(d_weights.input, d_fc, normed, rows),
+    );
+}
+
+/// `hidden = f(fc)`
+///
+/// # Shapes
+/// `hidden` `[n, n_ff]`, `fc` `[n, n_fc]`.
+#[inline(always)]
+fn activate(hidden: &mut [f32], fc: &[f32], n_ff: usize, mlp: Mlp) {
+    match mlp {
+        Mlp::Relu => map(hidden, fc, ops::relu),
+        Mlp::Gelu => map(hidden, fc, ops::gelu),
+        Mlp::ReluSquared => map(hidden, fc, ops::relu_squared),
+        Mlp::Swiglu => {
+            for (hidden, fc) in hidden.chunks_exact_mut(n_ff).zip(fc.chunks_exact(2 * n_ff)) {
+                let (gate, up) = fc.split_at(n_ff);
+                for i in 0..n_ff {
+                    hidden[i] = ops::silu(gate[i]) * up[i];
+                }
+            }
+        }
+        _ => unreachable!("a nonlinearity that this backend does not know"),
+    }
+}
+
+#[inline(always)]
+fn map(out: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = f(*x);
+    }
+}
+
+/// `hidden = f(fc)` again, and `d_fc = d_hidden f'(fc)`.
+///
+/// # Shapes
+/// `hidden`, `d_hidden` `[n, n_ff]`, `d_fc`, `fc` `[n, n_fc]`.
+#[inline(always)]
+fn activate_backward(
+    d_fc: &mut [f32],
+    hidden: &mut [f32],
+    d_hidden: &[f32],
+    fc: &[f32],
+    n_ff: usize,
+    mlp: Mlp,
+) {
+    let simple = (d_fc, hidden, d_hidden, fc);
+    match mlp {
+        Mlp::Relu => map_backward(simple, |x| (ops::relu(x), step(x))),
+        Mlp::Gelu => map_backward(simple, |x| (ops::gelu(x), ops::gelu_derivative(x))),
+        Mlp::ReluSquared => {
+            map_backward(simple, |x| (ops::relu_squared(x), 2.0 * ops::relu(x)));
+        }
+        Mlp::Swiglu => swiglu_backward(simple, n_ff),
+        _ => unreachable!("a nonlinearity that this backend does not know"),
+    }
+}
+
+/// Derivative of [`ops::relu`].
+#[inline(always)]
+fn step(x: f32) -> f32 {
+    if x > 0.0 { 1.0 } else { 0.0 }
+}
+
+type Rows<'a> = (&'a mut [f32], &'a mut [f32], &'a [f32], &'a [f32]);
+
+#[inline(always)]
+fn map_backward((d_fc, hidden, d_hidden, fc): Rows<'_>, f: impl Fn(f32) -> (f32, f32)) {
+    let out = d_fc.iter_mut().zip(hidden);
+    for ((d_fc, hidden), (d_hidden, fc)) in out.zip(d_hidden.iter().zip(fc)) {
+        let (value, derivative) = f(*fc);
+        *hidden = value;
+        *d_fc = d_hidden * derivative;
+    }
+}
+
+#[inline(always)]
+fn swiglu_backward((d_fc, hidden, d_hidden, fc): Rows<'_>, n_ff: usize) {
+    let out = d_fc
+        .chunks_exact_mut(2 * n_ff)
+        .zip(hidden.chunks_exact_mut(n_ff));
+    let given = d_hidden.chunks_exact(n_ff).zip(fc.chunks_exact(2 * n_ff));
+    for ((d_fc, hidden), (d_hidden, fc)) in out.zip(given) {
+        let (d_gate, d_up) = d_fc.split_at_mut(n_ff);
+        let (gate, up) = fc.split_at(n_ff);
+        for i in 0..n_ff {
+            let silu = ops::silu(gate[i]);
+            hidden[i] = silu * up[i];
+            d_gate[i] = d_hidden[i] * up[i] * ops::silu_derivative(gate[i]);
+            d_up[i] = d_hidden[i] * silu;
+        }
+    }
+}

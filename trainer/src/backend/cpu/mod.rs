@@ -1,0 +1,210 @@
+//! Training on the CPU.
+//!
+//! Each step runs in a few parallel phases. A phase is cut into chunks of rows, of heads or of
+//! outputs whose sizes depend on shapes only; a chunk is computed by one thread in one order, and
+//! partial sums of chunks are added in the chunks' order. So results do not depend on the number of
+//! threads. Within a chunk, matrix products go through [`gemm`], everything else through
+//! [`minigpt_runtime::ops`], compiled for the vector width of the machine by [`pulp::Arch`].
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::{AttentionSaved, Backend, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape};
+use crate::optimizer::AdamW;
+
+mod attention;
+mod buffer;
+mod dropout;
+mod embedding;
+mod gemm;
+mod heads;
+mod linear;
+mod loss;
+mod mlp;
+mod norm;
+mod update;
+
+pub use buffer::Buffer;
+use buffer::Workspace;
+
+/// The CPU as a [`Backend`].
+#[derive(Debug, Default)]
+pub struct Cpu {
+    pool: Option<ThreadPool>,
+    workspace: Workspace,
+    bytes: u64,
+}
+
+impl Cpu {
+    /// On a pool of `threads` threads, or on rayon's global pool.
+    ///
+    /// # Panics
+    /// If the system refuses to start the threads.
+    #[must_use]
+    pub fn new(threads: Option<usize>) -> Self {
+        let start = |n| ThreadPoolBuilder::new().num_threads(n).build();
+        let pool = threads.map(|n| start(n).expect("the system starts threads"));
+        Self {
+            pool,
+            ..Self::default()
+        }
+    }
+
+    /// Runs `step` with the workspace, on the pool.
+    fn run<R: Send>(&mut self, step: impl FnOnce(&mut Workspace) -> R + Send) -> R {
+        let workspace = &mut self.workspace;
+        match &self.pool {
+            Some(pool) => pool.install(|| step(workspace)),
+            None => step(workspace),
+        }
+    }
+}
+
+impl Backend for Cpu {
+    type Buffer = Buffer;
+    type Ids = Vec<u32>;
+
+    fn buffer(&mut self, len: usize, _: Kind) -> Buffer {
+        let buffer = Buffer::new(len);
+        self.bytes += buffer.bytes();
+        buffer
+    }
+
+    fn ids(&mut self, ids: &[u32]) -> Vec<u32> {
+        ids.to_vec()
+    }
+
+    fn write(&mut self, buffer: &mut Buffer, values: &[f32]) {
+        buffer.copy_from_slice(values);
+    }
+
+    fn read(&self, buffer: &Buffer) -> Vec<f32> {
+        buffer.to_vec()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes + self.workspace.bytes()
+    }
+
+    fn embed_forward(
+        &mut self,
+        out: &mut Buffer,
+        ids: &Vec<u32>,
+        wte: &Buffer,
+        positions: Option<&Buffer>,
+        shape: &Shape,
+        dropout: Dropout,
+    ) {
+        self.run(|_| embedding::forward(out, ids, wte, positions, shape, dropout));
+    }
+
+    fn embed_backward(
+        &mut self,
+        d_wte: &mut Buffer,
+        d_wpe: Option<&mut Buffer>,
+        d_out: &mut Buffer,
+        ids: &Vec<u32>,
+        shape: &Shape,
+        dropout: Dropout,
+    ) {
+        self.run(|_| embedding::backward(d_wte, d_wpe, d_out, ids, shape, dropout));
+    }
+
+    fn attention_forward(
+        &mut self,
+        out: &mut Buffer,
+        saved: &mut AttentionSaved<Buffer>,
+        x: &Buffer,
+        weights: Branch<&Buffer>,
+        rotation: Option<&Buffer>,
+        shape: &Shape,
+        dropout: Dropout,
+    ) {
+        let rotation = rotation.map(|table| &**table);
+        self.run(|_| attention::forward(out, saved, x, weights, rotation, shape, dropout));
+    }
+
+    fn attention_backward(
+        &mut self,
+        d_x: &mut Buffer,
+        d_weights: Branch<&mut Buffer>,
+        d_out: &Buffer,
+        saved: &AttentionSaved<Buffer>,
+        x: &Buffer,
+        weights: Branch<&Buffer>,
+        rotation: Option<&Buffer>,
+        shape: &Shape,
+        dropout: Dropout,
+    ) {
+        let rotation = rotation.map(|table| &**table);
+        self.run(|workspace| {
+            attention::backward(
+                workspace, d_x, d_weights, d_out, saved, x, weights, rotation, shape, dropout,
+            );
+        });
+    }
+
+    fn mlp_forward(
+        &mut self,
+        out: &mut Buffer,
+        saved: &mut MlpSaved<Buffer>,
+        x: &Buffer,
+        weights: Branch<&Buffer>,
+        shape: &Shape,
+        dropout: Dropout,
+    ) {
+        self.run(|_| mlp::forward(out, saved, x, weights, shape, dropout));
+    }
+
+    fn mlp_backward(
+        &mut self,
+        d_x: &mut Buffer,
+        d_weights: Branch<&mut Buffer>,
+        d_out: &Buffer,
+        saved: &MlpSaved<Buffer>,
+        x: &Buffer,
+        weights: Branch<&Buffer>,
+        shape: &Shape,
+        dropout: Dropout,
+    ) {
+        self.run(|workspace| {
+            mlp::backward(
+                workspace, d_x, d_weights, d_out, saved, x, weights, shape, dropout,
+            );
+        });
+    }
+
+    fn logits(&mut self, x: &Buffer, head: Head<&Buffer>, shape: &Shape) -> Vec<f32> {
+        self.run(|_| loss::logits(x, head, shape))
+    }
+
+    fn loss(&mut self, x: &Buffer, head: Head<&Buffer>, targets: &Vec<u32>, shape: &Shape) -> f64 {
+        self.run(|_| loss::forward(x, head, targets, shape))
+    }
+
+    fn loss_backward(
+        &mut self,
+        d_x: &mut Buffer,
+        d_head: Head<&mut Buffer>,
+        x: &Buffer,
+        head: Head<&Buffer>,
+        targets: &Vec<u32>,
+        scale: f32,
+        shape: &Shape,
+    ) -> f64 {
+        self.run(|workspace| loss::backward(workspace, d_x, d_head, x, head, targets, scale, shape))
+    }
+
+    fn gradient_norm(&mut self, gradients: &[Buffer]) -> f32 {
+        self.run(|_| update::norm(gradients))
+    }
+
+    fn clear(&mut self, gradients: &mut [Buffer]) {
+        for gradient in gradients {
+            gradient.fill(0.0);
+        }
+    }
+
+    fn adamw(&mut self, state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, step: u64) {
+        self.run(|_| update::adamw(state, optimizer, clip, step));
+    }
+}

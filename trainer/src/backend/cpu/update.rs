@@ -1,0 +1,91 @@
+//! Norm of the gradients and the optimiser step, over chunks of all tensors.
+
+use minigpt_runtime::ops;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::Buffer;
+use crate::backend::Optimized;
+use crate::optimizer::AdamW;
+
+/// Values that one thread updates at once.
+const CHUNK: usize = 1 << 14;
+
+/// [`crate::backend::Backend::gradient_norm`].
+pub(super) fn norm(gradients: &[Buffer]) -> f32 {
+    let chunks: Vec<&[f32]> = gradients.iter().flat_map(|all| all.chunks(CHUNK)).collect();
+    let square = |chunk: &&[f32]| Arch::new().dispatch(|| f64::from(ops::dot(chunk, chunk)));
+    let squares: Vec<f64> = chunks.par_iter().map(square).collect();
+    squares.iter().sum::<f64>().sqrt() as f32
+}
+
+/// [`crate::backend::Backend::adamw`].
+pub(super) fn adamw(state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, step: u64) {
+    let Optimized {
+        params,
+        gradients,
+        first,
+        second,
+        decays,
+    } = state;
+    let values = params.iter_mut().zip(gradients);
+    let tensors = values.zip(first.iter_mut().zip(second)).zip(decays);
+    let mut chunks: Vec<Chunk<'_>> = Vec::new();
+    for (((param, gradient), (first, second)), &decays) in tensors {
+        let values = param.chunks_mut(CHUNK).zip(gradient.chunks_mut(CHUNK));
+        let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+        chunks.extend(
+            values
+                .zip(moments)
+                .map(|((param, gradient), (first, second))| Chunk {
+                    param,
+                    gradient,
+                    first,
+                    second,
+                    decays,
+                }),
+        );
+    }
+    chunks.into_par_iter().for_each(|chunk| {
+        Arch::new().dispatch(|| update(chunk, optimizer, clip, step));
+    });
+}
+
+struct Chunk<'a> {
+    param: &'a mut [f32],
+    gradient: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    decays: bool,
+}
+
+/// The formula of [`AdamW`].
+#[inline(always)]
+fn update(chunk: Chunk<'_>, optimizer: &AdamW, clip: f32, step: u64) {
+    let AdamW {
+        learning_rate,
+        beta1,
+        beta2,
+        eps,
+        weight_decay,
+        ..
+    } = *optimizer;
+    let (correct_first, correct_second) = optimizer.bias_corrections(step);
+    let keep = if chunk.decays {
+        1.0 - learning_rate * weight_decay
+    } else {
+        1.0
+    };
+    let rate = learning_rate * correct_first;
+    let values = chunk.param.iter_mut().zip(chunk.gradient);
+    let moments = chunk.first.iter_mut().zip(chunk.second);
+    for ((param, gradient), (first, second)) in values.zip(moments) {
+        let g = *gradient * clip;
+        *first = beta1 * *first + (1.0 - beta1) * g;
+        *second = beta2 * *second + (1.0 - beta2) * g * g;
+        // The standard library's root is one instruction, and correctly rounded everywhere.
+        let deviation = second.sqrt() * correct_second + eps;
+        *param = keep * *param - rate * *first / deviation;
+        *gradient = 0.0;
+    }
+}

@@ -1,0 +1,283 @@
+//! Checkpoints: everything that a run needs to go on as if it had never stopped.
+//!
+//! `checkpoints/step-000500/` holds `model.safetensors` (parameters under their names in
+//! [`layout`](minigpt_runtime::layout)), `optimizer.safetensors` (the moments, `first.` and
+//! `second.` before those names) and `state.json` ([`State`]). There is no state of a random
+//! generator to keep: every random number is a function of the seed and the step.
+//!
+//! A checkpoint is written under another name, synced and renamed, so that it is there whole or
+//! not at all; hashes in `state.json` tell a file that has changed since.
+
+mod error;
+mod tensors;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minigpt_runtime::config::Config;
+use serde::{Deserialize, Serialize};
+
+use crate::data::sources::hash;
+use crate::durable;
+use crate::run_config::RunConfig;
+
+pub use error::CheckpointError;
+
+/// The version of the directory's content that this module reads and writes.
+pub const VERSION: u32 = 1;
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// The best validation of a run so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "plain numbers, all of them needed"
+)]
+pub struct Best {
+    /// Steps done when it was measured.
+    pub step: u64,
+    /// Mean loss over the validation windows, in nats per token.
+    pub val_loss: f64,
+    /// The same in bits per byte of text, which tokenizers do not influence.
+    pub val_bits_per_byte: f64,
+}
+
+/// Where a run stands, besides weights and moments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct State {
+    /// [`VERSION`] when it was written.
+    pub version: u32,
+    /// Steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// The best validation so far.
+    pub best: Option<Best>,
+    /// Validations since the best one.
+    pub stale_evaluations: u32,
+    /// xxHash64 of the other files.
+    pub files: BTreeMap<String, String>,
+    /// The settings of the run, so that a checkpoint says by itself what it is.
+    pub settings: RunConfig,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::exhaustive_structs, reason = "plain data, all of it needed")]
+pub struct Snapshot {
+    /// Where the run stands.
+    pub state: State,
+    /// Parameters, one array per tensor of the layout.
+    pub parameters: Vec<Vec<f32>>,
+    /// AdamW's first moments, likewise.
+    pub first: Vec<Vec<f32>>,
+    /// AdamW's second moments, likewise.
+    pub second: Vec<Vec<f32>>,
+}
+
+impl State {
+    /// The state of a run with `settings` before its first step.
+    #[must_use]
+    pub const fn start(settings: RunConfig) -> Self {
+        Self {
+            version: VERSION,
+            step: 0,
+            tokens: 0,
+            best: None,
+            stale_evaluations: 0,
+            files: BTreeMap::new(),
+            settings,
+        }
+    }
+}
+
+/// Name of the checkpoint after `step` steps.
+#[must_use]
+pub fn name(step: u64) -> String {
+    format!("step-{step:06}")
+}
+
+/// Writes `snapshot` into `directory` and returns the path of the checkpoint.
+///
+/// # Errors
+/// [`CheckpointError::Write`]; nothing that was there before has changed.
+pub fn save(
+    directory: &Path,
+    config: &Config,
+    snapshot: &Snapshot,
+) -> Result<PathBuf, CheckpointError> {
+    let path = directory.join(name(snapshot.state.step));
+    let aside = durable::partial(&path);
+    let result =
+        write(&aside, config, snapshot).and_then(|()| durable::publish_directory(&aside, &path));
+    match result {
+        Ok(()) => Ok(path),
+        Err(error) => {
+            // The error that counts is the first; a leftover is removed at the next start anyway.
+            let _ = fs::remove_dir_all(&aside);
+            Err(CheckpointError::Write { path, error })
+        }
+    }
+}
+
+fn write(aside: &Path, config: &Config, snapshot: &Snapshot) -> std::io::Result<()> {
+    let model = tensors::encode(config, &[("", &snapshot.parameters)])?;
+    let moments = [("first.", &snapshot.first), ("second.", &snapshot.second)];
+    let optimizer = tensors::encode(config, &moments)?;
+    let mut state = snapshot.state.clone();
+    state.files = [(MODEL, &model), (OPTIMIZER, &optimizer)]
+        .map(|(name, bytes)| (name.to_owned(), hash(bytes)))
+        .into();
+    let state = serde_json::to_vec_pretty(&state)?;
+    if aside.exists() {
+        fs::remove_dir_all(aside)?;
+    }
+    fs::create_dir_all(aside)?;
+    for (name, bytes) in [(MODEL, model), (OPTIMIZER, optimizer), (STATE, state)] {
+        durable::write_synced(&aside.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+/// Reads `state.json` of the checkpoint at `path`.
+///
+/// # Errors
+/// A [`CheckpointError`] that says what is wrong with it.
+pub fn load_state(path: &Path) -> Result<State, CheckpointError> {
+    let bytes = read(path, STATE)?;
+    // The version first: what another version says need not be understood.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let malformed = |error: serde_json::Error| CheckpointError::Malformed {
+        path: path.join(STATE),
+        message: error.to_string(),
+    };
+    let Versioned { version } = serde_json::from_slice(&bytes).map_err(malformed)?;
+    if version != VERSION {
+        return Err(CheckpointError::Version {
+            path: path.to_owned(),
+            version,
+        });
+    }
+    serde_json::from_slice(&bytes).map_err(malformed)
+}
+
+/// Reads the checkpoint at `path`, which must be of a model of shape `config`.
+///
+/// # Errors
+/// A [`CheckpointError`] that says what is wrong with it.
+pub fn load(path: &Path, config: &Config) -> Result<Snapshot, CheckpointError> {
+    let state = load_state(path)?;
+    let model = read_hashed(path, MODEL, &state)?;
+    let optimizer = read_hashed(path, OPTIMIZER, &state)?;
+    let (model_path, optimizer_path) = (path.join(MODEL), path.join(OPTIMIZER));
+    Ok(Snapshot {
+        parameters: tensors::decode(&model_path, &model, config, "")?,
+        first: tensors::decode(&optimizer_path, &optimizer, config, "first.")?,
+        second: tensors::decode(&optimizer_path, &optimizer, config, "second.")?,
+        state,
+    })
+}
+
+/// Reads the parameters alone, one array per tensor of the layout of `config`.
+///
+/// # Errors
+/// A [`CheckpointError`] that says what is wrong with them.
+pub fn load_parameters(path: &Path, config: &Config) -> Result<Vec<Vec<f32>>, CheckpointError> {
+    let state = load_state(path)?;
+    let model = read_hashed(path, MODEL, &state)?;
+    tensors::decode(&path.join(MODEL), &model, config, "")
+}
+
+/// The checkpoints in `directory`, by step; none if there is no directory.
+///
+/// # Errors
+/// [`CheckpointError::Read`].
+pub fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+    let mut found = Vec::new();
+    for path in entries(directory)? {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let step = name.and_then(|name| name.strip_prefix("step-")?.parse().ok());
+        if let Some(step) = step {
+            found.push((step, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Removes all checkpoints in `directory` but the latest `keep` and that of step `best`.
+///
+/// # Errors
+/// [`CheckpointError::Read`] or [`CheckpointError::Remove`].
+pub fn prune(directory: &Path, keep: usize, best: Option<u64>) -> Result<(), CheckpointError> {
+    let found = list(directory)?;
+    let surplus = found.len().saturating_sub(keep);
+    for (step, path) in &found[..surplus] {
+        if Some(*step) != best {
+            // Renamed first: half a checkpoint under its own name is one that cannot be read.
+            let aside = durable::partial(path);
+            fs::rename(path, &aside)
+                .and_then(|()| fs::remove_dir_all(&aside))
+                .map_err(|error| CheckpointError::Remove {
+                    path: path.clone(),
+                    error,
+                })?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a crash left half-written in `directory`.
+///
+/// # Errors
+/// [`CheckpointError::Read`] or [`CheckpointError::Remove`].
+pub fn remove_leftovers(directory: &Path) -> Result<(), CheckpointError> {
+    for path in entries(directory)? {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.starts_with(b"step-") && name.ends_with(durable::PARTIAL.as_bytes()) {
+            fs::remove_dir_all(&path).map_err(|error| CheckpointError::Remove { path, error })?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(|error| CheckpointError::Read {
+            path: directory.to_owned(),
+            error,
+        })
+}
+
+fn read(path: &Path, name: &str) -> Result<Vec<u8>, CheckpointError> {
+    let path = path.join(name);
+    fs::read(&path).map_err(|error| CheckpointError::Read { path, error })
+}
+
+fn read_hashed(path: &Path, name: &str, state: &State) -> Result<Vec<u8>, CheckpointError> {
+    let bytes = read(path, name)?;
+    if state.files.get(name) == Some(&hash(&bytes)) {
+        Ok(bytes)
+    } else {
+        Err(CheckpointError::Damaged {
+            path: path.join(name),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

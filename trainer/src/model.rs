@@ -1,0 +1,349 @@
+//! A GPT in training: forward, backward and update, wired once for all backends.
+
+use core::mem;
+
+use minigpt_runtime::config::{Config, Positions};
+use minigpt_runtime::layout::{self, Role, Tensor};
+use minigpt_runtime::ops;
+
+use crate::activations::{Activations, LayerSaved};
+use crate::backend::{Backend, Batch, Dropout, Kind, Loss, Optimized, Shape};
+use crate::optimizer::AdamW;
+use crate::params::{self, Params};
+
+/// Target id that takes no part in the loss (padding).
+pub const IGNORE: u32 = u32::MAX;
+
+/// First of the streams of random numbers that dropout uses.
+const DROPOUT_STREAMS: u64 = 1 << 63;
+
+/// How one forward and backward pass is done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "callers write all fields; a new one must be seen"
+)]
+pub struct PassOptions {
+    /// Chance of a value to be dropped, in `[0, 1)`.
+    pub dropout: f32,
+    /// Seed of the dropout masks.
+    pub seed: u64,
+    /// Number of this pass since training began: with `seed` it decides the masks, so that a
+    /// resumed run makes the same.
+    pub micro_step: u64,
+    /// Passes before an update; the gradient is divided by it.
+    pub accumulation: usize,
+}
+
+/// A GPT in training on one backend: parameters, gradients, moments, and activations of a batch.
+#[derive(Debug)]
+pub struct Gpt<B: Backend> {
+    backend: B,
+    shape: Shape,
+    params: Params<B::Buffer>,
+    gradients: Params<B::Buffer>,
+    first: Params<B::Buffer>,
+    second: Params<B::Buffer>,
+    activations: Activations<B::Buffer>,
+    /// Sines added to the embedding `[T, C]`.
+    sinusoids: Option<B::Buffer>,
+    /// Cosines and sines of the rotation `[T, HS]`.
+    rotation: Option<B::Buffer>,
+}
+
+impl<B: Backend> Gpt<B> {
+    /// A model with the parameters of [`params::fresh`].
+    ///
+    /// # Panics
+    /// If `batch` is empty or its sequences are longer than the context.
+    pub fn new(mut backend: B, config: Config, batch: Batch, seed: u64) -> Self {
+        assert!(
+            batch.n_batch > 0 && batch.n_time > 0 && batch.n_time <= config.n_ctx(),
+            "{batch:?} for n_ctx {}",
+            config.n_ctx()
+        );
+        let shape = Shape { config, batch };
+        let mut state = || Params::zeros(&mut backend, &config);
+        let (params, gradients, first, second) = (state(), state(), state(), state());
+        let activations = Activations::new(&mut backend, &shape);
+        let (sinusoids, rotation) = tables(&mut backend, &shape);
+        let mut model = Self {
+            backend,
+            shape,
+            params,
+            gradients,
+            first,
+            second,
+            activations,
+            sinusoids,
+            rotation,
+        };
+        model.write_parameters(&params::fresh(&config, seed));
+        model
+    }
+
+    /// The model's shape.
+    pub const fn config(&self) -> &Config {
+        &self.shape.config
+    }
+
+    /// The shape of the batches it takes.
+    pub const fn batch(&self) -> Batch {
+        self.shape.batch
+    }
+
+    /// Loss of a batch, without dropout and without gradients.
+    ///
+    /// # Shapes
+    /// Both `[B, T]`; targets may be [`IGNORE`].
+    /// # Panics
+    /// If a length is wrong or an id is not below `n_vocab`.
+    pub fn evaluate(&mut self, tokens: &[u32], targets: &[u32]) -> Loss {
+        let count = self.check(tokens, Some(targets));
+        self.forward(tokens, None);
+        let targets = self.backend.ids(targets);
+        let x = last(&self.activations.residual);
+        let sum = self
+            .backend
+            .loss(x, self.params.head(), &targets, &self.shape);
+        Loss { sum, count }
+    }
+
+    /// Logits of a batch, without dropout.
+    ///
+    /// # Shapes
+    /// Result `[B, T, V]`, `tokens` `[B, T]`.
+    /// # Panics
+    /// If the length is wrong or an id is not below `n_vocab`.
+    pub fn logits(&mut self, tokens: &[u32]) -> Vec<f32> {
+        self.check(tokens, None);
+        self.forward(tokens, None);
+        let x = last(&self.activations.residual);
+        self.backend.logits(x, self.params.head(), &self.shape)
+    }
+
+    /// Forward and backward: adds the gradient of `mean loss / accumulation` to the gradients.
+    /// Without targets that count nothing is added.
+    ///
+    /// # Shapes
+    /// Both `[B, T]`; targets may be [`IGNORE`].
+    /// # Panics
+    /// If a length is wrong or an id is not below `n_vocab`; if `accumulation` is 0 or `dropout`
+    /// is not in `[0, 1)`.
+    pub fn accumulate(&mut self, tokens: &[u32], targets: &[u32], options: PassOptions) -> Loss {
+        let count = self.check(tokens, Some(targets));
+        assert!(options.accumulation > 0 && (0.0..1.0).contains(&options.dropout));
+        let ids = self.forward(tokens, Some(options));
+        let targets = self.backend.ids(targets);
+        let scale = 1.0 / (count.max(1) as f32 * options.accumulation as f32);
+        let sum = self.backend.loss_backward(
+            &mut self.activations.d_residual.0,
+            self.gradients.head_mut(),
+            last(&self.activations.residual),
+            self.params.head(),
+            &targets,
+            scale,
+            &self.shape,
+        );
+        self.backward(&ids, options);
+        Loss { sum, count }
+    }
+
+    /// Clips the gradients, takes an optimiser step and clears the gradients. Returns their norm
+    /// before clipping; if it is not finite, parameters and moments stay as they are.
+    ///
+    /// `step` counts from 1.
+    ///
+    /// # Panics
+    /// If `step` is 0.
+    pub fn update(&mut self, optimizer: &AdamW, step: u64) -> f32 {
+        assert!(step > 0, "steps count from 1");
+        let norm = self.backend.gradient_norm(self.gradients.all());
+        if !norm.is_finite() {
+            self.backend.clear(self.gradients.all_mut());
+            return norm;
+        }
+        let decays: Vec<bool> = layout::tensors(&self.shape.config)
+            .map(|spec| spec.role == Role::Matrix)
+            .collect();
+        let state = Optimized {
+            params: self.params.all_mut(),
+            gradients: self.gradients.all_mut(),
+            first: self.first.all_mut(),
+            second: self.second.all_mut(),
+            decays: &decays,
+        };
+        self.backend
+            .adamw(state, optimizer, optimizer.clip_scale(norm), step);
+        norm
+    }
+
+    /// Parameters, one array per tensor of [`layout::tensors`].
+    pub fn read_parameters(&self) -> Vec<Vec<f32>> {
+        self.read(&self.params)
+    }
+
+    /// Overwrites the parameters.
+    ///
+    /// # Panics
+    /// If a count or a length differs from the layout's.
+    pub fn write_parameters(&mut self, values: &[Vec<f32>]) {
+        write(&mut self.backend, &mut self.params, values);
+    }
+
+    /// Gradients accumulated since the last update.
+    pub fn read_gradients(&self) -> Vec<Vec<f32>> {
+        self.read(&self.gradients)
+    }
+
+    /// First and second moments.
+    pub fn read_moments(&self) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+        (self.read(&self.first), self.read(&self.second))
+    }
+
+    /// Overwrites the moments.
+    ///
+    /// # Panics
+    /// If a count or a length differs from the layout's.
+    pub fn write_moments(&mut self, first: &[Vec<f32>], second: &[Vec<f32>]) {
+        write(&mut self.backend, &mut self.first, first);
+        write(&mut self.backend, &mut self.second, second);
+    }
+
+    /// Bytes this model keeps: parameters, gradients, moments, activations, scratch.
+    pub fn bytes(&self) -> u64 {
+        self.backend.bytes()
+    }
+
+    fn read(&self, params: &Params<B::Buffer>) -> Vec<Vec<f32>> {
+        let read = |buffer| self.backend.read(buffer);
+        params.all().iter().map(read).collect()
+    }
+
+    /// Asserts lengths and ids; the number of targets that count.
+    fn check(&self, tokens: &[u32], targets: Option<&[u32]>) -> usize {
+        let (rows, n_vocab) = (self.shape.batch.rows(), self.shape.config.n_vocab());
+        let known = |id: &u32| (*id as usize) < n_vocab;
+        assert_eq!(tokens.len(), rows, "tokens of a batch");
+        assert!(tokens.iter().all(known), "token id not below {n_vocab}");
+        let targets = targets.unwrap_or(tokens);
+        assert_eq!(targets.len(), rows, "targets of a batch");
+        let count = targets.iter().filter(|id| **id != IGNORE);
+        assert!(count.clone().all(known), "target id not below {n_vocab}");
+        count.count()
+    }
+
+    /// Site 0 is the embedding, then each branch in order.
+    fn dropout(&self, options: Option<PassOptions>, site: usize) -> Dropout {
+        let sites = 2 * self.shape.config.n_layer() as u64 + 1;
+        options.map_or(Dropout::OFF, |options| Dropout {
+            probability: options.dropout,
+            seed: options.seed,
+            stream: DROPOUT_STREAMS | (options.micro_step * sites + site as u64),
+        })
+    }
+
+    /// Fills the activations; dropout if there are `options`.
+    fn forward(&mut self, tokens: &[u32], options: Option<PassOptions>) -> B::Ids {
+        let drops = |site| self.dropout(options, site);
+        let drops: Vec<_> = (0..=2 * self.shape.config.n_layer()).map(drops).collect();
+        let Self {
+            backend,
+            shape,
+            params,
+            activations,
+            rotation,
+            ..
+        } = self;
+        let ids = backend.ids(tokens);
+        let stream = &mut activations.residual;
+        let positions = params.get(Tensor::Wpe).or(self.sinusoids.as_ref());
+        let wte = params.get(Tensor::Wte).expect("every model has wte");
+        backend.embed_forward(&mut stream[0], &ids, wte, positions, shape, drops[0]);
+        for (layer, saved) in activations.layers.iter_mut().enumerate() {
+            let LayerSaved { attention, mlp } = saved;
+            let [x, middle, out] = &mut stream[2 * layer..2 * layer + 3] else {
+                unreachable!("three states of the stream for each layer");
+            };
+            let (weights, drop) = (params.attention(layer), drops[2 * layer + 1]);
+            let rotation = rotation.as_ref();
+            backend.attention_forward(middle, attention, x, weights, rotation, shape, drop);
+            let (weights, drop) = (params.mlp(layer), drops[2 * layer + 2]);
+            backend.mlp_forward(out, mlp, middle, weights, shape, drop);
+        }
+        ids
+    }
+
+    /// From the gradient behind the last block to that of the embedding.
+    fn backward(&mut self, ids: &B::Ids, options: PassOptions) {
+        let drops = |site| self.dropout(Some(options), site);
+        let drops: Vec<_> = (0..=2 * self.shape.config.n_layer()).map(drops).collect();
+        let Self {
+            backend,
+            shape,
+            params,
+            gradients,
+            activations,
+            rotation,
+            ..
+        } = self;
+        let stream = &activations.residual;
+        let (d_out, d_x) = &mut activations.d_residual;
+        for (layer, saved) in activations.layers.iter().enumerate().rev() {
+            let (x, weights) = (&stream[2 * layer + 1], params.mlp(layer));
+            let (d_weights, drop) = (gradients.mlp_mut(layer), drops[2 * layer + 2]);
+            backend.mlp_backward(d_x, d_weights, d_out, &saved.mlp, x, weights, shape, drop);
+            mem::swap(d_out, d_x);
+            let (x, weights) = (&stream[2 * layer], params.attention(layer));
+            let (d_weights, drop) = (gradients.attention_mut(layer), drops[2 * layer + 1]);
+            backend.attention_backward(
+                d_x,
+                d_weights,
+                d_out,
+                &saved.attention,
+                x,
+                weights,
+                rotation.as_ref(),
+                shape,
+                drop,
+            );
+            mem::swap(d_out, d_x);
+        }
+        let (d_wte, d_wpe) = gradients.embedding_mut();
+        backend.embed_backward(d_wte, d_wpe, d_out, ids, shape, drops[0]);
+    }
+}
+
+fn last<T>(residual: &[T]) -> &T {
+    residual.last().expect("the embedding is always there")
+}
+
+fn write<B: Backend>(backend: &mut B, params: &mut Params<B::Buffer>, values: &[Vec<f32>]) {
+    assert_eq!(values.len(), params.all().len(), "tensors of the model");
+    for (buffer, values) in params.all_mut().iter_mut().zip(values) {
+        backend.write(buffer, values);
+    }
+}
+
+/// Tables of fixed positions: sinusoids `[T, C]`, rotation `[T, HS]`.
+fn tables<B: Backend>(backend: &mut B, shape: &Shape) -> (Option<B::Buffer>, Option<B::Buffer>) {
+    let (config, n_time) = (&shape.config, shape.batch.n_time);
+    let mut table = |width: usize, fill: &dyn Fn(&mut [f32], usize)| {
+        let mut values = vec![0.0; n_time * width];
+        for (position, row) in values.chunks_exact_mut(width).enumerate() {
+            fill(row, position);
+        }
+        let mut buffer = backend.buffer(values.len(), Kind::State);
+        backend.write(&mut buffer, &values);
+        buffer
+    };
+    let theta = config.rope_theta();
+    match config.positions() {
+        Positions::Sinusoidal => (Some(table(config.n_embd(), &ops::sinusoid)), None),
+        Positions::Rope => {
+            let fill = |row: &mut [f32], position| ops::rope_table(row, position, theta);
+            (None, Some(table(config.head_size(), &fill)))
+        }
+        _ => (None, None),
+    }
+}
