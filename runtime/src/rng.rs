@@ -69,8 +69,8 @@ impl Rng {
     }
 
     /// The next number in `0..n`.
-    pub const fn next_below(&mut self, n: u64) -> u64 {
-        below(self.next(), n)
+    pub const fn next_below(&mut self, n: usize) -> usize {
+        below(self.next(), n as u64) as usize
     }
 }
 

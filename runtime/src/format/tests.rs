@@ -85,8 +85,7 @@ fn what_is_written_is_read() {
 fn every_truncation_is_an_error() {
     let mut file = file(SMALL, Format::Q8);
     let bytes = file.bytes();
-    let step = if cfg!(miri) { 97 } else { 1 };
-    for n in (0..bytes.len()).step_by(step) {
+    for n in 0..bytes.len() {
         assert!(ModelFile::open(&bytes[..n]).is_err(), "{n}");
     }
 }
@@ -95,8 +94,7 @@ fn every_truncation_is_an_error() {
 fn every_flipped_bit_is_found_and_none_panics() {
     let mut file = file(SMALL, Format::Q8);
     let bytes = file.bytes();
-    let step = if cfg!(miri) { 4999 } else { 1 };
-    for bit in (0..8 * bytes.len()).step_by(step) {
+    for bit in 0..8 * bytes.len() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         if let Ok(opened) = ModelFile::open(bytes) {
             let found = matches!(opened.verify(), Err(LoadError::Checksum { .. }));
@@ -202,12 +200,7 @@ fn chunked_equals_one_by_one_to_the_bit() {
         mlp: Mlp::ReluSquared,
         ..SMALL
     };
-    let shapes: &[Hyperparameters] = if cfg!(miri) {
-        &[SMALL]
-    } else {
-        &[SMALL, gpt2, plain]
-    };
-    for &hyper in shapes {
+    for hyper in [SMALL, gpt2, plain] {
         for kv in [KvFormat::F32, KvFormat::F16] {
             chunking_changes_nothing::<F32>(hyper, kv);
             chunking_changes_nothing::<F16>(hyper, kv);

@@ -59,13 +59,23 @@ pub(crate) struct GenerateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
     /// 0 always takes the likeliest token; 1 draws as the model predicts; more is wilder
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.8,
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Draw only from the K likeliest tokens (up to 1024)
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw only from the fewest likeliest tokens whose probabilities sum to P, in (0, 1]
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Same seed, same text; without it one is drawn and said
     #[arg(long, value_name = "S")]
@@ -235,7 +245,10 @@ impl Writer<'_> {
         let (mut tokens, mut stop) = (0, Stop::MaxTokens);
         while tokens < args.max_tokens {
             let logits = if self.session.position() == self.session.n_ctx() {
-                let (kept, _) = self.session.slide(&mut history, n_keep).map_err(Failure::failed)?;
+                let (kept, _) = self
+                    .session
+                    .slide(&mut history, n_keep)
+                    .map_err(Failure::failed)?;
                 history.truncate(kept);
                 self.session.reset();
                 self.session.forward(&history)
@@ -273,13 +286,16 @@ impl Writer<'_> {
     /// The prompt is part of the text, as it was given.
     fn push_text(&mut self, text: &[u8]) -> Outcome {
         let mut complete = String::new();
-        self.decoder.push_bytes(text, &mut |part| complete.push_str(part));
+        self.decoder
+            .push_bytes(text, &mut |part| complete.push_str(part));
         self.emit(&complete)
     }
 
     fn push_token(&mut self, token: u32) -> Outcome {
         let mut complete = String::new();
-        let pushed = self.decoder.push(self.tokenizer, token, &mut |part| complete.push_str(part));
+        let pushed = self
+            .decoder
+            .push(self.tokenizer, token, &mut |part| complete.push_str(part));
         // A model may have more rows than its tokenizer has tokens: such a token is no text.
         if pushed.is_err() {
             return Ok(());

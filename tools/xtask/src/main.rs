@@ -1,2 +1,205 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
-fn main() {}
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+/// Bare-metal and browser targets that the runtime must build for.
+const TARGETS: [&str; 4] = [
+    "thumbv6m-none-eabi",
+    "thumbv7em-none-eabihf",
+    "riscv32imc-unknown-none-elf",
+    "wasm32-unknown-unknown",
+];
+
+/// What Miri runs: the runtime's unsafe code, and opening a file and running it on top of that.
+const MIRI_TESTS: [&str; 7] = [
+    "bytes::",
+    "kernels::",
+    "quant::",
+    "format::tests::what_is_written_is_read",
+    "format::tests::damaged_weights_still_run",
+    "format::tests::errors_say_what_to_do",
+    "format::tests::the_arena_is_checked",
+];
+
+/// A check: its name, what it does, and how.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    run: fn() -> Result<(), String>,
+}
+
+const STEPS: [Step; 7] = [
+    Step {
+        name: "fmt",
+        about: "the formatter has nothing to change",
+        run: || cargo(&["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "clippy",
+        about: "no warnings anywhere",
+        run: || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny=warnings",
+            ])
+        },
+    },
+    Step {
+        name: "test",
+        about: "all tests",
+        run: || cargo(&["test", "--workspace"]),
+    },
+    Step {
+        name: "doc",
+        about: "the documentation builds without warnings",
+        run: doc,
+    },
+    Step {
+        name: "features",
+        about: "the runtime without its default features",
+        run: features,
+    },
+    Step {
+        name: "targets",
+        about: "the runtime on microcontrollers and in the browser",
+        run: targets,
+    },
+    Step {
+        name: "miri",
+        about: "the runtime's unsafe code under Miri",
+        run: miri,
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let chosen: Vec<&Step> = match args[..] {
+        ["ci"] => STEPS.iter().collect(),
+        ["ci", "--except", names] if names.split(',').all(is_step) => {
+            let kept = |step: &&Step| !names.split(',').any(|name| name == step.name);
+            STEPS.iter().filter(kept).collect()
+        }
+        [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
+        _ => {
+            usage();
+            return ExitCode::from(2);
+        }
+    };
+    for step in chosen {
+        println!("xtask: {}: {}", step.name, step.about);
+        if let Err(message) = (step.run)() {
+            eprintln!("xtask: {} failed: {message}", step.name);
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn is_step(name: &str) -> bool {
+    STEPS.iter().any(|step| step.name == name)
+}
+
+fn usage() {
+    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP\n\nsteps:");
+    for step in &STEPS {
+        eprintln!("  {:9} {}", step.name, step.about);
+    }
+    eprintln!(
+        "\nMINIGPT_REQUIRE=targets,miri makes it a failure that one of them is not installed."
+    );
+}
+
+fn cargo(args: &[&str]) -> Result<(), String> {
+    run(Command::new(env!("CARGO")).args(args))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let status = command.status();
+    let status = status.map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {status}"))
+    }
+}
+
+fn doc() -> Result<(), String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    run(command.env(
+        "RUSTDOCFLAGS",
+        "--deny=warnings --allow=rustdoc::private_intra_doc_links",
+    ))
+}
+
+fn features() -> Result<(), String> {
+    let package = ["--package", "minigpt-runtime", "--no-default-features"];
+    cargo(&[&["clippy"], &package[..], &["--", "--deny=warnings"]].concat())?;
+    cargo(&[&["test"], &package[..]].concat())
+}
+
+fn targets() -> Result<(), String> {
+    let installed = output("rustup", &["target", "list", "--installed"]);
+    for target in TARGETS {
+        if !installed.lines().any(|line| line == target) {
+            missing("targets", target, &format!("rustup target add {target}"))?;
+            continue;
+        }
+        let package = ["--package", "minigpt-runtime", "--no-default-features"];
+        cargo(&[&["build", "--release"], &package[..], &["--target", target]].concat())?;
+    }
+    Ok(())
+}
+
+fn miri() -> Result<(), String> {
+    if !output("cargo", &["+nightly", "miri", "--version"]).starts_with("miri") {
+        let install = "rustup toolchain install nightly --profile minimal -c miri -c rust-src";
+        return missing("miri", "nightly Miri", install);
+    }
+    let mut command = Command::new("cargo");
+    command.args([
+        "+nightly",
+        "miri",
+        "test",
+        "--package",
+        "minigpt-runtime",
+        "--lib",
+        "--",
+    ]);
+    // Cargo's variables name the stable toolchain that runs this.
+    for stable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(stable);
+    }
+    run(command.args(MIRI_TESTS))
+}
+
+/// Standard output of a command, empty if it cannot be run.
+fn output(program: &str, args: &[&str]) -> String {
+    let mut command = Command::new(program);
+    let output = command.args(args).env_remove("RUSTUP_TOOLCHAIN").output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
+/// Says what is not there and how to get it; a failure if `MINIGPT_REQUIRE` names `kind`.
+fn missing(kind: &str, what: &str, install: &str) -> Result<(), String> {
+    let message = format!("{what} is not installed; to get it: {install}");
+    let required = env::var("MINIGPT_REQUIRE").unwrap_or_default();
+    if required.split(',').any(|name| name == kind) {
+        return Err(message);
+    }
+    println!("xtask: skipped: {message}");
+    Ok(())
+}

@@ -7,7 +7,6 @@
 
 mod frame;
 mod plots;
-mod rng;
 mod teller;
 #[cfg(test)]
 mod tests;
@@ -15,8 +14,8 @@ mod words;
 
 use rayon::prelude::*;
 
-use self::rng::Rng;
 use self::teller::Teller;
+use minigpt_runtime::rng::Rng;
 
 /// The line that stands between two stories of a corpus.
 pub const SEPARATOR: &str = "\n<|endoftext|>\n";

@@ -4,10 +4,10 @@
 
 mod keys;
 
-use super::rng::Rng;
 use super::words::{
     COLORS, GROWN_UPS, Item, KINDS, NAMES, Name, PET_NAMES, PLACES, Place, TREASURES,
 };
+use minigpt_runtime::rng::Rng;
 
 /// Something told at the start that the end comes back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,28 +52,28 @@ pub(super) struct Teller {
 impl Teller {
     /// Casts a story.
     pub(super) fn new(mut rng: Rng) -> Self {
-        let hero = NAMES[rng.below(NAMES.len())];
-        let mut friend = NAMES[rng.below(NAMES.len())];
+        let hero = NAMES[rng.next_below(NAMES.len())];
+        let mut friend = NAMES[rng.next_below(NAMES.len())];
         while friend == hero {
-            friend = NAMES[rng.below(NAMES.len())];
+            friend = NAMES[rng.next_below(NAMES.len())];
         }
-        let animal = if rng.below(4) == 0 {
-            Some(KINDS[rng.below(KINDS.len())])
+        let animal = if rng.next_below(4) == 0 {
+            Some(KINDS[rng.next_below(KINDS.len())])
         } else {
             None
         };
-        let place = PLACES[rng.below(PLACES.len())];
+        let place = PLACES[rng.next_below(PLACES.len())];
         let mut words = [""; 26];
-        words[usize::from(b'c' - b'a')] = COLORS[rng.below(COLORS.len())];
+        words[usize::from(b'c' - b'a')] = COLORS[rng.next_below(COLORS.len())];
         Self {
             hero,
             friend,
-            pet: PET_NAMES[rng.below(PET_NAMES.len())],
-            is_dog: rng.below(3) > 0,
-            grown_up: GROWN_UPS[rng.below(GROWN_UPS.len())],
+            pet: PET_NAMES[rng.next_below(PET_NAMES.len())],
+            is_dog: rng.next_below(3) > 0,
+            grown_up: GROWN_UPS[rng.next_below(GROWN_UPS.len())],
             animal,
-            friend_animal: KINDS[rng.below(KINDS.len())],
-            sibling: rng.below(4) == 0,
+            friend_animal: KINDS[rng.next_below(KINDS.len())],
+            sibling: rng.next_below(4) == 0,
             item: TREASURES[0],
             place,
             extra: Extra::None,
@@ -106,7 +106,7 @@ impl Teller {
 
     /// A number in `0..n`.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        self.rng.below(n)
+        self.rng.next_below(n)
     }
 
     /// True once in `n` times.
@@ -116,7 +116,7 @@ impl Teller {
 
     /// One of `all`.
     pub(super) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.rng.below(all.len())]
+        all[self.rng.next_below(all.len())]
     }
 
     /// Puts `word` behind the one-letter key `key`.

@@ -1,9 +1,9 @@
-//! Matrix products: a safe face of the `gemm` crate.
+//! Matrix products: a safe face of the `gemm-f32` crate.
 //!
 //! Always on the calling thread: phases are parallel, products are not. So the order of additions
 //! depends on sizes and strides alone.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
 /// A matrix that lies in a slice in any order.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub(super) enum Write {
 ///
 /// # Shapes
 /// `out` `[a.rows, b.cols]`, neighbouring rows `stride` numbers apart.
-#[allow(unsafe_code, reason = "the gemm crate takes pointers and strides")]
+#[allow(unsafe_code, reason = "gemm-f32 takes pointers and strides")]
 pub(super) fn gemm(
     out: &mut [f32],
     stride: usize,
@@ -62,24 +62,26 @@ pub(super) fn gemm(
 ) {
     assert_eq!(a.cols, b.rows, "inner sizes");
     assert!(b.cols <= stride && out.len() > (a.rows - 1) * stride + b.cols - 1);
+    // The kernels want columns of the output to lie together, so they get the transposed product.
+    let kernel = gemm_f32::gemm::f32::get_gemm_fn();
     // SAFETY: `Matrix::new` checked that every element of `a` and of `b` lies inside its slice, and
     // the line above that every element of `out` does. `out` is borrowed exclusively, so it
     // overlaps neither.
     unsafe {
-        gemm::gemm(
-            a.rows,
+        kernel(
             b.cols,
+            a.rows,
             a.cols,
             out.as_mut_ptr(),
-            1,
             stride as isize,
+            1,
             write == Write::Add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
             b.data.as_ptr(),
-            b.col_stride as isize,
             b.row_stride as isize,
+            b.col_stride as isize,
+            a.data.as_ptr(),
+            a.row_stride as isize,
+            a.col_stride as isize,
             1.0,
             scale,
             false,

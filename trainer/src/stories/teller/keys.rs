@@ -59,7 +59,7 @@ impl Teller {
                 break;
             }
         }
-        let (from, to) = parts[self.rng.below(count + 1)];
+        let (from, to) = parts[self.rng.next_below(count + 1)];
         (&text[from..to], end)
     }
 
