@@ -82,7 +82,9 @@ pub fn evaluate(
 /// `-ln softmax(logits)[target]`, in `f64`.
 fn surprise(logits: &[f32], target: usize) -> f64 {
     let largest = f64::from(minigpt_runtime::ops::max(logits));
-    let terms = logits.iter().map(|logit| (f64::from(*logit) - largest).exp());
+    let terms = logits
+        .iter()
+        .map(|logit| (f64::from(*logit) - largest).exp());
     terms.sum::<f64>().ln() + largest - f64::from(logits[target])
 }
 

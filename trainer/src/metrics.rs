@@ -92,8 +92,12 @@ impl MetricsLog {
         };
         // The first line that cannot be read is the one that a crash cut short.
         let text = String::from_utf8_lossy(&bytes);
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        log.history = whole.map_while(|line| serde_json::from_str(line).ok()).collect();
+        let whole = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        log.history = whole
+            .map_while(|line| serde_json::from_str(line).ok())
+            .collect();
         Ok(log)
     }
 
