@@ -1,2 +1,35 @@
 //! The command line of minigpt.
-fn main() {}
+
+mod cmd;
+mod convert;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cmd::{eval, generate, import, inspect};
+
+/// Train, export and run small GPT models.
+#[derive(Debug, Parser)]
+#[command(name = "minigpt", version)]
+enum Cli {
+    Generate(generate::GenerateArgs),
+    Eval(eval::EvalArgs),
+    Import(import::ImportArgs),
+    Inspect(inspect::InspectArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse() {
+        Cli::Generate(args) => generate::run(&args),
+        Cli::Eval(args) => eval::run(&args),
+        Cli::Import(args) => import::run(&args),
+        Cli::Inspect(args) => inspect::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -164,7 +164,11 @@ impl OwnedTokenizer {
         Ok(Self { bytes })
     }
 
-    fn new(tokenizer: &Tokenizer<'_>) -> Result<Self, Error> {
+    /// A copy of `tokenizer`, tables and all.
+    ///
+    /// # Errors
+    /// [`Error::Tables`] where they contradict each other.
+    pub fn new(tokenizer: &Tokenizer<'_>) -> Result<Self, Error> {
         tokenizer.validate()?;
         let mut bytes = vec![0; 1 << 12];
         loop {

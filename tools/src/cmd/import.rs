@@ -1,0 +1,105 @@
+//! `minigpt import`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use minigpt_runtime::Format;
+use minigpt_runtime::format::{Header, Metadata};
+use minigpt_trainer::export::export;
+use minigpt_trainer::tokenizer::OwnedTokenizer;
+
+use crate::convert::{Foreign, llama2c};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+/// Turn a model made elsewhere into a model file.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(subcommand)]
+    from: From,
+}
+
+#[derive(Debug, Subcommand)]
+enum From {
+    Llama2c(Llama2cArgs),
+}
+
+/// Import a model of llama2.c: its .bin (f32) and its tokenizer.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  minigpt import llama2c stories260K.bin --tokenizer tok512.bin --format q8 -o stories260K.mgpt")]
+struct Llama2cArgs {
+    /// The model, MODEL.bin
+    model: PathBuf,
+    /// Its tokenizer, TOK.bin
+    #[arg(long, value_name = "TOK.bin")]
+    tokenizer: PathBuf,
+    /// How to store the matrices: f32, f16 or q8
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = parse_format)]
+    format: Format,
+    /// Where to write the model file
+    #[arg(short, long, value_name = "OUT.mgpt")]
+    output: PathBuf,
+}
+
+/// A format by its name.
+pub(crate) fn parse_format(name: &str) -> Result<Format, String> {
+    let known = Format::ALL.into_iter().find(|format| format.name() == name);
+    known.ok_or_else(|| "the formats are f32, f16 and q8".to_owned())
+}
+
+pub(crate) fn run(args: &ImportArgs) -> Outcome {
+    match &args.from {
+        From::Llama2c(args) => import_llama2c(args),
+    }
+}
+
+fn import_llama2c(args: &Llama2cArgs) -> Outcome {
+    let model = llama2c::read(&read(&args.model)?).map_err(|e| Failure::with(&args.model, e))?;
+    let n_vocab = model.hyperparameters.n_vocab as usize;
+    let tokenizer = OwnedTokenizer::llama2c(&read(&args.tokenizer)?, n_vocab)
+        .map_err(|error| Failure::with(&args.tokenizer, error))?;
+    let made_by = format!("imported from llama2.c: {}", file_name(&args.model));
+    write(&model, &tokenizer, args.format, &made_by, &args.output)
+}
+
+fn write(
+    model: &Foreign,
+    tokenizer: &OwnedTokenizer,
+    format: Format,
+    made_by: &str,
+    path: &Path,
+) -> Outcome {
+    let name = file_name(path);
+    let header = Header {
+        hyperparameters: model.hyperparameters,
+        format,
+        tokenizer: tokenizer.view(),
+        metadata: Metadata {
+            name: name.trim_end_matches(".mgpt"),
+            bits_per_byte: None,
+            made_by,
+        },
+    };
+    let bytes = export(&header, &model.parameters).map_err(Failure::failed)?;
+    output::write_model(path, bytes.bytes())?;
+    eprintln!(
+        "wrote {}: {} bytes, {} parameters as {}",
+        path.display(),
+        output::grouped(bytes.bytes().len() as u64),
+        output::grouped(model.parameters.iter().map(|p| p.len() as u64).sum()),
+        format.name()
+    );
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::with(path, error))
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}

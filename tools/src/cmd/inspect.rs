@@ -1,0 +1,208 @@
+//! `minigpt inspect`.
+
+use core::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use minigpt_runtime::{
+    Config, Format, KvFormat, MemoryPlan, ModelFile, SessionOptions, Specials, layout,
+};
+use minigpt_trainer::inference::ModelBytes;
+use serde::Serialize;
+
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, grouped};
+
+/// Show what a model file holds and what memory it needs to run.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  minigpt inspect model.mgpt
+  minigpt inspect model.mgpt --context 64 --json")]
+pub(crate) struct InspectArgs {
+    /// The model file
+    model: PathBuf,
+    /// Plan memory for this many tokens of context; the model's own if not given
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    file: String,
+    bytes: usize,
+    name: String,
+    made_by: String,
+    bits_per_byte: Option<f32>,
+    format: Format,
+    n_params: u64,
+    config: Config,
+    tokenizer: TokenizerReport,
+    tensors: Vec<TensorReport>,
+    memory_plan: Vec<PlanReport>,
+}
+
+#[derive(Serialize)]
+struct TokenizerReport {
+    kind: &'static str,
+    n_vocab: usize,
+    #[serde(flatten)]
+    specials: Specials,
+}
+
+#[derive(Serialize)]
+struct TensorReport {
+    name: String,
+    shape: [usize; 2],
+    format: Format,
+    /// From the start of the weights.
+    offset_bytes: u64,
+    bytes: u64,
+}
+
+/// For one token at a time; see the runtime's `MemoryPlan`.
+#[derive(Serialize)]
+struct PlanReport {
+    kv_format: &'static str,
+    context_tokens: usize,
+    kv_cache_bytes: u64,
+    activation_bytes: u64,
+    quant_bytes: u64,
+    score_bytes: u64,
+    logit_bytes: u64,
+    total_bytes: u64,
+}
+
+pub(crate) fn run(args: &InspectArgs) -> Outcome {
+    let model = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
+    let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
+    let n_ctx = file.config().n_ctx();
+    let context = args.context.unwrap_or(n_ctx);
+    if !(1..=n_ctx).contains(&context) {
+        return Err(Failure::Misuse(format!(
+            "--context is {context}; this model's is between 1 and {n_ctx}"
+        )));
+    }
+    let report = report(args.model.display().to_string(), &file, context);
+    if args.json {
+        output::print_json(&report)
+    } else {
+        output::print(&text(&report))
+    }
+}
+
+fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
+    let (config, format) = (file.config(), file.format());
+    let (tokenizer, metadata) = (file.tokenizer(), file.header().metadata);
+    let tensors = layout::tensors(config).map(|spec| TensorReport {
+        name: spec.id.to_string(),
+        shape: [spec.rows, spec.cols],
+        format: spec.stored_format(format),
+        offset_bytes: layout::offset(config, spec.id, format),
+        bytes: spec.stored_bytes(format),
+    });
+    Report {
+        file: name,
+        bytes: file.len(),
+        name: metadata.name.to_owned(),
+        made_by: metadata.made_by.to_owned(),
+        bits_per_byte: metadata.bits_per_byte,
+        format,
+        n_params: layout::n_params(config),
+        config: *config,
+        tokenizer: TokenizerReport {
+            kind: tokenizer.kind(),
+            n_vocab: tokenizer.n_vocab(),
+            specials: tokenizer.specials(),
+        },
+        tensors: tensors.collect(),
+        memory_plan: [KvFormat::F32, KvFormat::F16].map(|kv| plan(file, context, kv)).into(),
+    }
+}
+
+fn plan(file: &ModelFile<'_>, context: usize, kv: KvFormat) -> PlanReport {
+    let options = SessionOptions {
+        n_ctx: context,
+        n_chunk: 1,
+        kv,
+    };
+    let plan = MemoryPlan::new(file.config(), file.format(), &options);
+    PlanReport {
+        kv_format: kv.name(),
+        context_tokens: context,
+        kv_cache_bytes: plan.kv_cache,
+        activation_bytes: plan.activations,
+        quant_bytes: plan.quants,
+        score_bytes: plan.scores,
+        logit_bytes: plan.logits,
+        total_bytes: plan.total(),
+    }
+}
+
+/// The report for people.
+fn text(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_text(&mut out, report);
+    out
+}
+
+fn write_text(out: &mut String, report: &Report) -> core::fmt::Result {
+    let hyper = report.config.hyperparameters();
+    writeln!(out, "{}  {} bytes", report.file, grouped(report.bytes as u64))?;
+    writeln!(out, "{}, {}", report.name, report.made_by)?;
+    if let Some(bits) = report.bits_per_byte {
+        writeln!(out, "{bits:.4} bits per byte on its validation text")?;
+    }
+    writeln!(
+        out,
+        "{} parameters as {}, {} tokenizer with {} tokens\n",
+        grouped(report.n_params),
+        report.format.name(),
+        report.tokenizer.kind,
+        report.tokenizer.n_vocab
+    )?;
+    let sizes = [
+        ("n_vocab", hyper.n_vocab),
+        ("n_ctx", hyper.n_ctx),
+        ("n_embd", hyper.n_embd),
+        ("n_head", hyper.n_head),
+        ("n_head_kv", hyper.n_head_kv),
+        ("n_layer", hyper.n_layer),
+        ("n_ff", hyper.n_ff),
+    ];
+    for (name, value) in sizes {
+        writeln!(out, "{name:10} {value}")?;
+    }
+    let positions = format!("{:?}", hyper.positions).to_lowercase();
+    writeln!(out, "{:10} {positions}", "positions")?;
+    writeln!(out, "{:10} {:?}, mlp {:?}", "norm", hyper.norm, hyper.mlp)?;
+    writeln!(out, "{:10} {}, tied head {}\n", "bias", hyper.bias, hyper.tied_head)?;
+    writeln!(out, "{:28} {:>14} {:>6} {:>12}", "tensor", "shape", "format", "bytes")?;
+    for tensor in &report.tensors {
+        let [rows, cols] = tensor.shape;
+        let (shape, bytes) = (format!("{rows} x {cols}"), grouped(tensor.bytes));
+        let (name, format) = (&tensor.name, tensor.format.name());
+        writeln!(out, "{name:28} {shape:>14} {format:>6} {bytes:>12}")?;
+    }
+    writeln!(out, "\nmemory to run it, one token at a time, in bytes")?;
+    for plan in &report.memory_plan {
+        writeln!(
+            out,
+            "context {}, keys and values in {}: {} (cache {}, activations {}, integers {}, scores {}, logits {})",
+            plan.context_tokens,
+            plan.kv_format,
+            grouped(plan.total_bytes),
+            grouped(plan.kv_cache_bytes),
+            grouped(plan.activation_bytes),
+            grouped(plan.quant_bytes),
+            grouped(plan.score_bytes),
+            grouped(plan.logit_bytes)
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! What ends the program: one sentence, and an exit code.
+
+use core::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why the program stops without having done what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line or a file it names asks for something that cannot be: exit code 2.
+    Misuse(String),
+    /// It was tried and did not work: exit code 1.
+    Failed(String),
+    /// The user stopped it; the sentence says how to go on: exit code 130.
+    Interrupted(String),
+    /// Nobody reads the output any more, as with `| head`: quiet, exit code 0.
+    OutputClosed,
+}
+
+impl Failure {
+    /// A misuse, in the words of `error`.
+    pub(crate) fn misuse(error: impl Display) -> Self {
+        Self::Misuse(error.to_string())
+    }
+
+    /// A failure, in the words of `error`.
+    pub(crate) fn failed(error: impl Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// A failure about a file.
+    pub(crate) fn with(path: &Path, error: impl Display) -> Self {
+        Self::Failed(format!("{}: {error}", path.display()))
+    }
+
+    /// Says the sentence on standard error and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (sentence, code) = match self {
+            Self::Misuse(sentence) => (sentence, 2),
+            Self::Failed(sentence) => (sentence, 1),
+            Self::Interrupted(sentence) => (sentence, 130),
+            Self::OutputClosed => return ExitCode::SUCCESS,
+        };
+        eprintln!("minigpt: {sentence}");
+        ExitCode::from(code)
+    }
+}
+
+/// What a subcommand returns.
+pub(crate) type Outcome = Result<(), Failure>;
