@@ -72,7 +72,12 @@ mod tests {
 
     #[test]
     fn digits_in_groups() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1234567, "1,234,567"),
+        ] {
             assert_eq!(grouped(n), text);
         }
     }
@@ -85,7 +90,10 @@ mod tests {
         write_model(&path, b"MGPTtwo").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"MGPTtwo");
         std::fs::write(&path, b"a letter").unwrap();
-        assert!(matches!(write_model(&path, b"MGPT"), Err(Failure::Misuse(_))));
+        assert!(matches!(
+            write_model(&path, b"MGPT"),
+            Err(Failure::Misuse(_))
+        ));
         assert_eq!(std::fs::read(&path).unwrap(), b"a letter");
     }
 }

@@ -14,8 +14,10 @@
 
 mod error;
 mod inputs;
+mod trained;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
@@ -31,6 +33,7 @@ use crate::tokenizer::OwnedTokenizer;
 
 pub use error::RunError;
 pub use inputs::Inputs;
+pub use trained::Trained;
 
 /// Settings that may change when a run is taken further.
 pub(crate) const EXTENDABLE: [&str; 2] = ["steps", "patience"];
@@ -70,20 +73,22 @@ impl Run {
     /// # Errors
     /// [`RunError::Foreign`] if there is something there that is no run.
     pub fn find(path: &Path) -> Result<Option<RunConfig>, RunError> {
+        let foreign = || RunError::Foreign {
+            path: path.to_owned(),
+        };
         match fs::read_dir(path) {
             Ok(mut entries) => {
                 if entries.next().is_none() {
                     return Ok(None);
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(foreign()),
             Err(error) => return Err(RunError::file(path, error)),
         }
         let file = path.join("config.toml");
         if !file.is_file() {
-            return Err(RunError::Foreign {
-                path: path.to_owned(),
-            });
+            return Err(foreign());
         }
         let text = fs::read_to_string(&file).map_err(|error| RunError::file(&file, error))?;
         let settings = toml::from_str(&text).map_err(|error| RunError::Malformed {
@@ -129,12 +134,8 @@ impl Run {
         })?;
         let log = MetricsLog::open(&path.join("metrics.jsonl"))?;
         checkpoint::remove_leftovers(&path.join("checkpoints"))?;
-        let file = path.join("tokenizer");
-        let bytes = fs::read(&file).map_err(|error| RunError::file(&file, error))?;
-        let tokenizer = OwnedTokenizer::from_bytes(bytes).map_err(RunError::Tokenizer)?;
-        let n_vocab = tokenizer.view().n_vocab();
-        let shape = settings.model.hyperparameters(n_vocab as u32);
-        let config = Config::new(shape).map_err(RunConfigError::Model)?;
+        let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
+        let n_vocab = config.n_vocab();
         let data = path.join("data");
         let train = TokenFile::open(&data, "train", n_vocab)?;
         let val = TokenFile::open(&data, "val", n_vocab)?;
@@ -198,6 +199,20 @@ impl Run {
     pub fn model(&self) -> PathBuf {
         self.path.join("model.mgpt")
     }
+}
+
+/// The tokenizer in the directory `path`, and the model's shape with its vocabulary.
+fn tokenizer_and_config(
+    path: &Path,
+    settings: &RunConfig,
+) -> Result<(OwnedTokenizer, Config), RunError> {
+    let file = path.join("tokenizer");
+    let bytes = fs::read(&file).map_err(|error| RunError::file(&file, error))?;
+    let tokenizer = OwnedTokenizer::from_bytes(bytes).map_err(RunError::Tokenizer)?;
+    let n_vocab = tokenizer.view().n_vocab() as u32;
+    let shape = settings.model.hyperparameters(n_vocab);
+    let config = Config::new(shape).map_err(RunConfigError::Model)?;
+    Ok((tokenizer, config))
 }
 
 /// What `new` may not change of `old`.

@@ -101,23 +101,6 @@ pub fn result(run: &Run) -> Result<Option<Summary>, TrainError> {
     Ok(ending.map(|ending| summary(ending, step, &state, path)))
 }
 
-/// Parameters of the best checkpoint, or of the latest where nothing was validated, and its step.
-///
-/// # Errors
-/// A [`TrainError`] if there is no checkpoint or it is wrong.
-pub fn best_parameters(run: &Run) -> Result<(u64, Vec<Vec<f32>>), TrainError> {
-    let found = checkpoint::list(&run.checkpoints())?;
-    let Some((latest, path)) = found.last() else {
-        return Err(TrainError::NoCheckpoint {
-            path: run.checkpoints(),
-        });
-    };
-    let best = checkpoint::load_state(path)?.best;
-    let step = best.map_or(*latest, |best| best.step);
-    let path = run.checkpoints().join(checkpoint::name(step));
-    Ok((step, checkpoint::load_parameters(&path, &run.config)?))
-}
-
 struct Training<'r, B: Backend> {
     run: &'r mut Run,
     gpt: Gpt<B>,

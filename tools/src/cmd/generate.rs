@@ -1,12 +1,12 @@
 //! `minigpt generate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
-    KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, StreamDecoder, Tokenizer,
+    Format, KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, StreamDecoder, Tokenizer,
 };
 use minigpt_trainer::inference::{self, AnySession, ModelBytes};
 use serde::Serialize;
@@ -59,13 +59,23 @@ pub(crate) struct GenerateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
     /// 0 always takes the likeliest token; 1 draws as the model predicts; more is wilder
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.8,
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Draw only from the K likeliest tokens (up to 1024)
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw only from the fewest likeliest tokens whose probabilities sum to P, in (0, 1]
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Same seed, same text; without it one is drawn and said
     #[arg(long, value_name = "S")]
@@ -118,7 +128,43 @@ impl SamplingArgs {
     }
 }
 
+/// A text of the model's own of up to `max_tokens` tokens, as [`run`] makes it.
+pub(crate) fn story(model: &Path, max_tokens: usize, seed: u64) -> Result<String, Failure> {
+    let args = GenerateArgs {
+        model: model.to_owned(),
+        prompt: String::new(),
+        max_tokens,
+        sampling: SamplingArgs {
+            temperature: 0.8,
+            top_k: None,
+            top_p: 0.95,
+            seed: Some(seed),
+        },
+        context: None,
+        kv: Kv::F32,
+        json: true,
+    };
+    report(&args).map(|(report, _)| report.text)
+}
+
 pub(crate) fn run(args: &GenerateArgs) -> Outcome {
+    let (report, format) = report(args)?;
+    if args.json {
+        return output::print_json(&report);
+    }
+    output::print("\n")?;
+    eprintln!(
+        "{} tokens, {:.0} tokens/s, {} weights, {} kernels",
+        report.tokens,
+        report.tokens_per_second,
+        format.name(),
+        report.kernels
+    );
+    Ok(())
+}
+
+/// Makes the text, and writes it as it is made unless it is to be JSON.
+fn report(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
     let (sampler, seed) = args.sampling.sampler()?;
     let bytes = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
     let file = bytes.file().map_err(|e| Failure::with(&args.model, e))?;
@@ -149,19 +195,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
         text: String::new(),
         quiet: args.json,
     };
-    let report = writer.write(args, prompt, seed)?;
-    if args.json {
-        return output::print_json(&report);
-    }
-    output::print("\n")?;
-    eprintln!(
-        "{} tokens, {:.0} tokens/s, {} weights, {} kernels",
-        report.tokens,
-        report.tokens_per_second,
-        file.format().name(),
-        report.kernels
-    );
-    Ok(())
+    Ok((writer.write(args, prompt, seed)?, file.format()))
 }
 
 impl GenerateArgs {
@@ -235,7 +269,10 @@ impl Writer<'_> {
         let (mut tokens, mut stop) = (0, Stop::MaxTokens);
         while tokens < args.max_tokens {
             let logits = if self.session.position() == self.session.n_ctx() {
-                let (kept, _) = self.session.slide(&mut history, n_keep).map_err(Failure::failed)?;
+                let (kept, _) = self
+                    .session
+                    .slide(&mut history, n_keep)
+                    .map_err(Failure::failed)?;
                 history.truncate(kept);
                 self.session.reset();
                 self.session.forward(&history)
@@ -273,13 +310,16 @@ impl Writer<'_> {
     /// The prompt is part of the text, as it was given.
     fn push_text(&mut self, text: &[u8]) -> Outcome {
         let mut complete = String::new();
-        self.decoder.push_bytes(text, &mut |part| complete.push_str(part));
+        self.decoder
+            .push_bytes(text, &mut |part| complete.push_str(part));
         self.emit(&complete)
     }
 
     fn push_token(&mut self, token: u32) -> Outcome {
         let mut complete = String::new();
-        let pushed = self.decoder.push(self.tokenizer, token, &mut |part| complete.push_str(part));
+        let pushed = self
+            .decoder
+            .push(self.tokenizer, token, &mut |part| complete.push_str(part));
         // A model may have more rows than its tokenizer has tokens: such a token is no text.
         if pushed.is_err() {
             return Ok(());

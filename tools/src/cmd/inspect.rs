@@ -120,7 +120,9 @@ fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
             specials: tokenizer.specials(),
         },
         tensors: tensors.collect(),
-        memory_plan: [KvFormat::F32, KvFormat::F16].map(|kv| plan(file, context, kv)).into(),
+        memory_plan: [KvFormat::F32, KvFormat::F16]
+            .map(|kv| plan(file, context, kv))
+            .into(),
     }
 }
 
@@ -153,7 +155,12 @@ fn text(report: &Report) -> String {
 
 fn write_text(out: &mut String, report: &Report) -> core::fmt::Result {
     let hyper = report.config.hyperparameters();
-    writeln!(out, "{}  {} bytes", report.file, grouped(report.bytes as u64))?;
+    writeln!(
+        out,
+        "{}  {} bytes",
+        report.file,
+        grouped(report.bytes as u64)
+    )?;
     writeln!(out, "{}, {}", report.name, report.made_by)?;
     if let Some(bits) = report.bits_per_byte {
         writeln!(out, "{bits:.4} bits per byte on its validation text")?;
@@ -181,8 +188,16 @@ fn write_text(out: &mut String, report: &Report) -> core::fmt::Result {
     let positions = format!("{:?}", hyper.positions).to_lowercase();
     writeln!(out, "{:10} {positions}", "positions")?;
     writeln!(out, "{:10} {:?}, mlp {:?}", "norm", hyper.norm, hyper.mlp)?;
-    writeln!(out, "{:10} {}, tied head {}\n", "bias", hyper.bias, hyper.tied_head)?;
-    writeln!(out, "{:28} {:>14} {:>6} {:>12}", "tensor", "shape", "format", "bytes")?;
+    writeln!(
+        out,
+        "{:10} {}, tied head {}\n",
+        "bias", hyper.bias, hyper.tied_head
+    )?;
+    writeln!(
+        out,
+        "{:28} {:>14} {:>6} {:>12}",
+        "tensor", "shape", "format", "bytes"
+    )?;
     for tensor in &report.tensors {
         let [rows, cols] = tensor.shape;
         let (shape, bytes) = (format!("{rows} x {cols}"), grouped(tensor.bytes));

@@ -46,10 +46,9 @@ impl fmt::Display for Llama2cError {
                 f,
                 "version {version} of llama2.c's format is quantised; export the model as version 0 or 1 (f32) and import that"
             ),
-            Self::Header { field, value } => write!(
-                f,
-                "not a llama2.c model: its header says {field} {value}"
-            ),
+            Self::Header { field, value } => {
+                write!(f, "not a llama2.c model: its header says {field} {value}")
+            }
             Self::Config(error) => write!(f, "not a llama2.c model: {error}"),
             Self::Length { needed, given } => write!(
                 f,

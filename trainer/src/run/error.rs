@@ -52,6 +52,11 @@ pub enum RunError {
         /// Where.
         path: PathBuf,
     },
+    /// There is a run that has not come to its first checkpoint.
+    Untrained {
+        /// Where.
+        path: PathBuf,
+    },
     /// There is something that is no run.
     Foreign {
         /// Where.
@@ -83,6 +88,7 @@ impl RunError {
             | Self::Tokenizer(_)
             | Self::Encode { .. }
             | Self::Absent { .. }
+            | Self::Untrained { .. }
             | Self::Foreign { .. }
             | Self::Differs { .. } => true,
             Self::Checkpoint(_) | Self::Metrics(_) | Self::File { .. } | Self::Malformed { .. } => {
@@ -109,7 +115,12 @@ impl fmt::Display for RunError {
             }
             Self::Absent { path } => write!(
                 f,
-                "there is no run in {} to resume; leave --resume out to begin one",
+                "there is no run in {}; begin one with minigpt train",
+                path.display()
+            ),
+            Self::Untrained { path } => write!(
+                f,
+                "the run in {} has no checkpoint yet; go on with minigpt train --resume --out {0}",
                 path.display()
             ),
             Self::Foreign { path } => write!(

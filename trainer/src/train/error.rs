@@ -19,11 +19,6 @@ pub enum TrainError {
     Metrics(MetricsError),
     /// The run directory is at fault.
     Run(RunError),
-    /// There is no checkpoint to use.
-    NoCheckpoint {
-        /// Where it should be.
-        path: PathBuf,
-    },
 }
 
 /// A run whose numbers are no longer finite.
@@ -81,9 +76,6 @@ impl fmt::Display for TrainError {
             Self::Checkpoint(error) => error.fmt(f),
             Self::Metrics(error) => error.fmt(f),
             Self::Run(error) => error.fmt(f),
-            Self::NoCheckpoint { path } => {
-                write!(f, "there is no checkpoint in {}", path.display())
-            }
         }
     }
 }

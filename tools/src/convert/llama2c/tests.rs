@@ -41,7 +41,15 @@ fn file(header: &[u8], order: &[usize], tied: bool, tables: bool) -> Vec<u8> {
 
 /// dim 8, 2 heads of 4, 1 key/value head.
 fn numbers(n_vocab: i32) -> Vec<u8> {
-    let numbers = [DIM as i32, HIDDEN as i32, LAYERS as i32, 2, 1, n_vocab, CONTEXT as i32];
+    let numbers = [
+        DIM as i32,
+        HIDDEN as i32,
+        LAYERS as i32,
+        2,
+        1,
+        n_vocab,
+        CONTEXT as i32,
+    ];
     numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
 
@@ -90,7 +98,12 @@ fn every_variant_gives_every_tensor() {
                     if seen != value(kinds[kind], spec.id.layer, index) {
                         (kind, index) = (kind + 1, 0);
                     }
-                    assert_eq!(seen, value(kinds[kind], spec.id.layer, index), "{}", spec.id);
+                    assert_eq!(
+                        seen,
+                        value(kinds[kind], spec.id.layer, index),
+                        "{}",
+                        spec.id
+                    );
                     index += 1;
                 }
                 assert_eq!(kind, kinds.len() - 1, "{}", spec.id);
