@@ -1,5 +1,7 @@
 //! Tokenizers against their referees: Hugging Face's BPE, and llama2.c's encoder as it is written.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -54,7 +56,7 @@ fn scrambled(n: usize, seed: u32) -> String {
     for _ in 0..n {
         let ch = chars[next(chars.len())];
         let times = if next(4) == 0 { 1 + next(9) } else { 1 };
-        text.extend(std::iter::repeat_n(ch, times));
+        text.extend(core::iter::repeat_n(ch, times));
     }
     text
 }
@@ -196,7 +198,7 @@ fn kinds_of_characters_equal_hugging_face() {
     let uniform = |ch: &char| matches!(ch, '\u{3400}'..='\u{9ffc}' | '\u{ac00}'..='\u{d7a0}' | '\u{e000}'..='\u{f8ff}' | '\u{20000}'..);
     let tested = all
         .iter()
-        .filter(|ch| !uniform(ch) || **ch as u32 % 101 == 0);
+        .filter(|ch| !uniform(ch) || (**ch as u32).is_multiple_of(101));
     for ch in tested {
         let text = format!("a{ch}1{ch}!{ch}");
         let ours: Vec<String> = Words::new(text.as_bytes())

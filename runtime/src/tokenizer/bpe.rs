@@ -46,7 +46,7 @@ impl Bpe<'_> {
     #[must_use]
     pub fn merge(&self, left: u32, right: u32) -> Option<(u32, u32)> {
         let index = find(self.n_merges(), |index| {
-            let pair = self.number(index, 0).zip(self.number(index, 1));
+            let pair = self.pair(index);
             pair.map_or(Ordering::Greater, |pair| pair.cmp(&(left, right)))
         })?;
         self.number(index, 2).zip(self.number(index, 3))
@@ -61,6 +61,24 @@ impl Bpe<'_> {
     /// Bytes of one merge.
     fn entry(&self) -> usize {
         if self.wide { 16 } else { 8 }
+    }
+
+    /// The two tokens of a merge; what the search reads, so in one piece.
+    fn pair(&self, index: usize) -> Option<(u32, u32)> {
+        let entry = self.merges.get(index * self.entry()..)?;
+        if self.wide {
+            let [a, b, c, d, e, f, g, h] = *entry.first_chunk()?;
+            Some((
+                u32::from_le_bytes([a, b, c, d]),
+                u32::from_le_bytes([e, f, g, h]),
+            ))
+        } else {
+            let [a, b, c, d] = *entry.first_chunk()?;
+            Some((
+                u32::from(u16::from_le_bytes([a, b])),
+                u32::from(u16::from_le_bytes([c, d])),
+            ))
+        }
     }
 
     fn number(&self, index: usize, field: usize) -> Option<u32> {
@@ -104,8 +122,7 @@ impl Bpe<'_> {
 
     fn validate_merge(&self, index: usize) -> Result<(), TokenizerError> {
         let table = "merges";
-        let pair = |index| self.number(index, 0).zip(self.number(index, 1));
-        if index > 0 && pair(index - 1) >= pair(index) {
+        if index > 0 && self.pair(index - 1) >= self.pair(index) {
             return Err(TokenizerError::Order { table, index });
         }
         let ids = [0, 1, 3].map(|field| self.number(index, field).unwrap_or(u32::MAX));

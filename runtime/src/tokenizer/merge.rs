@@ -13,8 +13,8 @@
 ///
 /// Passes are bounded by twice the merges made, and in tables where results have higher keys than
 /// their parts by twice the number of different keys that occur: a long run of one letter takes
-/// about two passes for each doubling. A word of many different merges costs its length times their
-/// number, which is what being without a heap costs; real words are short.
+/// about two passes for each doubling. A word costs its length times the number of different merges
+/// in it, which is the price of having no heap; real words are short, and hosts have the trainer's.
 pub(super) fn merge_all<K: PartialOrd + Copy>(
     ids: &mut [u32],
     merge: impl Fn(u32, u32) -> Option<(K, u32)>,

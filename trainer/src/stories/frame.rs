@@ -18,7 +18,7 @@ pub(super) fn open(s: &mut Teller) {
         7 => s.say("{A} was {a}{t} {kid} who lived in {h}."),
         _ => return,
     }
-    match s.below(8) {
+    match s.below(16) {
         0 | 1 if s.animal.is_none() => {
             s.extra = Extra::Pet;
             s.has_pet = true;
@@ -37,7 +37,7 @@ pub(super) fn open(s: &mut Teller) {
         }
         5 | 6 => {
             s.choose(b'h', HOBBIES);
-            s.say("{he} [loved|liked] to {h}[| all day| in the sun].");
+            s.say("{he} [loved|liked] to {h}[| more than anything].");
         }
         _ => {}
     }
@@ -55,29 +55,34 @@ pub(super) fn close(s: &mut Teller) {
         },
     );
     let gives = s.once_in(2);
+    let back = !s.longer_than(640);
     match s.extra {
+        _ if !back => {}
         Extra::Pet if s.is_dog => {
             s.say("[Even {P} looked happy.|{P} wagged {hisp} tail.|{P} barked and jumped up and down.]");
         }
         Extra::Pet => s.say("[Even {P} looked happy.|{P} purred and purred.]"),
-        Extra::Food => s.say("[Then {q}|At last {q}|When {q} got home, {q}] [ate {f}|had some {f}|sat down and ate {f}]."),
+        Extra::Food => s.say("[Then {q}|After all that, {q}|In the evening, {q}] [ate {f}|had some {f}|sat down and ate {f}]."),
         Extra::Charm if pair && gives => s.say("{A} gave {B} the {o} {j}. \"This is for you,\" {sA}."),
         Extra::Charm => s.say("{A} [felt the {o} {j} in {his} pocket|took the {o} {j} out of {his} pocket] and smiled."),
         Extra::None => {}
     }
-    match if s.night { 5 } else { s.below(6) } {
-        0 => s.say(
+    let short = s.longer_than(560);
+    match s.below(if short { 4 } else { 6 }) {
+        _ if s.night => {}
+        0 => s.say("It was [a good day|a very good day|the best day of all]."),
+        1 => s.say("{A} went home with a [big smile|happy heart]."),
+        2 if pair => s.say("They were [happy|very happy]."),
+        2 => s.say("{A} was [happy|very happy]."),
+        3 => s.say(
             "That night, {A} [slept very well|fell asleep with a smile|dreamed a happy dream].",
         ),
-        1 => s.say("It was [a good day|a very good day|the best day of all]."),
-        2 => s.say("{A} went home with a [big smile|happy heart]."),
-        3 if pair => {
+        4 if pair => {
             s.say("They [laughed and played|stayed together|were happy] until the sun went down.")
         }
-        4 => s.say("[When the sun went down|At bedtime], {A} told {his} {mom} all about it."),
-        _ => {}
+        _ => s.say("[When the sun went down|At bedtime], {A} thought of it all and smiled."),
     }
-    if s.once_in(8) {
+    if s.once_in(10) {
         s.say("The end.");
     }
 }
@@ -86,14 +91,11 @@ pub(super) fn close(s: &mut Teller) {
 pub(super) fn friend_asks(s: &mut Teller) {
     s.with_friend();
     s.say(
-        "{J} [came by|saw {him}|heard {him}] and [stopped|came closer]. \
+        "{J} [came by|saw {him}|heard {him}|came closer]. \
          \"[What is wrong|Why are you so sad|What happened|Are you okay], {A}?\" {qB}.",
     );
     s.say("\"[|Oh, {B}! ]{r},\" {sA}.");
-    s.say(
-        "\"[Do not worry|Do not be sad|Do not cry]. [I will help you|I can help you|We can do it together]\
-         [,\" {sB}.|!\" {sB}.]",
-    );
+    s.say("\"[Do not worry|Do not be sad|Do not cry]. I [will|can] help you,\" {sB}.");
 }
 
 /// The hero gathers courage, from the pocket if it holds something for luck.

@@ -17,7 +17,7 @@ impl Rng {
 
     /// A number in `0..n`; `n` is small, so the bias of the multiply is nothing. 0 for `n = 0`.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        ((self.next() >> 32) * n as u64 >> 32) as usize
+        (((self.next() >> 32) * n as u64) >> 32) as usize
     }
 }
 

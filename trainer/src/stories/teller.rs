@@ -98,9 +98,10 @@ impl Teller {
         self.out
     }
 
-    /// Takes back the space before a part that turned out empty.
+    /// Takes back the space or line end before a part that turned out empty.
     fn trim(&mut self) {
-        self.out.truncate(self.out.trim_end_matches(' ').len());
+        self.out
+            .truncate(self.out.trim_end_matches([' ', '\n']).len());
     }
 
     /// A number in `0..n`.
@@ -184,9 +185,14 @@ impl Teller {
         self.expand(line);
     }
 
-    /// Says the line half of the time.
+    /// More than `bytes` are told.
+    pub(super) fn longer_than(&self, bytes: usize) -> bool {
+        self.out.len() > bytes
+    }
+
+    /// Says the line half of the time while the story is not long.
     pub(super) fn maybe(&mut self, line: &str) {
-        if self.once_in(2) {
+        if self.once_in(2) && !self.longer_than(440) {
             self.say(line);
         }
     }

@@ -50,7 +50,7 @@ fn stories_are_clean_text_of_the_promised_length() {
         let text = story(1, index);
         let bad = |what: &str| panic!("story {index}: {what}: {text}");
         let count = words(&text).count();
-        if !(60..=200).contains(&count) {
+        if !(60..=180).contains(&count) {
             bad(&format!("{count} words"));
         }
         if !text
@@ -95,18 +95,16 @@ fn stories_are_clean_text_of_the_promised_length() {
                 bad("a small letter starts a sentence");
             }
         }
+        let spaced: Vec<&str> = text.split([' ', '\n']).collect();
+        if let Some(twice) = spaced.windows(2).find(|pair| pair[0] == pair[1]) {
+            bad(twice[0]);
+        }
         let all: Vec<&str> = words(&text).collect();
         for pair in all.windows(2) {
             let vowel = pair[1].starts_with(['a', 'e', 'i', 'o', 'u']);
             match pair[0] {
                 "a" | "A" if vowel => bad(pair[1]),
                 "an" | "An" if !vowel => bad(pair[1]),
-                _ if pair[0] == pair[1]
-                    && !["that", "her", "very"].contains(&pair[0])
-                    && !text.contains(&format!("{}, {}", pair[0], pair[1])) =>
-                {
-                    bad(pair[0])
-                }
                 _ => {}
             }
         }
@@ -160,7 +158,7 @@ fn names_belong_to_the_cast() {
             );
         }
         assert!(
-            words(&text).filter(|&w| w == cast[0]).count() >= 2,
+            words(&text).filter(|&w| w == cast[0]).count() >= 1,
             "story {index}: {text}"
         );
     }

@@ -158,7 +158,7 @@ pub(super) const TOYS: &[Item] = &[
 ];
 
 /// Things to throw.
-pub(super) const BALLS: &[Item] = &[one("ball"), one("toy plane"), one("kite")];
+pub(super) const BALLS: &[Item] = &[one("ball"), one("toy plane"), one("hat")];
 
 /// Somewhere outside, with spots where things hide.
 #[derive(Clone, Copy, Debug)]

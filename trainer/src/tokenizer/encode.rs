@@ -79,18 +79,18 @@ fn encode_all(
         let chunks = cut(text, size).enumerate();
         parts.extend(chunks.map(|(index, chunk)| (document, index == 0, chunk)));
     }
-    // Few long runs of parts: each begins with an empty memory.
-    let run = parts.len().div_ceil(4 * rayon::current_num_threads());
-    let encoded: Result<Vec<Vec<u32>>, TokenizeError> = parts
-        .par_iter()
-        .with_min_len(run)
-        .map_init(
-            || Encoder::new(tokenizer),
-            |encoder, &(_, first, chunk)| encoder.encode(chunk, first),
-        )
+    // As many runs as threads, because each begins with an empty memory.
+    let run = parts.len().div_ceil(rayon::current_num_threads()).max(1);
+    let encoded: Result<Vec<Vec<Vec<u32>>>, TokenizeError> = parts
+        .par_chunks(run)
+        .map(|parts| {
+            let mut encoder = Encoder::new(tokenizer);
+            let encode = |&(_, first, chunk)| encoder.encode(chunk, first);
+            parts.iter().map(encode).collect()
+        })
         .collect();
     let mut out = vec![Vec::new(); documents.len()];
-    for ((document, ..), ids) in parts.iter().zip(encoded?) {
+    for ((document, ..), ids) in parts.iter().zip(encoded?.into_iter().flatten()) {
         match out[*document].is_empty() {
             true => out[*document] = ids,
             false => out[*document].extend(ids),

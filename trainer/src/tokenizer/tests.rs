@@ -167,14 +167,39 @@ fn documents_stand_between_bos_and_eos() {
     assert_eq!(learned.view().n_vocab(), 260);
 }
 
+/// GPT-2's layout: bytes, merges, and last the one special token.
 #[test]
-fn one_token_may_end_and_begin() {
-    let mut tables = learn(&[], 260).unwrap();
-    (tables.specials.bos, tables.specials.eos) = (Some(2), Some(2));
-    let tokenizer = OwnedTokenizer::from_bpe(&tables).unwrap();
-    let ids = tokenizer.encode_documents(b"a<|endoftext|>a").unwrap();
-    let a = tables.byte_ids[usize::from(b'a')];
-    assert_eq!(ids, [2, a, 2, a]);
+fn tables_of_gpt2_fit() {
+    let mut texts: Vec<Vec<u8>> = bpe::gpt2_byte_order().map(|b| vec![b]).collect();
+    let mut byte_ids = [0; 256];
+    for (id, text) in (0..).zip(&texts) {
+        byte_ids[usize::from(text[0])] = id;
+    }
+    let [space, t, h] = [b' ', b't', b'h'].map(|byte| byte_ids[usize::from(byte)]);
+    let merges = [((space, t), (0, 256)), ((256, h), (1, 257))].into();
+    texts.extend([&b" t"[..], b" th", END_OF_TEXT].map(<[u8]>::to_vec));
+    let end = Some(258);
+    let specials = minigpt_runtime::Specials {
+        bos: end,
+        eos: end,
+        ..Default::default()
+    };
+    let tokenizer = OwnedTokenizer::from_bpe(&BpeTables {
+        specials,
+        texts,
+        byte_ids,
+        merges,
+    })
+    .unwrap();
+    let ids = tokenizer.encode_documents(b" th<|endoftext|>t").unwrap();
+    assert_eq!(ids, [258, 257, 258, t]);
+    // Text that spells a special token stays text.
+    let spelled = tokenizer.encode_text(END_OF_TEXT).unwrap();
+    assert!(!spelled.contains(&258));
+    assert_eq!(
+        tokenizer.view().token_bytes(258, &mut [0; 4]),
+        Some(&[][..])
+    );
 }
 
 #[test]

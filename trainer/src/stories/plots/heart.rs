@@ -26,7 +26,9 @@ pub(super) fn dark(s: &mut Teller) {
         s.set(b'q', "they");
     } else {
         s.say("{he} wanted to [hide|call {his} {mom}]. But then {he} thought, \"[I can be brave|I am not a baby|I will look for myself].\"");
-        s.say("{he} [took a lamp|took a small light] and got out of bed. [Step by step, {he} went closer.|{his} legs were shaking.]");
+        s.say(
+            "{he} [took a lamp|took a small light] and got out of bed.[ {his} legs were shaking.|]",
+        );
         s.set(b'q', if s.hero.male { "he" } else { "she" });
     }
     courage(s);
@@ -67,15 +69,15 @@ pub(super) fn one_snack(s: &mut Teller) {
     s.set(b'e', each);
     s.set(b'l', left);
     s.say("{day}, {I} had {n} {s} in {a}{c} bag. {he} [wanted to eat them all|was very hungry|took them to {place}].");
-    s.say("{he} sat down {at}. Then {he} saw {J}. {B} looked [sad|tired and hungry].");
+    s.say("{he} sat down under a tree. Then {he} saw {J}. {B} looked [sad|tired and hungry].");
     s.paragraph();
     s.say("\"[What is wrong|Why are you sad], {B}?\" {qA}. \"[I forgot my lunch|I have nothing to eat|I dropped my lunch in the mud],\" {sB}.");
-    s.say("{A} looked at the {c} bag. [\"If I share, I will have only {l},\" {he} thought.|{he} did not want to give any away.|There were only {n} {s}.]");
-    s.say(
-        "But {B} was {his} {rel}, [and {A} could not eat while {B} was hungry|and {rel}s share].",
+    s.say("{A} looked at the {c} bag. [\"If I share, I will have only {l},\" {he} thought.|It was not easy to give any away.|There were only {n} {s}.]");
+    s.maybe(
+        "But {B} was {his} {rel}, [and {A} could not eat while {B} was hungry|and {A} liked to see {him2} smile].",
     );
     s.say("\"[Here, {e} for you and {l} for me|Take {e} of them],\" {sA}. {B} [began to smile|smiled for the first time that day].");
-    s.say("They [sat side by side|sat under a tree] and ate the {s}. [They tasted even better that way.|\"They are so good,\" {sB}.]");
+    s.maybe("They [sat side by side and|both] ate the {s}. [They tasted even better that way.|\"They are so good,\" {sB}.]");
     s.paragraph();
     if s.once_in(2) {
         s.say("The next day, {A} [had no lunch|forgot to bring lunch]. But {B} came with a big [cake|pie]. \"Now it is my turn to share,\" {sB}.");
@@ -105,11 +107,11 @@ pub(super) fn turns(s: &mut Teller) {
         1 => s.say("\"This is no fun,\" {sB}. \"[Let us take turns|Maybe we can play with {xo} together].\""),
         _ => s.say("{A} [thought for a while|was ashamed]. \"[I do not want to fight with you|You are my {rel}]. [Let us take turns|You can go first],\" {sA}."),
     }
-    s.say("So they cleaned the {x}. First {B} played with {xo}, and then it was {A}'s turn. [While one played, the other counted to ten.|They laughed more and more.]");
+    s.say("So they cleaned the {x}. First {B} played with {xo}, and then it was {A}'s turn.[ They laughed more and more.|]");
     s.maybe("[It was much more fun together.|\"You are very good at this,\" {sB}.]");
     s.paragraph();
-    s.say("[When it was time to go home|In the evening], {A} said, \"You may keep the {cx} tonight, and I will have {xo} tomorrow.\"");
-    s.say("[And that is what they did.|\"Thank you,\" {sB}, and they were good {rel}s again.]");
+    s.maybe("[When it was time to go home|Later], {A} said, \"You may keep the {cx} tonight, and I will have {xo} tomorrow.\"");
+    s.say("[\"Thank you,\" {sB}, and|After that,] they were good friends again.");
 }
 
 /// Something breaks, and the truth is hard to say.
@@ -120,13 +122,13 @@ pub(super) fn broken(s: &mut Teller) {
     s.say("{I} knew that {he} should not play in the kitchen. [But one day, it was raining outside.|But one day, {he} forgot.]");
     s.say("{he} {g} [around the table|near the table], and [crash|bang]! {his} {mom}'s {c} {b} fell down and broke.");
     s.paragraph();
-    s.say("{A} [was afraid|felt very bad|did not know what to do]. {his} {mom} loved that {b}.");
-    s.say("[First|Quickly], {he} hid the pieces [under the bed|in a box|behind the door]. But [all day long {he} felt bad|{he} could not eat and could not play].");
+    s.maybe("{A} [was afraid|felt very bad|did not know what to do]. {his} {mom} loved that {b}.");
+    s.say("[First|Quickly], {he} hid the pieces [under the bed|in a box|behind the door]. But {he} [felt bad all day long|could not eat and could not play].");
     s.say("[At dinner|In the evening], {his} {mom} asked, \"[Have you seen my {c} {b}|Do you know where my {b} is]?\"");
     s.say("{A} [looked at the floor|began to cry|took a deep breath]. \"I broke it. [I am so sorry|I was playing in here, and I am sorry],\" {sA}.");
     s.paragraph();
     s.say("{his} {mom} was quiet for a moment. Then {he3} said, \"[Thank you for telling me|I am a little sad, but you told the truth]. [That was brave|I love you more than any {b}].\"");
-    s.say("[Together they|The next day, they] [put the pieces together with glue|painted a new {b}]. [It was not perfect, but they both liked it.|It looked funny, and they laughed.]");
+    s.maybe("[Together they|The next day, they] [put the pieces together with glue|painted a new {b}]. [It was not perfect, but they both liked it.|It looked funny, and they laughed.]");
     s.maybe("{A} felt [light and happy|much better]. {he} [never hid a thing again|knew now that it is best to tell the truth].");
 }
 
@@ -153,13 +155,13 @@ pub(super) fn new_neighbor(s: &mut Teller) {
     s.say("{day}, {I} saw a new {k} [next door|by the fence|across the road]. The {k} [stood alone|looked sad] and [did not say a word|held {a}{c} bag].");
     s.say("\"Hello! [I am {A}. What is your name|My name is {A}. Who are you]?\" {qA}. But the {k} [ran away|only looked down|hid behind a tree].");
     s.paragraph();
-    s.say("{A} [was not angry|thought about it]. \"It is hard to be new,\" {he} thought.");
-    s.say("So the next day, {A} came back with [a flower|an apple|a drawing] and [put it on the steps|left it by the door]. [Then {he} waited.|]");
+    s.maybe("{A} [was not angry|thought about it]. \"It is hard to be new,\" {he} thought.");
+    s.say("So the next day, {A} came back with [a flower|an apple|a drawing] and [put it on the steps|left it by the door]. ");
     s.say("[Soon|After a while], the door opened. \"[Is this for me|Did you bring this]?\" asked the {k}. \"Yes,\" {sA}. \"[Do you want to {g}|Would you like to {g}]?\"");
-    s.say("\"My name is {B},\" said the {k} [softly|with a smile]. \"[I do not know how to {g}|I had no friends here|I would like that].\" \"[I will show you|Come with me|Now you have me]!\" {sA}.");
+    s.say("\"My name is {B},\" said the {k} [softly|with a smile]. \"[I do not know how to {g}|I had no friends here|I would like that].\" \"[Come with me|Now you have me]!\" {sA}.");
     s.paragraph();
     s.say("[They played until dinner.|So {A} and {B} went to {place} to {g}.|They laughed all afternoon.] {B} was not shy anymore.");
-    s.say(
+    s.maybe(
         "[From that day on|After that], {A} and {B} [were best friends|played together every day].",
     );
 }
@@ -169,7 +171,7 @@ pub(super) fn swap(s: &mut Teller) {
     s.with_friend();
     s.choose_item(CLOTHES);
     s.choose(b'd', &["green", "black", "pink", "gray"]);
-    s.choose(b'y', &["coat", "cap", "bag", "belt"]);
+    s.choose(b'y', &["coat", "cap", "sweater", "belt"]);
     s.choose(b'c', &["red", "blue", "yellow", "white"]);
     s.say("{I} had {ax}, and {his} {rel} {B} had a {d} {y}. [Both were new.|They wore them every day.|]");
     s.knows_friend();
@@ -177,14 +179,14 @@ pub(super) fn swap(s: &mut Teller) {
     s.say("So {B} [put on|took] the {cx}, and {A} [put on|took] the {d} {y}.");
     s.paragraph();
     if s.item.plural {
-        s.say("But the {x} were too [big|small] for {B}, and the {y} was [not the right size|too heavy] for {A}.");
+        s.say("But the {x} were too [big|small] for {B}, and the {y} was [not the right size|too tight] for {A}.");
     } else {
-        s.say("But the {x} was too [big|small] for {B}, and the {y} was [not the right size|too heavy] for {A}.");
+        s.say("But the {x} was too [big|small] for {B}, and the {y} was [not the right size|too tight] for {A}.");
     }
-    s.say("{B} [could not run|felt cold], and {A} [looked funny|missed {his} {x}]. [Neither wanted to say it.|They walked along and said nothing.]");
+    s.maybe("{B} [could not run|felt cold], and {A} [looked funny|missed {his} {x}]. [Neither wanted to say it.|They walked along and said nothing.]");
     s.say("[Then {B} began to laugh.|Then they looked at each other and laughed.] \"[I like your {x}, but I like my {y} more|I think I want my {y} back],\" {sB}.");
     s.say("\"[And I want my {x} back|And I miss my {x}]!\" {sA}.");
     s.paragraph();
-    s.say("So {B} gave back the {cx}, and {A} gave back the {d} {y}. [Now everyone was warm and happy.|Each was happy again.]");
-    s.say("[\"It was fun to try,\" {sA}.|They were still the best of friends.|They learned that what you have is often just right.]");
+    s.say("So {B} gave back the {cx}, and {A} gave back the {d} {y}. [Now both were happy.|Each was happy again.]");
+    s.maybe("[\"It was fun to try,\" {sA}.|They were still the best of friends.|They learned that what you have is often just right.]");
 }

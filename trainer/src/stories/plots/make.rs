@@ -11,23 +11,23 @@ pub(super) fn cake(s: &mut Teller) {
     s.choose(b'n', &["old man", "kind woman", "old woman"]);
     s.say(
         "{day}, {I} wanted to make {a}{c} cake with {his} {mom}. \
-         [It was for the whole family.|{he} had never made a cake before.|]",
+        ",
     );
-    s.say("[They washed their hands and got|{A} put on a white apron and took] a big bowl.");
+    s.maybe("[They washed their hands and got|{A} put on a white apron and took] a big bowl.");
     s.say("But [there was no {m} in the house|when {he} looked for the {m}, it was all gone].");
     s.paragraph();
-    s.say("\"[We cannot make a cake without {m},\" {sA}|What can we do now?\" {qA}]. {he} felt [sad|a little sad].");
+    s.maybe("\"[We cannot make a cake without {m},\" {sA}|What can we do now?\" {qA}]. [{he} felt sad.|]");
     s.say(
         "\"[Let us ask our neighbor|You can ask our neighbor|Maybe our neighbor has some],\" {sG}.",
     );
-    s.say("So {A} [went|ran] next door and knocked. {a}{n} opened the door.");
+    s.say("So {A} [went|ran] next door. {a}{n} opened the door.");
     s.say("\"May I have some {m}, please?\" {qA}.");
-    s.say("\"[Of course! Here you are|Yes, take as much as you need],\" said the {n}, and gave {him} some {m}.");
+    s.say("\"[Of course|Here you are|Take as much as you need],\" said the {n}, and gave {him} some {m}.");
     s.say("{A} [hurried home|walked home with care] and mixed it [all|with the rest]. Then {his} {mom} put the cake in the oven.");
     s.maybe("Soon the house smelled [sweet|wonderful|so good].");
     s.paragraph();
     s.say("When the {c} cake was ready, {A} took a big piece to the {n}. \"[This is for you|Thank you for the {m}],\" {he} said.");
-    s.say("\"[This is the best cake I have ever eaten|How kind of you|What a good cake]!\" said the {n}.");
+    s.maybe("\"[This is the best cake I have ever eaten|How kind of you|What a good cake]!\" said the {n}.");
 }
 
 /// A seed that takes its time.
@@ -45,21 +45,23 @@ pub(super) fn seed(s: &mut Teller) {
     );
     s.choose(b'd', &["two", "three", "four", "five"]);
     s.say("{day}, {I} got {a}{g} seed from {his} {mom}. \"[Put it in the ground and wait|It is small, but it will grow],\" {sG}.");
-    s.say("{A} [made a hole|dug a little hole] {p} and put the {g} seed in. [Then {he} gave it some water.|{he} gave it water from a {c} can.]");
+    s.say("{A} [made a hole|dug a little hole] {p} and put the {g} seed in.[ Then {he} gave it some water.|]");
     s.paragraph();
-    s.say("The next day, {he} [ran out to look|went to see it], but [there was only dirt|nothing had come up].");
+    s.maybe("The next day, {he} [ran out to look|went to see it], but [there was only dirt|nothing had come up].");
     s.say("{d} days [went by|passed], and still there was [nothing|no plant]. {A} felt [sad|angry|tired of waiting].");
-    s.say("\"[Why does it not grow|When will it come up|Did I do something wrong]?\" {qA}.");
-    s.say("\"[Good things take time|A seed needs sun, water and time|You must wait a little more],\" {sG}.");
-    s.say("So {A} waited. {he} gave it water every [day|morning] and [sang to it|told it stories|pulled out the weeds].");
+    if s.once_in(2) {
+        s.say("\"[Why does it not grow|When will it come up|Did I do something wrong]?\" {qA}.");
+        s.say("\"[Good things take time|A seed needs sun, water and time|You must wait a little more],\" {sG}.");
+    }
+    s.say("But {A} gave it water every [day|morning] and [sang to it|told it stories|pulled out the weeds].");
     match s.below(3) {
-        0 => s.say("When a storm came, {he} put a box over it so that the wind could not hurt it."),
-        1 => s.say("When a bird came to eat it, {he} [chased it away|gave it some bread]."),
+        0 => s.maybe("When a storm came, {he} put a box over it."),
+        1 => s.maybe("When a bird came to eat it, {he} [chased it away|gave it some bread]."),
         _ => {}
     }
     s.say("Then, one morning, [there was a tiny green leaf|a small green leaf came up]! \"Look, {Mom}! It is growing!\" {cA}.");
     s.paragraph();
-    s.say("[Week after week|All summer long], it grew and grew.");
+    s.maybe("[Week after week|All summer long], it grew and grew.");
     match s.word(b'g') {
         "sunflower" => s.say("[At last|In the end], there was a big yellow sunflower, [taller than|almost as tall as] {A}."),
         "rose" => s.say("[At last|In the end], there were many [red|white] roses, and they smelled sweet."),
@@ -83,14 +85,12 @@ pub(super) fn surprise(s: &mut Teller) {
     s.paragraph();
     s.say("[Suddenly|Just then], {A}'s {mom} came to the door. \"What are you two doing?\" {he3} asked.");
     s.say("\"[Nothing|Oh, we are only playing],\" {sA}, and [{B} sat on the {x}|{B} hid the {x} under a pillow|put the {x} behind {his} back].");
-    s.say("{A}'s {mom} [smiled and went away|looked at them and laughed, but asked no more]. \"[That was close|We must be quick],\" {B} whispered.");
-    s.say("[They put the {x} in a box.|They wrapped the {x} in paper.] {A} [drew a heart on it|wrote \"For you\" on it|put a flower on top].");
+    s.maybe("{A}'s {mom} [smiled and went away|looked at them and laughed, but asked no more]. \"[That was close|We must be quick],\" {B} whispered.");
+    s.maybe("[They put the {x} in a box.|They wrapped the {x} in paper.] {A} [drew a heart on it|wrote \"For you\" on it|put a flower on top].");
     s.paragraph();
-    s.say("[In the morning|The next morning], {A} [ran in|came in] with the present. \"Happy birthday, {Mom}!\" {cA}.");
-    s.say("{A}'s {mom} opened it and saw the {cx}. \"[{xs} {xis} beautiful|I love {xo}]! Did you make {xo} yourself?\"");
-    s.say(
-        "\"{B} helped me. It was our secret,\" {sA}. {A}'s {mom} put {xo} on and hugged them both.",
-    );
+    s.say("The next morning, {A} [ran|came] in. \"Happy birthday, {Mom}!\" {cA}.");
+    s.say("{A}'s {mom} opened it and saw the {cx}. \"[{xs} {xis} beautiful|I love {xo}]!\"");
+    s.say("\"{B} helped me,\" {sA}. {A}'s {mom} put {xo} on and hugged them both.");
 }
 
 /// Something built together that breaks once.
@@ -99,13 +99,13 @@ pub(super) fn house_for_birds(s: &mut Teller) {
     s.choose(b'b', &["boat", "bird house", "tree house", "tower", "cart"]);
     s.choose(b'm', &["old boards", "sticks", "old boxes"]);
     s.say("{day}, {I} and {J} wanted to build a {b}. [They had never done it before.|\"It will be the best {b} of all,\" {sB}.]");
-    s.say("They found some {m} [behind the house|near the barn|by the road]. {A} [held|cut] the {m}, and {B} [tied them together|put them together with nails].");
+    s.say("They found some {m} [behind the house|near the barn|by the road]. {A} [held|cut] the {m}, and {B} tied them together.");
     s.paragraph();
     s.say("[Soon the {b} was ready|At last it was done]. But when [they touched it|the wind blew|{A} let go], it fell apart.");
-    s.say("[\"It is all your fault!\" {cB}. Then {he2} was sorry. \"I did not mean that,\" {sB}.|\"I give up,\" {sB}. \"It is too hard.\"|{B} wanted to cry.]");
-    s.say("\"[Let us try again|We can do better|We must not give up],\" {sA}. \"[We need more rope|We must go slowly|It must be stronger].\"");
+    s.maybe("[\"It is all your fault!\" {cB}. Then {he2} was sorry. \"I did not mean that,\" {sB}.|\"I give up,\" {sB}. \"It is too hard.\"|{B} wanted to cry.]");
+    s.say("\"[Let us try again|We can do better|We must not give up|It must be stronger],\" {sA}.");
     s.say("[This time|So they tried again, and this time] they worked [slowly|with care]. {A} [made it strong with rope|held everything straight], and {B} painted it {c}.");
-    s.say("When they were done, the {b} [stood firm|did not fall apart|was strong].");
+    s.maybe("When they were done, the {b} [stood firm|did not fall apart|was strong].");
     s.paragraph();
     match s.word(b'b') {
         "boat" => s.say("They put the {c} boat on the water, and it [went up and down with the waves|did not sink]."),
@@ -114,5 +114,5 @@ pub(super) fn house_for_birds(s: &mut Teller) {
         "tower" => s.say("The {c} tower was taller than {A} and {B}. Everyone came to look at it."),
         _ => s.say("{B} sat in the {c} cart, and {A} pulled it [down the road|around the house]."),
     }
-    s.say("\"[We did it|We made it together]!\" {cA}. They were [glad that they had tried again|very proud of their work].");
+    s.say("\"[We did it|We made it together]!\" {cA}.[ They were very proud of their work.|]");
 }

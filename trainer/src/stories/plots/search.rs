@@ -12,14 +12,14 @@ pub(super) fn lost_item(s: &mut Teller) {
     s.say("{day}, {he} [took the {cx} to {place}|went to {place} with the {x}].");
     s.paragraph();
     s.say("[When it was time to go home|After a while|After {he} had played for a long time], the {x} {xwas} gone!");
-    s.say(
-        "[\"Oh no! Where {xis} my {x}?\" {cA}.|{he} felt [sad|very sad] and [began to cry|sat down on the ground].\
+    s.maybe(
+        "[\"Oh no! Where {xis} my {x}?\" {cA}.|{he} felt [sad|very sad] and [began to cry|sat down].\
          |{he} did not know what to do.]",
     );
     s.say("{he} looked {u}, but [the {x} {xwas} not there|{xs} {xwas} not there|there was only {a}[old leaf|frog|bug]].");
     if s.extra == Extra::Pet && s.is_dog && s.once_in(2) {
         s.say("Then {P} [began to bark|ran away]. {A} [ran after {himp}|went to see why].");
-        s.say("There, {w}, {P} had found [the {cx}|something {c}]. It was {a}[clever|good] dog!");
+        s.say("There, {w}, {P} had found [the {cx}|something {c}]. What a [clever|good] dog!");
         s.say("\"Thank you, {P}!\" {sA}. {he} gave {himp} a big hug.");
     } else {
         if s.item.plural {
@@ -27,7 +27,7 @@ pub(super) fn lost_item(s: &mut Teller) {
         } else {
             s.set(b'r', "I cannot find it anywhere");
         }
-        s.say("{he} looked {v}, but {he} found nothing.");
+        s.maybe("{he} looked {v}, but {he} found nothing.");
         friend_asks(s);
         s.say(
             "[They looked here and there|They walked up and down|They looked and looked]. \
@@ -36,7 +36,7 @@ pub(super) fn lost_item(s: &mut Teller) {
         s.say("\"Thank you, {B}! You are a [good|great|kind] {rel},\" {sA}.");
     }
     s.paragraph();
-    s.say(
+    s.maybe(
         "[From that day on, {A} always took good care of {his} {cx}.|{A} held the {x} and smiled.\
          |{A} took the {cx} home and put {xo} in a safe place.]",
     );
@@ -69,7 +69,7 @@ pub(super) fn lost_pet(s: &mut Teller) {
     s.say("[They ran to {u}|They hurried to {u} as fast as they could], and there {P} sat, [wet and cold|tired and hungry].");
     s.paragraph();
     s.say("{A} [hugged|held] {himp} [tight|for a long time]. \"[I missed you so much|I am so happy to see you], {P},\" {sA}.");
-    s.say(
+    s.maybe(
         "[From then on, {A} always closed the gate.|At home, {P} got a big dinner and a warm bed.]",
     );
 }
@@ -88,23 +88,23 @@ pub(super) fn lost_way(s: &mut Teller) {
     );
     s.say("{day}, {I} went for a walk in the woods with {his} {mom}. \"Stay close to me,\" {sG}.");
     s.say(
-        "But then {A} saw a {g}. {he} [followed it|ran after it] [over a hill|past a stream|between the trees], \
+        "But then {A} saw {a}{g}. {he} [followed it|ran after it] [over a hill|past a stream|between the trees], \
          [and soon {he} was far away|farther and farther].",
     );
     s.paragraph();
-    s.say("[Then the {g} was gone|The {g} went away], and {A} was all alone. [Every tree looked the same.|It was very quiet.|The path was gone.]");
-    s.say("\"{Mom}! Where are you?\" {cA}. [But nobody answered.|There was no answer.|{A} was afraid and began to cry.]");
+    s.say("[Then the {g} was gone|The {g} went away], and {A} was all alone.[ Every tree looked the same.| It was very quiet.||]");
+    s.say("\"{Mom}! Where are you?\" {cA}. [But nobody answered.|There was no answer.|{he} began to cry.]");
     courage(s);
     match s.below(3) {
         0 => {
             s.choose(b'e', &["owl", "deer", "turtle"]);
             s.say("{a}[old|kind] {e} heard {him}. \"[I know the way|I know these woods well|I can help you]. Come with me,\" said the {e}.");
             s.say("The {e} led {A} [back to the path|over the hill|through the trees]. And there was {his} {mom}!");
-            s.say("\"Thank you, {e},\" {sA}.");
+            s.maybe("\"Thank you, {e},\" {sA}.");
         }
         1 => {
             s.say("Then {A} [remembered|thought of] what {his} {mom} had said: \"If you are lost, stay in one place and sing.\"");
-            s.say("So {he} sat down [under a tree|on a rock] and sang a song. {he} sang [loudly|again and again].");
+            s.say("So {he} sat down [under a tree|on a rock] and sang a song.");
             s.say("[Soon|After a while], {his} {mom} heard the song and came running.");
         }
         _ => {
@@ -115,8 +115,8 @@ pub(super) fn lost_way(s: &mut Teller) {
         }
     }
     s.paragraph();
-    s.say("{A} [ran into {his} {mom}'s arms|gave {his} {mom} a big hug]. \"[I will stay close to you now|I will never run off again],\" {sA}.");
-    s.say("\"[I am so glad you are safe|I was so worried]. [Now let us go home|Come, we are going home],\" {sG}, and they walked home side by side.");
+    s.maybe("{A} [ran into {his} {mom}'s arms|gave {his} {mom} a big hug]. \"[I will stay close to you now|I will never run off again],\" {sA}.");
+    s.say("\"[I am so glad you are safe|I was so worried],\" {sG}, and they walked home side by side.");
 }
 
 /// The hero and the friend follow a map to a box.
@@ -135,10 +135,10 @@ pub(super) fn hidden_treasure(s: &mut Teller) {
     s.say("{he} [ran to show it to|showed it to] {J}. \"[Maybe it is a treasure map|Let us find the treasure]!\" {cB}.");
     s.paragraph();
     s.say("The map led them to {place}. [First they looked|They looked] {u}, but [nothing was there|there was no treasure].");
-    s.say("[\"Maybe we should go home,\" {sB}. \"No, let us try again,\" {sA}.|{B} was tired, but {A} did not want to stop.|{A} looked at the map again and turned it around.]");
+    s.maybe("[\"Maybe we should go home,\" {sB}. \"No, let us try again,\" {sA}.|{B} was tired, but {A} did not want to stop.|{A} looked at the map again and turned it around.]");
     s.say("Then they [dug a hole|began to dig] {w}. [They dug and dug.|It was hard work.] [At last|Suddenly], they hit something hard.");
     s.say("It was {a}{c} box! [The lid was heavy, so they lifted it together.|{A} opened it slowly.] It was full of {g}.");
     s.paragraph();
     s.say("\"[What shall we do with them|Who will have them]?\" {qB}. \"[We found them together, so we will share|Half for you and half for me],\" {sA}.");
-    s.say("[They kept the {c} box in a secret place.|They put the map back for someone else to find.|They carried the {c} box home together.]");
+    s.maybe("[They kept the {c} box in a secret place.|They put the map back for someone else to find.|They carried the {c} box home together.]");
 }

@@ -72,10 +72,14 @@ impl Teller {
                 .push_str(if b"aeiou".contains(&first) { "n " } else { " " });
             self.article = false;
         }
+        // A part that turned out empty leaves two spaces.
         let mut rest = text;
-        if self.capital && first == b'"' {
-            self.out.push('"');
+        if first == b' ' && self.out.ends_with(' ') {
             rest = &text[1..];
+        }
+        if self.capital && rest.starts_with('"') {
+            self.out.push('"');
+            rest = &rest[1..];
         }
         if self.capital
             && let Some(&letter) = rest.as_bytes().first()
@@ -145,7 +149,7 @@ impl Teller {
             }
             _ => match key.as_bytes() {
                 [letter @ b'a'..=b'z'] if !self.words[usize::from(letter - b'a')].is_empty() => {
-                    self.push(self.words[usize::from(letter - b'a')]);
+                    self.expand(self.words[usize::from(letter - b'a')]);
                 }
                 _ => {
                     debug_assert!(false, "no key {key}");
