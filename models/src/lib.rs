@@ -3,7 +3,7 @@
 
 use minigpt_runtime::config::{Hyperparameters, Mlp, Norm, Positions};
 
-/// A named shape, still without a vocabulary, and the batch it is trained with.
+/// A named shape, still without a vocabulary, and the training that suits it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Preset {
@@ -13,6 +13,12 @@ pub struct Preset {
     pub description: &'static str,
     /// Sequences of a batch that suit it.
     pub n_batch: u32,
+    /// Steps of training that suit it.
+    pub steps: u64,
+    /// Peak learning rate that suits it.
+    pub learning_rate: f64,
+    /// Tokenizer that suits it, as `--tokenizer` takes it.
+    pub tokenizer: &'static str,
     /// Its shape; `n_vocab` is the tokenizer's business and stands for nothing here.
     shape: Hyperparameters,
 }
@@ -29,29 +35,50 @@ impl Preset {
 }
 
 /// All presets.
-pub const PRESETS: [Preset; 4] = [
+pub const PRESETS: [Preset; 5] = [
+    Preset {
+        name: "stories",
+        description: "for the built-in stories: trained in minutes on two cores",
+        n_batch: 8,
+        steps: 1200,
+        learning_rate: 2e-3,
+        tokenizer: "bpe:512",
+        shape: gpt2(4, 4, 128, 256),
+    },
     Preset {
         name: "cpu",
         description: "nanoGPT's shape for a laptop without GPU: 0.8 million parameters",
         n_batch: 12,
+        steps: 2000,
+        learning_rate: 1e-3,
+        tokenizer: "auto",
         shape: gpt2(4, 4, 128, 64),
     },
     Preset {
         name: "tiny",
         description: "the same with twice the context and larger batches",
         n_batch: 32,
+        steps: 2000,
+        learning_rate: 1e-3,
+        tokenizer: "auto",
         shape: gpt2(4, 4, 128, 128),
     },
     Preset {
         name: "baby",
         description: "nanoGPT's Shakespeare shape: 11 million parameters",
         n_batch: 64,
+        steps: 5000,
+        learning_rate: 1e-3,
+        tokenizer: "auto",
         shape: gpt2(6, 6, 384, 256),
     },
     Preset {
         name: "gpt2",
         description: "GPT-2 small: 124 million parameters with its own vocabulary",
         n_batch: 8,
+        steps: 100_000,
+        learning_rate: 6e-4,
+        tokenizer: "bpe:50257",
         shape: gpt2(12, 12, 768, 1024),
     },
 ];

@@ -3,18 +3,22 @@
 mod cmd;
 mod convert;
 mod failure;
+mod interrupt;
 mod output;
+mod progress;
+mod settings;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cmd::{eval, generate, import, inspect};
+use crate::cmd::{eval, generate, import, inspect, train};
 
 /// Train, export and run small GPT models.
 #[derive(Debug, Parser)]
 #[command(name = "minigpt", version)]
 enum Cli {
+    Train(train::TrainArgs),
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Import(import::ImportArgs),
@@ -23,6 +27,7 @@ enum Cli {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse() {
+        Cli::Train(args) => train::run(&args),
         Cli::Generate(args) => generate::run(&args),
         Cli::Eval(args) => eval::run(&args),
         Cli::Import(args) => import::run(&args),

@@ -16,10 +16,12 @@ pub mod metrics;
 pub mod model;
 pub mod optimizer;
 pub mod params;
+pub mod run;
 pub mod run_config;
 pub mod schedule;
 pub mod stories;
 pub mod tokenizer;
+pub mod train;
 
 pub use backend::{Backend, Batch, Loss, cpu::Cpu};
 pub use model::{Gpt, IGNORE, PassOptions};

@@ -1,12 +1,12 @@
 //! `minigpt generate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
-    KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, StreamDecoder, Tokenizer,
+    Format, KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, StreamDecoder, Tokenizer,
 };
 use minigpt_trainer::inference::{self, AnySession, ModelBytes};
 use serde::Serialize;
@@ -128,7 +128,43 @@ impl SamplingArgs {
     }
 }
 
+/// A text of the model's own of up to `max_tokens` tokens, as [`run`] makes it.
+pub(crate) fn story(model: &Path, max_tokens: usize, seed: u64) -> Result<String, Failure> {
+    let args = GenerateArgs {
+        model: model.to_owned(),
+        prompt: String::new(),
+        max_tokens,
+        sampling: SamplingArgs {
+            temperature: 0.8,
+            top_k: None,
+            top_p: 0.95,
+            seed: Some(seed),
+        },
+        context: None,
+        kv: Kv::F32,
+        json: true,
+    };
+    report(&args).map(|(report, _)| report.text)
+}
+
 pub(crate) fn run(args: &GenerateArgs) -> Outcome {
+    let (report, format) = report(args)?;
+    if args.json {
+        return output::print_json(&report);
+    }
+    output::print("\n")?;
+    eprintln!(
+        "{} tokens, {:.0} tokens/s, {} weights, {} kernels",
+        report.tokens,
+        report.tokens_per_second,
+        format.name(),
+        report.kernels
+    );
+    Ok(())
+}
+
+/// Makes the text, and writes it as it is made unless it is to be JSON.
+fn report(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
     let (sampler, seed) = args.sampling.sampler()?;
     let bytes = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
     let file = bytes.file().map_err(|e| Failure::with(&args.model, e))?;
@@ -159,19 +195,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
         text: String::new(),
         quiet: args.json,
     };
-    let report = writer.write(args, prompt, seed)?;
-    if args.json {
-        return output::print_json(&report);
-    }
-    output::print("\n")?;
-    eprintln!(
-        "{} tokens, {:.0} tokens/s, {} weights, {} kernels",
-        report.tokens,
-        report.tokens_per_second,
-        file.format().name(),
-        report.kernels
-    );
-    Ok(())
+    Ok((writer.write(args, prompt, seed)?, file.format()))
 }
 
 impl GenerateArgs {

@@ -4,3 +4,4 @@ pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod train;

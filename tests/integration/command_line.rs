@@ -1,0 +1,323 @@
+//! `minigpt train` as a person meets it: the real binary, its words and exit codes.
+
+use core::time::Duration;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use minigpt_tests::minigpt;
+use minigpt_trainer::metrics::Metrics;
+use tempfile::TempDir;
+
+/// A model small enough for a test.
+const SMALL: [&str; 14] = [
+    "--steps",
+    "40",
+    "--batch",
+    "2",
+    "--threads",
+    "1",
+    "--set=n_layer=1",
+    "--set=n_embd=16",
+    "--set=n_head=2",
+    "--set=n_ctx=16",
+    "--set=checkpoint_interval=7",
+    "--set=eval_interval=10",
+    "--set=eval_batches=2",
+    "--set=dropout=0.1",
+];
+
+fn directory() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let text = "One fish, two fish, red fish, blue fish. ".repeat(40);
+    fs::write(dir.path().join("fish.txt"), text).unwrap();
+    dir
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(minigpt());
+    command.current_dir(dir).arg("train").args(args);
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+fn small(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).args(SMALL).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Exit code, and that standard error is one sentence with these words.
+fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    assert!(output.stdout.is_empty());
+}
+
+fn curve(run: &Path) -> Vec<Metrics> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .map(|line| Metrics {
+            tokens_per_second: 0.0,
+            ..line
+        })
+        .collect()
+}
+
+#[test]
+fn bad_data_is_one_sentence() {
+    let dir = directory();
+    let dir = dir.path();
+    fs::write(dir.join("empty.txt"), "").unwrap();
+    fs::write(dir.join("short.txt"), "a short text").unwrap();
+    fs::write(dir.join("binary"), [0xff, 0xfe, 0x00].repeat(100)).unwrap();
+    fs::create_dir(dir.join("nothing")).unwrap();
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["--data", "absent.txt"], &["there is no file absent.txt"]),
+        (&["--data", "empty.txt"], &["empty.txt is empty"]),
+        (
+            &["--data", "nothing"],
+            &["directory nothing holds no files"],
+        ),
+        (
+            &["--data", "short.txt"],
+            &["has 11 tokens", "n_ctx 64 needs 65"],
+        ),
+        (
+            &["--data", "binary", "--tokenizer", "char"],
+            &["binary is not UTF-8 at byte 0", "--tokenizer byte"],
+        ),
+        (
+            &["--data", "fish.txt", "--val-data", "absent"],
+            &["there is no file absent"],
+        ),
+    ];
+    for (args, words) in cases {
+        assert_refused(&run(dir, args), 2, words);
+    }
+    assert!(!dir.join("runs").exists() || fs::read_dir(dir.join("runs")).unwrap().count() == 0);
+}
+
+#[test]
+fn bad_settings_name_themselves() {
+    let dir = directory();
+    let dir = dir.path();
+    fs::write(dir.join("bad.toml"), "[model]\nn_layer = 2\nn_heads = 2\n").unwrap();
+    fs::write(dir.join("bad.yaml"), "model:\n  n_layer: two\n").unwrap();
+    fs::write(dir.join("broken.toml"), "[model\n").unwrap();
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&["--config", "bad.toml"], &["bad.toml, line 3", "n_heads"]),
+        (
+            &["--config", "bad.yaml"],
+            &["bad.yaml", "line 2", "n_layer"],
+        ),
+        (&["--config", "broken.toml"], &["broken.toml, line 1"]),
+        (&["--config", "absent.toml"], &["cannot read absent.toml"]),
+        (
+            &["--set", "n_layers=2"],
+            &["no setting n_layers", "n_layer,"],
+        ),
+        (
+            &["--set", "n_layer=two"],
+            &["--set n_layer=two", "expected u32"],
+        ),
+        (
+            &["--preset", "cpu", "--set", "n_head=5"],
+            &["n_embd 128 is not a multiple of n_head 5"],
+        ),
+        (&["--set", "n_vocab=5"], &["--tokenizer bpe:N"]),
+        (&["--preset", "huge"], &["no preset huge", "stories, cpu"]),
+        (
+            &["--learning-rate", "-1"],
+            &["learning_rate is -1", "above 0"],
+        ),
+        (&["--steps", "0"], &["steps is 0", "at least 1"]),
+    ];
+    for (args, words) in cases {
+        assert_refused(&run(dir, args), 2, words);
+    }
+    let output = run(dir, &["--tokenizer", "words"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("there is no tokenizer words"));
+    assert!(!dir.join("runs").exists());
+}
+
+#[test]
+fn the_same_command_again_and_another_one() {
+    let dir = directory();
+    let dir = dir.path();
+    let again = ["--data", "fish.txt", "--out", "run"];
+    let output = small(dir, &again);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!output.stdout.is_empty());
+    let run = dir.join("run");
+    for file in [
+        "config.toml",
+        "tokenizer",
+        "metrics.jsonl",
+        "loss.svg",
+        "model.mgpt",
+    ] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert!(run.join("samples/step-000040.txt").is_file());
+    let model = fs::read(run.join("model.mgpt")).unwrap();
+    let output = small(dir, &again);
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("this run is finished (40 steps)"));
+    assert_eq!(fs::read(run.join("model.mgpt")).unwrap(), model);
+
+    let mut other = command(dir, &again);
+    let other = other.args(SMALL).arg("--set=n_layer=2").output().unwrap();
+    assert_refused(
+        &other,
+        2,
+        &["n_layer is 1 there and 2 here", "another --out"],
+    );
+    let mut longer = command(dir, &again);
+    let longer = longer
+        .args(SMALL)
+        .args(["--set=steps=50", "--set=warmup_steps=4"]);
+    assert_refused(
+        &longer.output().unwrap(),
+        2,
+        &["steps is 40 there and 50 here", "--resume"],
+    );
+    let output = command(dir, &["--out", "run", "--resume", "--steps", "50"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(curve(&run).len(), 50);
+
+    fs::write(dir.join("fish.txt"), "Other fish. ".repeat(200)).unwrap();
+    let output = small(dir, &again);
+    assert_refused(&output, 2, &["data file is fish.txt (1640 bytes"]);
+}
+
+#[test]
+fn directories_that_are_no_runs_are_left_alone() {
+    let dir = directory();
+    let dir = dir.path();
+    fs::create_dir(dir.join("letters")).unwrap();
+    fs::write(dir.join("letters/one"), "dear").unwrap();
+    let output = small(dir, &["--data", "fish.txt", "--out", "letters"]);
+    assert_refused(&output, 2, &["letters exists and is no run directory"]);
+    let output = small(dir, &["--data", "fish.txt", "--out", "fish.txt"]);
+    assert_refused(&output, 2, &["fish.txt exists and is no run directory"]);
+    let output = small(dir, &["--out", "absent", "--resume"]);
+    assert_refused(&output, 2, &["there is no run in absent"]);
+    assert_eq!(fs::read_dir(dir.join("letters")).unwrap().count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn places_that_cannot_be_written_are_named() {
+    let dir = directory();
+    // Nobody writes to /proc, not even root.
+    let output = small(dir.path(), &["--data", "fish.txt", "--out", "/proc/run"]);
+    assert_refused(&output, 1, &["cannot use /proc/run"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_ends_training_and_loses_nothing() {
+    let dir = directory();
+    let args = ["--data", "fish.txt", "--out", "run"];
+    // A limit on the size of files stands in for the disk: a checkpoint does not fit.
+    let limited = Command::new("sh")
+        .current_dir(dir.path())
+        .args(["-c", "trap '' XFSZ; ulimit -f 9; exec \"$0\" train \"$@\""])
+        .arg(minigpt())
+        .args(args)
+        .args(SMALL)
+        .arg("--set=n_embd=32")
+        .output()
+        .unwrap();
+    let text = stderr(&limited);
+    assert_eq!(limited.status.code(), Some(1), "{text}");
+    for words in ["cannot save the checkpoint", "File too large"] {
+        assert!(text.contains(words), "{text}");
+    }
+    let mut whole = command(dir.path(), &args);
+    let whole = whole.args(SMALL).arg("--set=n_embd=32").output().unwrap();
+    assert!(whole.status.success(), "{}", stderr(&whole));
+    assert_eq!(curve(&dir.path().join("run")).len(), 40);
+}
+
+/// Waits until the record of `run` has `n` lines.
+fn wait_for_lines(child: &mut Child, run: &Path, n: usize) {
+    let begin = Instant::now();
+    loop {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+        if text.lines().count() >= n {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "no progress");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it ended before its time"
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn killed_and_interrupted_runs_go_on_bit_for_bit() {
+    let dir = directory();
+    let dir = dir.path();
+    let args = ["--data", "fish.txt", "--steps", "400", "--out"];
+    let long = |out| {
+        let mut command = command(dir, &[&SMALL[2..], &args, &[out]].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let whole = long("whole").output().unwrap();
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let run = dir.join("parts");
+    let mut child = long("parts").spawn().unwrap();
+    wait_for_lines(&mut child, &run, 60);
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    let mut child = long("parts").spawn().unwrap();
+    wait_for_lines(&mut child, &run, 150);
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(
+        text.contains("minigpt train --out parts --resume"),
+        "{text}"
+    );
+    let output = long("parts").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    assert_eq!(curve(&run), curve(&dir.join("whole")));
+    let model = |run: &str| {
+        fs::read(
+            dir.join(run)
+                .join("checkpoints/step-000400/model.safetensors"),
+        )
+    };
+    assert_eq!(model("parts").unwrap(), model("whole").unwrap());
+}

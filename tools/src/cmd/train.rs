@@ -1,0 +1,325 @@
+//! `minigpt train`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use minigpt_runtime::Format;
+use minigpt_trainer::Cpu;
+use minigpt_trainer::durable;
+use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained};
+use minigpt_trainer::run_config::{Overlay, RunConfig, TokenizerChoice};
+use minigpt_trainer::train::{Ending, Summary, TrainError, train};
+use toml::Value;
+
+use crate::cmd::generate;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt;
+use crate::output::{self, grouped};
+use crate::progress::TrainProgress;
+use crate::settings;
+
+/// Longest text that is written at the end of training, in tokens.
+const STORY_TOKENS: usize = 300;
+
+/// Train a model on your text, or on built-in stories.
+///
+/// Everything goes into one run directory: settings, record, loss curve, checkpoints, a sample and
+/// the model. The same command again goes on where an interrupted run stopped, to the same numbers
+/// as if it had never been interrupted.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  minigpt train                                             # built-in stories, into runs/stories
+  minigpt train --data input.txt                            # your text, into runs/input
+  minigpt train --data books/ notes.txt --tokenizer bpe:2048 --preset tiny --out runs/books
+  minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
+  minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
+  minigpt train --out runs/input --resume --steps 4000      # take a finished run further
+
+Settings for --set and --config, with their defaults:
+  [data]      tokenizer=\"auto\" val_fraction=0.1 stories_bytes stories_seed
+  [model]     n_ctx n_embd n_head n_head_kv n_layer n_ff bias tied_head rope_theta (as the preset)
+              positions=learned|sinusoidal|rope norm=layer_norm|rms_norm
+              mlp=relu|gelu|swiglu|relu_squared
+  [training]  steps batch learning_rate (as the preset) accumulation=1 min_learning_rate
+              warmup_steps beta1=0.9 beta2=0.99 eps=1e-8 weight_decay=0.1 grad_clip=1 dropout=0
+              eval_interval=250 eval_batches=20 patience=0 (never stops early) seed=1337
+  [run]       threads=0 (all cores) log_interval=1 checkpoint_interval=250 keep_checkpoints=2
+              max_seconds=0 (no limit)")]
+pub(crate) struct TrainArgs {
+    /// Files and directories to learn from, of any kind; hidden files are left out of directories
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Files and directories to validate on, instead of the end of the data
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    val_data: Vec<PathBuf>,
+    /// Share of the tokens, from the end, to validate on [default: 0.1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    val_fraction: Option<f64>,
+    /// char, byte, bpe or bpe:N (N tokens); auto is char for UTF-8 text of up to 256 different
+    /// characters, bpe for other UTF-8 text, byte for the rest
+    #[arg(long, value_name = "KIND")]
+    tokenizer: Option<TokenizerChoice>,
+    /// Shape and training to start from: stories, cpu, tiny, baby, gpt2 [default: cpu with --data]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Steps of the optimiser
+    #[arg(long, value_name = "N")]
+    steps: Option<i64>,
+    /// Windows of text in one pass
+    #[arg(long, value_name = "N")]
+    batch: Option<i64>,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    learning_rate: Option<f64>,
+    /// Seed of everything random; same seed, same model [default: 1337]
+    #[arg(long, value_name = "S")]
+    seed: Option<i64>,
+    /// Threads; changes the speed and nothing else [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<i64>,
+    /// Settings from a TOML or YAML file, such as the config.toml of a run
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any setting by its name, such as n_layer=6; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Run directory [default: runs/ and the name of the data]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with the run in --out under its own settings; more --steps take it further
+    #[arg(long)]
+    resume: bool,
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error.is_misuse() {
+            true => Self::misuse(error),
+            false => Self::failed(error),
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error.is_misuse() {
+            true => Self::misuse(error),
+            false => Self::failed(error),
+        }
+    }
+}
+
+pub(crate) fn run(args: &TrainArgs) -> Outcome {
+    interrupt::listen()?;
+    let asked = args.settings(None)?;
+    let out = args.out.clone().unwrap_or_else(|| default_out(&asked));
+    let mut run = match Run::find(&out)? {
+        Some(stored) => args.take_up(&out, &stored, asked)?,
+        None if args.resume => return Err(RunError::Absent { path: out }.into()),
+        None => begin(&out, asked)?,
+    };
+    let summary = advance(&mut run)?;
+    let again = format!("minigpt train --out {} --resume", out.display());
+    if summary.ending == Ending::Stopped {
+        return Err(Failure::Interrupted(format!(
+            "stopped at step {} of {}, saved as {}; the same command goes on, and so does {again}",
+            summary.step,
+            run.settings.training.steps,
+            summary.checkpoint.display()
+        )));
+    }
+    say_ending(&summary, &run, &again);
+    finish(&run, &summary)
+}
+
+impl TrainArgs {
+    /// Preset, file and flags, over `stored` where there is a run to go on with.
+    fn settings(&self, stored: Option<&RunConfig>) -> Result<RunConfig, Failure> {
+        let file = self
+            .config
+            .as_deref()
+            .map(settings::read_file)
+            .transpose()?;
+        let in_file = |key: &str| file.as_ref().and_then(|table| table.get(key));
+        let has_data = !self.data.is_empty()
+            || in_file("data").is_some_and(|data| data.get("files").is_some());
+        let named = self
+            .preset
+            .as_deref()
+            .or(in_file("preset").and_then(Value::as_str));
+        let base = match (stored, named) {
+            (Some(stored), None) => stored.clone(),
+            (stored, name) => {
+                let usual = if has_data { "cpu" } else { "stories" };
+                let preset = settings::preset(name.unwrap_or(usual))?;
+                settings::with_preset(stored.cloned().unwrap_or_default(), preset)?
+            }
+        };
+        let mut overlay = Overlay::new(&base);
+        if let Some(mut file) = file {
+            // What a run found out is not asked of another.
+            file.remove("facts");
+            file.remove("preset");
+            overlay.merge(file);
+        }
+        for (name, value) in self.flags()? {
+            overlay.set(name, value).map_err(Failure::misuse)?;
+        }
+        for assignment in &self.set {
+            let assigned = overlay.assign(assignment);
+            assigned.map_err(|error| Failure::Misuse(format!("--set {error}")))?;
+        }
+        overlay
+            .finish()
+            .and_then(RunConfig::resolve)
+            .map_err(Failure::misuse)
+    }
+
+    /// The flags that were given, by the settings that they are.
+    fn flags(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
+        let files = |paths: &[PathBuf]| {
+            let path = |path: &PathBuf| match path.to_str() {
+                Some(path) => Ok(Value::String(path.to_owned())),
+                None => Err(Failure::Misuse(format!(
+                    "the path {} is not UTF-8; rename it or link to it",
+                    path.display()
+                ))),
+            };
+            let values: Result<Vec<_>, _> = paths.iter().map(path).collect();
+            values.map(|values| (!values.is_empty()).then_some(Value::Array(values)))
+        };
+        let tokenizer = self
+            .tokenizer
+            .map(|choice| Value::String(choice.to_string()));
+        let flags = [
+            ("files", files(&self.data)?),
+            ("val_files", files(&self.val_data)?),
+            ("val_fraction", self.val_fraction.map(Value::Float)),
+            ("tokenizer", tokenizer),
+            ("steps", self.steps.map(Value::Integer)),
+            ("batch", self.batch.map(Value::Integer)),
+            ("learning_rate", self.learning_rate.map(Value::Float)),
+            ("seed", self.seed.map(Value::Integer)),
+            ("threads", self.threads.map(Value::Integer)),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        Ok(given.collect())
+    }
+
+    /// Opens the run in `out` if it is the one that was asked for.
+    fn take_up(&self, out: &Path, stored: &RunConfig, asked: RunConfig) -> Result<Run, Failure> {
+        let mut asked = match self.resume {
+            true => self.settings(Some(stored))?,
+            false => asked,
+        };
+        // A run to be resumed has its tokens; otherwise the data must be the same.
+        let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
+        let by_text = !asked.data.files.is_empty() || asked.data.tokenizer == TokenizerChoice::Auto;
+        if restated && by_text {
+            let inputs = Inputs::read(&asked.data).map_err(RunError::from)?;
+            asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
+            asked.facts = Some(inputs.facts());
+        }
+        let mut run = Run::open(out)?;
+        run.adopt(&asked, self.resume)?;
+        Ok(run)
+    }
+}
+
+/// Where a run goes that was not told: `runs/` and the name of its first file.
+fn default_out(settings: &RunConfig) -> PathBuf {
+    let first = settings.data.files.first();
+    let name = first.and_then(|path| path.file_stem().or(Some(path.as_os_str())));
+    let name = name.and_then(|name| name.to_str()).unwrap_or("stories");
+    let name = name.trim_matches(|c| c == '.' || c == '/');
+    Path::new("runs").join(if name.is_empty() { "text" } else { name })
+}
+
+/// Makes a run directory.
+fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
+    let inputs = Inputs::read(&settings.data).map_err(RunError::from)?;
+    let choice = inputs.settle(settings.data.tokenizer);
+    let run = Run::create(out, settings, &inputs, &mut |stage| {
+        if let (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) = (stage, choice) {
+            eprintln!("learning a BPE of {n_vocab} tokens");
+        }
+    })?;
+    Ok(run)
+}
+
+/// Says what is to be done and does it.
+fn advance(run: &mut Run) -> Result<Summary, Failure> {
+    if let Some(facts) = &run.settings.facts {
+        eprintln!(
+            "{}: {} parameters, {} tokens in the vocabulary, {} to learn from, {} to validate on",
+            run.path().display(),
+            grouped(facts.n_params),
+            grouped(facts.n_vocab.into()),
+            grouped(facts.train_tokens),
+            grouped(facts.val_tokens)
+        );
+    }
+    let threads = run.settings.run.threads as usize;
+    let backend = Cpu::new((threads > 0).then_some(threads));
+    let mut progress = TrainProgress::new(run.settings.training.steps);
+    interrupt::heed(true);
+    let result = train(run, backend, &mut progress);
+    interrupt::heed(false);
+    progress.finish();
+    Ok(result?)
+}
+
+fn say_ending(summary: &Summary, run: &Run, again: &str) {
+    let (step, steps) = (summary.step, run.settings.training.steps);
+    let what = match summary.ending {
+        Ending::Stale => format!("stopped early at step {step}: validation no longer improves"),
+        Ending::OutOfTime => format!("out of time at step {step} of {steps}; {again} goes on"),
+        _ if summary.start == step => {
+            format!("this run is finished ({step} steps); {again} --steps N takes it further")
+        }
+        _ => format!("finished {step} steps"),
+    };
+    eprintln!("{what}");
+    if let Some(best) = summary.best {
+        eprintln!(
+            "best validation at step {}: {:.4} nats per token, {:.4} bits per byte",
+            best.step, best.val_loss, best.val_bits_per_byte
+        );
+    }
+}
+
+/// Writes the model and a text of its own, both only if they are not there yet.
+fn finish(run: &Run, summary: &Summary) -> Outcome {
+    let trained = Trained::load(run.path())?;
+    let name = run.path().file_name().unwrap_or_default().to_string_lossy();
+    let model = trained
+        .export(&name, Format::F32)
+        .map_err(Failure::failed)?;
+    let path = run.model();
+    let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
+    if changed {
+        output::write_model(&path, model.bytes())?;
+    }
+    let sample = run.samples().join(format!("step-{:06}.txt", summary.step));
+    if changed || !sample.exists() {
+        let seed = run.settings.training.seed;
+        let story = generate::story(&path, STORY_TOKENS, seed)?;
+        let written = fs::create_dir_all(run.samples())
+            .and_then(|()| durable::replace_file(&sample, story.as_bytes()));
+        written.map_err(|error| Failure::with(&sample, error))?;
+        eprintln!();
+        output::print(&(story + "\n"))?;
+        eprintln!();
+    }
+    eprintln!(
+        "model {}, loss curve {}",
+        path.display(),
+        run.path().join("loss.svg").display()
+    );
+    eprintln!("more of it: minigpt generate {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! What a long job shows: a bar on a terminal, now and then a line elsewhere.
+
+use core::fmt;
+use core::time::Duration;
+use std::io::{self, IsTerminal};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use minigpt_trainer::metrics::Metrics;
+use minigpt_trainer::train::Observer;
+
+use crate::interrupt;
+use crate::output::grouped;
+
+/// Time between two lines where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Watches training on standard error.
+pub(crate) struct TrainProgress {
+    bar: Option<ProgressBar>,
+    steps: u64,
+    /// Steps and time at the first step seen.
+    origin: Option<(u64, Instant)>,
+    spoke: Instant,
+    val_loss: Option<f64>,
+}
+
+impl TrainProgress {
+    /// For a run of `steps` steps.
+    pub(crate) fn new(steps: u64) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(steps);
+            let template = "{wide_bar} {pos}/{len}  {msg}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self {
+            bar,
+            steps,
+            origin: None,
+            spoke: Instant::now(),
+            val_loss: None,
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Time for the steps that remain, at the pace since the first one seen.
+    fn left(&mut self, step: u64) -> Left {
+        let (first, since) = *self.origin.get_or_insert((step, Instant::now()));
+        let done = step - first;
+        Left((done > 0).then(|| {
+            let seconds = since.elapsed().as_secs_f64() / done as f64;
+            seconds * (self.steps.saturating_sub(step)) as f64
+        }))
+    }
+}
+
+impl Observer for TrainProgress {
+    fn step(&mut self, metrics: &Metrics) {
+        let left = self.left(metrics.step);
+        self.val_loss = metrics.val_loss.or(self.val_loss);
+        let rate = grouped(metrics.tokens_per_second as u64);
+        let loss = metrics.train_loss;
+        match &self.bar {
+            Some(bar) => {
+                let val = Val(self.val_loss);
+                bar.set_message(format!("loss {loss:.3}{val}  {rate} tokens/s  {left}"));
+                bar.set_position(metrics.step);
+            }
+            None if metrics.val_loss.is_some() || self.spoke.elapsed() >= PAUSE => {
+                self.spoke = Instant::now();
+                let (step, steps, val) = (metrics.step, self.steps, Val(metrics.val_loss));
+                eprintln!("step {step}/{steps}  loss {loss:.3}{val}  {rate} tokens/s  {left}");
+            }
+            None => {}
+        }
+    }
+
+    fn stops(&mut self) -> bool {
+        interrupt::wanted()
+    }
+}
+
+/// `  val 1.234`, or nothing.
+struct Val(Option<f64>);
+
+impl fmt::Display for Val {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |loss| write!(f, "  val {loss:.3}"))
+    }
+}
+
+/// `1m 05s left`.
+struct Left(Option<f64>);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|seconds| seconds.ceil() as u64) {
+            None => Ok(()),
+            Some(s) if s < 60 => write!(f, "{s}s left"),
+            Some(s) if s < 3600 => write!(f, "{}m {:02}s left", s / 60, s % 60),
+            Some(s) => write!(f, "{}h {:02}m left", s / 3600, s % 3600 / 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_in_words() {
+        let cases = [
+            (0.2, "1s left"),
+            (65.0, "1m 05s left"),
+            (7_320.0, "2h 02m left"),
+        ];
+        for (seconds, words) in cases {
+            assert_eq!(Left(Some(seconds)).to_string(), words);
+        }
+        assert_eq!(Left(None).to_string(), "");
+    }
+}

@@ -1,0 +1,117 @@
+//! Settings from presets, files and flags, laid over each other.
+
+use std::fs;
+use std::path::Path;
+
+use minigpt_models::{PRESETS, Preset};
+use minigpt_trainer::run_config::{ModelSettings, RunConfig};
+use toml::Table;
+
+use crate::failure::Failure;
+
+/// The preset called `name`.
+pub(crate) fn preset(name: &str) -> Result<&'static Preset, Failure> {
+    minigpt_models::preset(name).ok_or_else(|| {
+        let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
+        Failure::Misuse(format!(
+            "there is no preset {name}; there are {}",
+            names.join(", ")
+        ))
+    })
+}
+
+/// `base` with the model and the training of `preset`.
+pub(crate) fn with_preset(mut base: RunConfig, preset: &Preset) -> Result<RunConfig, Failure> {
+    base.preset = Some(preset.name.to_owned());
+    base.model = ModelSettings::of(&preset.hyperparameters(1));
+    base.data.tokenizer = preset.tokenizer.parse().map_err(Failure::misuse)?;
+    base.training.steps = preset.steps;
+    base.training.batch = preset.n_batch;
+    base.training.learning_rate = preset.learning_rate;
+    Ok(base)
+}
+
+/// Reads a configuration file, TOML or, where its name ends so, YAML.
+pub(crate) fn read_file(path: &Path) -> Result<Table, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::Misuse(format!("cannot read {}: {error}", path.display())))?;
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let table = match extension {
+        Some("yaml" | "yml") => from_yaml(&text),
+        _ => from_toml(&text),
+    };
+    table.map_err(|message| Failure::Misuse(format!("{}, {message}", path.display())))
+}
+
+/// The table, if it also reads as settings: that way every mistake has a line.
+fn from_toml(text: &str) -> Result<Table, String> {
+    let settings = toml::from_str::<RunConfig>(text);
+    settings
+        .and_then(|_| toml::from_str(text))
+        .map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = 1 + text[..start].matches('\n').count();
+            format!("line {line}: {}", error.message().replace('\n', " "))
+        })
+}
+
+fn from_yaml(text: &str) -> Result<Table, String> {
+    let settings = serde_saphyr::from_str::<RunConfig>(text);
+    settings
+        .and_then(|_| serde_saphyr::from_str(text))
+        .map_err(|error| error.without_snippet().to_string().replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_file_say_the_same() {
+        let toml = from_toml("[model]\nn_layer = 6\n[training]\nlearning_rate = 3e-4\n").unwrap();
+        let yaml = from_yaml("model:\n  n_layer: 6\ntraining:\n  learning_rate: 3e-4\n").unwrap();
+        assert_eq!(toml, yaml);
+        assert_eq!(toml["model"]["n_layer"].as_integer(), Some(6));
+    }
+
+    #[test]
+    fn mistakes_have_line_and_field() {
+        let cases = [
+            (
+                "[model]\nn_layers = 6\n",
+                "line 2: unknown field `n_layers`, expected one of `n_ctx`",
+            ),
+            (
+                "[model]\n\nn_layer = \"6\"\n",
+                "line 3: invalid type: string \"6\", expected u32",
+            ),
+            ("[model\n", "line 1: "),
+            (
+                "[training]\nbatch = -3\n",
+                "line 2: invalid value: integer `-3`, expected u32",
+            ),
+        ];
+        for (text, message) in cases {
+            let error = from_toml(text).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
+        }
+        let error = from_yaml("model:\n  n_layers: 6\n").unwrap_err();
+        assert!(
+            error.contains("n_layers") && error.contains("line 2"),
+            "{error}"
+        );
+        let error = from_yaml("model:\n  n_layer: six\n").unwrap_err();
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn every_preset_is_a_run() {
+        for preset in &PRESETS {
+            with_preset(RunConfig::default(), preset)
+                .unwrap()
+                .resolve()
+                .unwrap();
+        }
+        assert!(matches!(preset("none"), Err(Failure::Misuse(m)) if m.contains("stories, ")));
+    }
+}

@@ -1,0 +1,174 @@
+//! What can be wrong with a run directory.
+
+use core::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use minigpt_runtime::tokenizer::TokenizeError;
+
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::metrics::MetricsError;
+use crate::run_config::{Difference, RunConfigError};
+use crate::tokenizer;
+
+/// Why a run cannot be begun or taken up again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The settings are wrong.
+    Settings(RunConfigError),
+    /// The data is.
+    Data(DataError),
+    /// The tokenizer cannot be built or read.
+    Tokenizer(tokenizer::Error),
+    /// A text cannot be encoded.
+    Encode {
+        /// Name of the text.
+        name: String,
+        /// Why.
+        error: TokenizeError,
+    },
+    /// A checkpoint is wrong.
+    Checkpoint(CheckpointError),
+    /// The record is.
+    Metrics(MetricsError),
+    /// A file or directory cannot be read or written.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A file cannot be understood.
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What its parser says.
+        message: String,
+    },
+    /// There is no run.
+    Absent {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is a run that has not come to its first checkpoint.
+    Untrained {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is something that is no run.
+    Foreign {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is another run.
+    Differs {
+        /// Where.
+        path: PathBuf,
+        /// By what it differs from what was asked for.
+        differences: Vec<Difference>,
+    },
+}
+
+impl RunError {
+    pub(super) fn file(path: &Path, error: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            error,
+        }
+    }
+
+    /// Whether the caller asked for something impossible, as against a machine that failed.
+    #[must_use]
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::Data(error) => error.is_misuse(),
+            Self::Settings(_)
+            | Self::Tokenizer(_)
+            | Self::Encode { .. }
+            | Self::Absent { .. }
+            | Self::Untrained { .. }
+            | Self::Foreign { .. }
+            | Self::Differs { .. } => true,
+            Self::Checkpoint(_) | Self::Metrics(_) | Self::File { .. } | Self::Malformed { .. } => {
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => error.fmt(f),
+            Self::Data(error) => error.fmt(f),
+            Self::Tokenizer(error) => write!(f, "tokenizer: {error}"),
+            Self::Encode { name, error } => write!(f, "{name}: {error}"),
+            Self::Checkpoint(error) => error.fmt(f),
+            Self::Metrics(error) => error.fmt(f),
+            Self::File { path, error } => {
+                write!(f, "cannot use {}: {error}", path.display())
+            }
+            Self::Malformed { path, message } => {
+                write!(f, "cannot understand {}: {message}", path.display())
+            }
+            Self::Absent { path } => write!(
+                f,
+                "there is no run in {}; begin one with minigpt train",
+                path.display()
+            ),
+            Self::Untrained { path } => write!(
+                f,
+                "the run in {} has no checkpoint yet; go on with minigpt train --resume --out {0}",
+                path.display()
+            ),
+            Self::Foreign { path } => write!(
+                f,
+                "{} exists and is no run directory; choose another --out",
+                path.display()
+            ),
+            Self::Differs { path, differences } => {
+                write!(f, "{} holds another run: ", path.display())?;
+                for (i, difference) in differences.iter().enumerate() {
+                    let between = if i > 0 { ", " } else { "" };
+                    write!(f, "{between}{difference}")?;
+                }
+                f.write_str("; choose another --out")?;
+                let extendable = differences
+                    .iter()
+                    .all(|one| super::EXTENDABLE.contains(&one.field.as_str()));
+                if extendable {
+                    f.write_str(", or add --resume to take that run further")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl core::error::Error for RunError {}
+
+impl From<RunConfigError> for RunError {
+    fn from(error: RunConfigError) -> Self {
+        Self::Settings(error)
+    }
+}
+
+impl From<DataError> for RunError {
+    fn from(error: DataError) -> Self {
+        Self::Data(error)
+    }
+}
+
+impl From<CheckpointError> for RunError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Checkpoint(error)
+    }
+}
+
+impl From<MetricsError> for RunError {
+    fn from(error: MetricsError) -> Self {
+        Self::Metrics(error)
+    }
+}

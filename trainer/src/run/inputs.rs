@@ -1,0 +1,104 @@
+//! The text of a run, before it is tokens.
+
+use crate::data::DataError;
+use crate::data::sources::{self, Source};
+use crate::run_config::{DataSettings, Facts, TokenizerChoice};
+use crate::stories;
+use crate::tokenizer::OwnedTokenizer;
+
+use super::RunError;
+
+/// Name under which the built-in stories appear.
+const STORIES: &str = "built-in stories";
+
+/// What is learned and what it is validated on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inputs {
+    /// Texts to learn from.
+    pub train: Vec<Source>,
+    /// Texts to validate on; none means the end of `train`.
+    pub val: Vec<Source>,
+}
+
+impl Inputs {
+    /// Reads the files that `settings` name, or tells the built-in stories.
+    ///
+    /// # Errors
+    /// A [`DataError`] that names the file.
+    pub fn read(settings: &DataSettings) -> Result<Self, DataError> {
+        let train = if settings.files.is_empty() {
+            let text = stories::corpus(settings.stories_seed, settings.stories_bytes as usize);
+            vec![Source::text(STORIES, text)]
+        } else {
+            sources::read(&settings.files)?
+        };
+        let val = sources::read(&settings.val_files)?;
+        Ok(Self { train, val })
+    }
+
+    /// What identifies the texts; the rest is left at nothing.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            version: String::new(),
+            n_vocab: 0,
+            n_params: 0,
+            train_tokens: 0,
+            val_tokens: 0,
+            data: self.train.iter().map(Source::fingerprint).collect(),
+            val_data: self.val.iter().map(Source::fingerprint).collect(),
+        }
+    }
+
+    /// The tokenizer that `choice` means for these texts.
+    #[must_use]
+    pub fn settle(&self, choice: TokenizerChoice) -> TokenizerChoice {
+        choice.settle(&self.train)
+    }
+
+    /// Builds the tokenizer. Characters are those of all texts; BPE is learned on the training text.
+    pub(super) fn tokenizer(&self, choice: TokenizerChoice) -> Result<OwnedTokenizer, RunError> {
+        match choice {
+            TokenizerChoice::Byte => Ok(OwnedTokenizer::byte()),
+            TokenizerChoice::Bpe { n_vocab } => {
+                let texts: Vec<&[u8]> = self.train.iter().map(|s| s.bytes.as_slice()).collect();
+                OwnedTokenizer::bpe(&texts, n_vocab as usize).map_err(RunError::Tokenizer)
+            }
+            TokenizerChoice::Char | TokenizerChoice::Auto => {
+                let mut text = String::new();
+                for source in self.train.iter().chain(&self.val) {
+                    text.push_str(source.as_text()?);
+                }
+                OwnedTokenizer::chars(&text).map_err(RunError::Tokenizer)
+            }
+        }
+    }
+
+    /// Tokens of the training and of the validation part.
+    pub(super) fn tokens(
+        &self,
+        tokenizer: &OwnedTokenizer,
+        val_fraction: f64,
+    ) -> Result<(Vec<u32>, Vec<u32>), RunError> {
+        let mut train = encode(tokenizer, &self.train)?;
+        if !self.val.is_empty() {
+            return Ok((train, encode(tokenizer, &self.val)?));
+        }
+        let n_val = (train.len() as f64 * val_fraction).round() as usize;
+        let val = train.split_off(train.len() - n_val);
+        Ok((train, val))
+    }
+}
+
+fn encode(tokenizer: &OwnedTokenizer, sources: &[Source]) -> Result<Vec<u32>, RunError> {
+    let mut tokens = Vec::new();
+    for source in sources {
+        let encoded = tokenizer.encode_documents(&source.bytes);
+        tokens.extend(encoded.map_err(|error| RunError::Encode {
+            name: source.name.clone(),
+            error,
+        })?);
+    }
+    Ok(tokens)
+}

@@ -1,0 +1,91 @@
+//! What a run has come to: its best weights.
+
+use std::path::Path;
+
+use minigpt_runtime::config::Config;
+use minigpt_runtime::format::{Header, Metadata};
+use minigpt_runtime::quant::Format;
+
+use super::{Run, RunError, tokenizer_and_config};
+use crate::checkpoint::{self, State};
+use crate::export::{self, ExportError};
+use crate::inference::ModelBytes;
+use crate::run_config::RunConfig;
+use crate::tokenizer::OwnedTokenizer;
+
+/// The best checkpoint of a run, or its latest where nothing was validated.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Trained {
+    /// Shape of the model.
+    pub config: Config,
+    /// Its tokenizer.
+    pub tokenizer: OwnedTokenizer,
+    /// Where the run stood when these were its weights.
+    pub state: State,
+    /// The weights, one array per tensor of the layout.
+    pub parameters: Vec<Vec<f32>>,
+}
+
+impl Trained {
+    /// Reads the run directory `path`, even while it is trained in.
+    ///
+    /// # Errors
+    /// A [`RunError`]; [`RunError::Untrained`] if there is no checkpoint yet.
+    pub fn load(path: &Path) -> Result<Self, RunError> {
+        let settings = Run::find(path)?.ok_or_else(|| RunError::Absent {
+            path: path.to_owned(),
+        })?;
+        let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
+        let directory = path.join("checkpoints");
+        let Some((latest, latest_path)) = checkpoint::list(&directory)?.pop() else {
+            return Err(RunError::Untrained {
+                path: path.to_owned(),
+            });
+        };
+        let best = checkpoint::load_state(&latest_path)?.best;
+        let step = best.map_or(latest, |best| best.step);
+        let path = directory.join(checkpoint::name(step));
+        Ok(Self {
+            state: checkpoint::load_state(&path)?,
+            parameters: checkpoint::load_parameters(&path, &config)?,
+            config,
+            tokenizer,
+        })
+    }
+
+    /// The model file, which says where it comes from.
+    ///
+    /// # Errors
+    /// An [`ExportError`].
+    pub fn export(&self, name: &str, format: Format) -> Result<ModelBytes, ExportError> {
+        let best = self.state.best;
+        let header = Header {
+            hyperparameters: self.config.hyperparameters(),
+            format,
+            tokenizer: self.tokenizer.view(),
+            metadata: Metadata {
+                name,
+                bits_per_byte: best.map(|best| best.val_bits_per_byte as f32),
+                made_by: &origin(&self.state.settings, self.state.step),
+            },
+        };
+        export::export(&header, &self.parameters)
+    }
+}
+
+/// How a model was made, in one line.
+fn origin(settings: &RunConfig, step: u64) -> String {
+    let mut text = format!("minigpt {} train", env!("CARGO_PKG_VERSION"));
+    if let Some(preset) = &settings.preset {
+        text += &format!(", preset {preset}");
+    }
+    for data in settings.facts.iter().flat_map(|facts| &facts.data).take(3) {
+        text += &format!(
+            ", {} ({} bytes, xxh64 {})",
+            data.path, data.bytes, data.xxh64
+        );
+    }
+    let (steps, seed) = (settings.training.steps, settings.training.seed);
+    text + &format!(", step {step} of {steps}, seed {seed}")
+}

@@ -1,0 +1,347 @@
+//! Training: steps, validation, checkpoints, and every way to end.
+
+mod error;
+mod validation;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::backend::{Backend, Batch};
+use crate::checkpoint::{self, Best, Snapshot, State};
+use crate::data::windows::WindowBatch;
+use crate::durable;
+use crate::loss_plot::loss_plot;
+use crate::metrics::Metrics;
+use crate::model::{Gpt, PassOptions};
+use crate::optimizer::AdamW;
+use crate::run::{Run, RunError};
+use crate::run_config::TrainingSettings;
+
+pub use error::{Diverged, TrainError};
+use validation::Validation;
+
+/// Who watches a run and may end it.
+pub trait Observer {
+    /// A step is done.
+    fn step(&mut self, _metrics: &Metrics) {}
+
+    /// Asked after each step: whether to save and stop here.
+    fn stops(&mut self) -> bool {
+        false
+    }
+}
+
+/// Nobody watches.
+impl Observer for () {}
+
+/// Why training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// Validation has not improved for as long as the settings allow.
+    Stale,
+    /// The observer wanted it.
+    Stopped,
+    /// `max_seconds` are over.
+    OutOfTime,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Why it ended.
+    pub ending: Ending,
+    /// Steps that were done before this start.
+    pub start: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// The best validation, if there is any.
+    pub best: Option<Best>,
+    /// The latest checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// Trains until the run is finished or has to stop, from its latest checkpoint if there is one.
+///
+/// Everything that is learned depends on the settings alone: not on the number of threads, and not
+/// on how often it was interrupted.
+///
+/// # Errors
+/// A [`TrainError`]; the checkpoints up to then are untouched.
+pub fn train<B: Backend>(
+    run: &mut Run,
+    backend: B,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
+    let latest = checkpoint::list(&run.checkpoints())?.pop();
+    if let Some((step, path)) = &latest {
+        let state = checkpoint::load_state(path)?;
+        if let Some(ending) = ending(&state, &run.settings.training) {
+            return Ok(summary(ending, *step, &state, path.clone()));
+        }
+    }
+    Training::start(run, backend, latest.map(|(_, path)| path))?.go(observer)
+}
+
+/// What a finished run came to; `None` if it is not finished.
+///
+/// # Errors
+/// A [`TrainError`] about its latest checkpoint.
+pub fn result(run: &Run) -> Result<Option<Summary>, TrainError> {
+    let Some((step, path)) = checkpoint::list(&run.checkpoints())?.pop() else {
+        return Ok(None);
+    };
+    let state = checkpoint::load_state(&path)?;
+    let ending = ending(&state, &run.settings.training);
+    Ok(ending.map(|ending| summary(ending, step, &state, path)))
+}
+
+struct Training<'r, B: Backend> {
+    run: &'r mut Run,
+    gpt: Gpt<B>,
+    state: State,
+    start: u64,
+    /// The latest checkpoint.
+    checkpoint: Option<PathBuf>,
+    batch: WindowBatch,
+    validation: Option<Validation>,
+    began: Instant,
+    /// Seconds of steps and tokens in them since the last line of the record.
+    pace: (f64, u64),
+}
+
+impl<'r, B: Backend> Training<'r, B> {
+    fn start(
+        run: &'r mut Run,
+        backend: B,
+        checkpoint: Option<PathBuf>,
+    ) -> Result<Self, TrainError> {
+        let settings = &run.settings.training;
+        let batch = Batch {
+            n_batch: settings.batch as usize,
+            n_time: run.config.n_ctx(),
+        };
+        let mut gpt = Gpt::new(backend, run.config, batch, settings.seed);
+        let mut state = State::start(run.settings.clone());
+        if let Some(path) = &checkpoint {
+            let snapshot = checkpoint::load(path, &run.config)?;
+            same_run(&snapshot.state, run)?;
+            gpt.write_parameters(&snapshot.parameters);
+            gpt.write_moments(&snapshot.first, &snapshot.second);
+            state = snapshot.state;
+            state.settings = run.settings.clone();
+        }
+        run.log.take_back(state.step)?;
+        Ok(Self {
+            gpt,
+            start: state.step,
+            state,
+            checkpoint,
+            batch: WindowBatch::new(batch.n_batch, batch.n_time),
+            validation: Validation::new(run, batch),
+            began: Instant::now(),
+            pace: (0.0, 0),
+            run,
+        })
+    }
+
+    fn go(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+        loop {
+            let metrics = self.step()?;
+            let improved = metrics.val_loss.is_some() && self.state.stale_evaluations == 0;
+            let run = self.run.settings.run.clone();
+            let ending = ending(&self.state, &self.run.settings.training);
+            let logged = metrics.step.is_multiple_of(run.log_interval);
+            if logged || metrics.val_loss.is_some() {
+                self.run.log.append(metrics)?;
+                self.pace = (0.0, 0);
+            }
+            observer.step(&metrics);
+            let late =
+                run.max_seconds > 0.0 && self.began.elapsed().as_secs_f64() >= run.max_seconds;
+            let ending = match ending {
+                Some(ending) => Some(ending),
+                None if observer.stops() => Some(Ending::Stopped),
+                None => late.then_some(Ending::OutOfTime),
+            };
+            let due = metrics.step.is_multiple_of(run.checkpoint_interval);
+            if due || improved || ending.is_some() {
+                let path = self.save()?;
+                if let Some(ending) = ending {
+                    return Ok(summary(ending, self.start, &self.state, path));
+                }
+            }
+        }
+    }
+
+    /// One step of the optimiser and, where it is due, validation.
+    fn step(&mut self) -> Result<Metrics, TrainError> {
+        let settings = self.run.settings.training.clone();
+        let step = self.state.step + 1;
+        let begin = Instant::now();
+        let train_loss = self.accumulate(step, &settings);
+        if !train_loss.is_finite() {
+            return Err(self.diverged("the training loss", train_loss));
+        }
+        let learning_rate = settings.schedule().at(step);
+        let grad_norm = self.gpt.update(&optimizer(&settings, learning_rate), step);
+        if !grad_norm.is_finite() {
+            return Err(self.diverged("the norm of the gradients", grad_norm.into()));
+        }
+        let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
+        self.state.step = step;
+        self.state.tokens += tokens;
+        self.pace.0 += begin.elapsed().as_secs_f64();
+        self.pace.1 += tokens;
+        let mut metrics = Metrics {
+            step,
+            tokens: self.state.tokens,
+            train_loss,
+            learning_rate,
+            grad_norm,
+            tokens_per_second: (self.pace.1 as f64 / self.pace.0.max(1e-9)).round(),
+            val_loss: None,
+            val_bits_per_byte: None,
+        };
+        if step.is_multiple_of(settings.eval_interval) || step == settings.steps {
+            self.validate(&mut metrics)?;
+        }
+        Ok(metrics)
+    }
+
+    /// Forward and backward of all passes of step `step`; the mean loss.
+    fn accumulate(&mut self, step: u64, settings: &TrainingSettings) -> f64 {
+        let (mut sum, mut count) = (0.0, 0);
+        for pass in 0..u64::from(settings.accumulation) {
+            let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
+            self.batch.draw(&self.run.train, settings.seed, micro_step);
+            let options = PassOptions {
+                dropout: settings.dropout as f32,
+                seed: settings.seed,
+                micro_step,
+                accumulation: settings.accumulation as usize,
+            };
+            let (tokens, targets) = (&self.batch.tokens, &self.batch.targets);
+            let loss = self.gpt.accumulate(tokens, targets, options);
+            sum += loss.sum;
+            count += loss.count;
+        }
+        sum / count as f64
+    }
+
+    fn validate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
+        let Some(validation) = &self.validation else {
+            return Ok(());
+        };
+        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch);
+        if !best.val_loss.is_finite() {
+            return Err(self.diverged("the validation loss", best.val_loss));
+        }
+        metrics.val_loss = Some(best.val_loss);
+        metrics.val_bits_per_byte = Some(best.val_bits_per_byte);
+        if self
+            .state
+            .best
+            .is_none_or(|old| best.val_loss < old.val_loss)
+        {
+            self.state.best = Some(best);
+            self.state.stale_evaluations = 0;
+        } else {
+            self.state.stale_evaluations += 1;
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint and the picture, and removes checkpoints that are no longer needed.
+    fn save(&mut self) -> Result<PathBuf, TrainError> {
+        // The record first: it must not end before the checkpoint does.
+        self.run.log.sync()?;
+        let (first, second) = self.gpt.read_moments();
+        let snapshot = Snapshot {
+            state: self.state.clone(),
+            parameters: self.gpt.read_parameters(),
+            first,
+            second,
+        };
+        let directory = self.run.checkpoints();
+        let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
+        let keep = self.run.settings.run.keep_checkpoints as usize;
+        checkpoint::prune(&directory, keep, self.state.best.map(|best| best.step))?;
+        let picture = self.run.path().join("loss.svg");
+        let title = self.run.path().display().to_string();
+        let svg = loss_plot(&title, self.run.log.history());
+        durable::replace_file(&picture, svg.as_bytes()).map_err(|error| RunError::File {
+            path: picture,
+            error,
+        })?;
+        self.checkpoint = Some(path.clone());
+        Ok(path)
+    }
+
+    fn diverged(&self, what: &'static str, value: f64) -> TrainError {
+        let schedule = self.run.settings.training.schedule();
+        TrainError::Diverged(Diverged {
+            what,
+            value,
+            step: self.state.step + u64::from(what != "the validation loss"),
+            checkpoint: self.checkpoint.clone(),
+            learning_rate: schedule.learning_rate,
+            warmup_steps: schedule.warmup_steps,
+        })
+    }
+}
+
+/// The best validation of `state` is what the run ends with, once it ends.
+fn summary(ending: Ending, start: u64, state: &State, checkpoint: PathBuf) -> Summary {
+    Summary {
+        ending,
+        start,
+        step: state.step,
+        tokens: state.tokens,
+        best: state.best,
+        checkpoint,
+    }
+}
+
+fn ending(state: &State, settings: &TrainingSettings) -> Option<Ending> {
+    if state.step >= settings.steps {
+        Some(Ending::Finished)
+    } else if settings.patience > 0 && state.stale_evaluations >= settings.patience {
+        Some(Ending::Stale)
+    } else {
+        None
+    }
+}
+
+/// A checkpoint of other settings would go on as a run that nobody asked for.
+fn same_run(state: &State, run: &Run) -> Result<(), RunError> {
+    let mut differences = state.settings.differences(&run.settings);
+    differences.retain(|one| !crate::run::EXTENDABLE.contains(&one.field.as_str()));
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::Differs {
+            path: run.checkpoints().join(checkpoint::name(state.step)),
+            differences,
+        })
+    }
+}
+
+fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> AdamW {
+    AdamW {
+        learning_rate: learning_rate as f32,
+        beta1: settings.beta1 as f32,
+        beta2: settings.beta2 as f32,
+        eps: settings.eps as f32,
+        weight_decay: settings.weight_decay as f32,
+        max_norm: match settings.grad_clip {
+            0.0 => f32::INFINITY,
+            norm => norm as f32,
+        },
+    }
+}

@@ -1,0 +1,101 @@
+//! What can end training before its time.
+
+use core::fmt;
+use std::path::PathBuf;
+
+use crate::checkpoint::CheckpointError;
+use crate::metrics::MetricsError;
+use crate::run::RunError;
+
+/// Why training ended with nothing to show for its last steps.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Numbers went beyond what floats can hold.
+    Diverged(Diverged),
+    /// A checkpoint cannot be saved or loaded.
+    Checkpoint(CheckpointError),
+    /// The record cannot be kept.
+    Metrics(MetricsError),
+    /// The run directory is at fault.
+    Run(RunError),
+}
+
+/// A run whose numbers are no longer finite.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Diverged {
+    /// What is not finite.
+    pub what: &'static str,
+    /// What it is.
+    pub value: f64,
+    /// The step at which it was seen.
+    pub step: u64,
+    /// The latest checkpoint, from before that.
+    pub checkpoint: Option<PathBuf>,
+    /// Peak learning rate of the run.
+    pub learning_rate: f64,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+}
+
+impl TrainError {
+    /// Whether the caller asked for something impossible, as against a machine that failed.
+    #[must_use]
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, Self::Run(error) if error.is_misuse())
+    }
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what, value, step, ..
+        } = self;
+        write!(f, "training diverged: {what} is {value} at step {step}; ")?;
+        match &self.checkpoint {
+            Some(path) => write!(f, "the last good checkpoint is {}. ", path.display())?,
+            None => f.write_str("there is no checkpoint yet. ")?,
+        }
+        write!(
+            f,
+            "Try a new --out with a lower --learning-rate, such as {:.0e} (it is {:e}), \
+             or a longer warm-up, such as --set warmup_steps={} (it is {})",
+            self.learning_rate / 3.0,
+            self.learning_rate,
+            (self.warmup_steps * 3).max(100),
+            self.warmup_steps
+        )
+    }
+}
+
+impl fmt::Display for TrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diverged(diverged) => diverged.fmt(f),
+            Self::Checkpoint(error) => error.fmt(f),
+            Self::Metrics(error) => error.fmt(f),
+            Self::Run(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TrainError {}
+
+impl From<CheckpointError> for TrainError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Checkpoint(error)
+    }
+}
+
+impl From<MetricsError> for TrainError {
+    fn from(error: MetricsError) -> Self {
+        Self::Metrics(error)
+    }
+}
+
+impl From<RunError> for TrainError {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
