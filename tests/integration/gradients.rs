@@ -1,10 +1,12 @@
 //! The CPU backend against the reference model: logits, gradients, dropout, optimiser, threads.
 
+use std::collections::BTreeSet;
+
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::layout::{self, Role, TensorSpec};
 use minigpt_runtime::rng::{self, Rng};
 use minigpt_tests::reference::Reference;
-use minigpt_trainer::{AdamW, Batch, Cpu, Gpt, IGNORE, Loss, PassOptions};
+use minigpt_trainer::{Batch, Cpu, Gpt, IGNORE, Loss, PassOptions};
 
 const PASS: PassOptions = PassOptions {
     dropout: 0.0,
@@ -87,25 +89,22 @@ fn configs() -> impl Iterator<Item = (u64, Config)> {
     let mlps = [Mlp::Gelu, Mlp::Swiglu, Mlp::Relu, Mlp::ReluSquared];
     (0..24u64).map(move |i| {
         let n = i as usize;
-        let n_head_kv = [4, 2, 1][n / 2 % 3];
+        let n_head_kv = [4, 2, 1][(n + n / 3) % 3];
         let hyper = Hyperparameters {
             n_head: 4,
             n_head_kv,
             n_embd: [8, 24, 12][n / 4 % 3],
             positions: positions[n % 3],
-            norm: if n % 2 == 0 {
-                Norm::LayerNorm
-            } else {
-                Norm::RmsNorm
-            },
+            norm: [Norm::LayerNorm, Norm::RmsNorm][n % 2],
             mlp: mlps[n / 3 % 4],
-            bias: n / 2 % 2 == 0,
-            tied_head: n / 4 % 2 == 0,
+            bias: n / 2 % 2 != 0,
+            tied_head: n / 4 % 2 != 0,
             ..BASE
         };
         let odd_head = hyper.n_embd / hyper.n_head % 2 == 1 && hyper.positions == Positions::Rope;
         let n_embd = if odd_head { 24 } else { hyper.n_embd };
-        (i, Config::new(Hyperparameters { n_embd, ..hyper }).unwrap())
+        let hyper = Hyperparameters { n_embd, ..hyper };
+        (i, Config::new(hyper).expect("the sizes divide"))
     })
 }
 
@@ -263,4 +262,29 @@ fn logits_match_the_reference() {
             assert!((f64::from(*logit) - expected).abs() < 1e-4, "{config:?}");
         }
     }
+}
+
+#[test]
+fn configurations_hold_every_pair_of_option_values() {
+    let values = |config: &Config| {
+        [
+            format!("{:?}", config.positions()),
+            format!("{:?}", config.norm()),
+            format!("{:?}", config.mlp()),
+            format!("bias {}", config.bias()),
+            format!("tied {}", config.tied_head()),
+            format!("kv {}", config.n_head_kv()),
+        ]
+    };
+    let mut pairs = BTreeSet::new();
+    for (_, config) in configs() {
+        let values = values(&config);
+        for (i, a) in values.iter().enumerate() {
+            pairs.extend(values[i + 1..].iter().map(|b| (a.clone(), b.clone())));
+        }
+    }
+    let sizes = [3, 2, 4, 2, 2, 3];
+    let total: usize = sizes.iter().sum();
+    let same: usize = sizes.iter().map(|n| n * n).sum();
+    assert_eq!(pairs.len(), (total * total - same) / 2, "{pairs:?}");
 }
