@@ -97,8 +97,8 @@ fn configs() -> impl Iterator<Item = (u64, Config)> {
             positions: positions[n % 3],
             norm: [Norm::LayerNorm, Norm::RmsNorm][n % 2],
             mlp: mlps[n / 3 % 4],
-            bias: n / 2 % 2 != 0,
-            tied_head: n / 4 % 2 != 0,
+            bias: [false, true][n / 2 % 2],
+            tied_head: [false, true][n / 4 % 2],
             ..BASE
         };
         let odd_head = hyper.n_embd / hyper.n_head % 2 == 1 && hyper.positions == Positions::Rope;

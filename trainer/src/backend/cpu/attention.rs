@@ -2,12 +2,12 @@
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::heads::{self, Given, Qkv, Rows};
 use super::linear::{self, ROWS};
+use super::wide::wide;
 use super::{dropout, norm};
 use crate::backend::{AttentionSaved, Branch, Dropout, Shape};
 
@@ -45,7 +45,10 @@ pub(super) fn forward(
                 gather_heads(rows, heads, chunk * ROWS, shape);
                 linear::forward(branch, rows, weights.output, width);
                 let start = chunk * ROWS * width;
-                Arch::new().dispatch(|| dropout::add_residual(out, x, branch, start, drop));
+                wide(
+                    #[inline(always)]
+                    || dropout::add_residual(out, x, branch, start, drop),
+                );
             });
         });
 }
@@ -67,7 +70,10 @@ fn queries_keys_values(
         .for_each(|(chunk, ((x, stats), qkv))| {
             scratch([x.len()], |[rows]| {
                 let norm = config.norm();
-                Arch::new().dispatch(|| norm::forward(rows, stats, x, weights.norm, norm));
+                wide(
+                    #[inline(always)]
+                    || norm::forward(rows, stats, x, weights.norm, norm),
+                );
                 linear::forward(qkv, rows, weights.input, width);
                 if let Some(table) = rotation {
                     rotate(qkv, chunk * ROWS, table, shape, ops::rope);
@@ -168,7 +174,10 @@ pub(super) fn backward(
         .for_each(|(chunk, (((d_branch, attended), d_attended), d_out))| {
             d_branch.copy_from_slice(d_out);
             let start = chunk * ROWS * width;
-            Arch::new().dispatch(|| dropout::apply(d_branch, start, drop));
+            wide(
+                #[inline(always)]
+                || dropout::apply(d_branch, start, drop),
+            );
             gather_heads(attended, &saved.heads, chunk * ROWS, shape);
             linear::backward(d_attended, d_branch, weights.output.weight, width);
         });
@@ -189,13 +198,16 @@ pub(super) fn backward(
             }
             scratch([d_x.len(), 2 * width], |[d_rows, pair]| {
                 linear::backward(d_rows, d_qkv, weights.input.weight, width);
-                Arch::new().dispatch(|| {
-                    norm::again(normed, stats, x, weights.norm);
-                    d_x.copy_from_slice(d_out);
-                    sums.fill(0.0);
-                    let weight = weights.norm.weight;
-                    norm::backward(d_x, sums, pair, d_rows, stats, x, weight, config.norm());
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        norm::again(normed, stats, x, weights.norm);
+                        d_x.copy_from_slice(d_out);
+                        sums.fill(0.0);
+                        let weight = weights.norm.weight;
+                        norm::backward(d_x, sums, pair, d_rows, stats, x, weight, config.norm());
+                    },
+                );
             });
         });
     norm::add_sums(d_weights.norm, sums);

@@ -1,11 +1,11 @@
 //! Linear layers over chunks of rows, and their gradients over chunks of outputs.
 
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::Buffer;
 use super::gemm::{Matrix, Write, gemm};
+use super::wide::wide;
 use crate::backend::Affine;
 
 /// Rows that one thread takes through a layer at once: their activations stay in its cache.
@@ -67,11 +67,14 @@ pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32],
             both.for_each(|(chunk, (d_weight, d_bias))| {
                 weight_chunk((chunk, d_weight));
                 let first = chunk * OUTPUTS;
-                Arch::new().dispatch(|| {
-                    for d_out in d_out.chunks_exact(outputs) {
-                        ops::axpy(d_bias, 1.0, &d_out[first..first + d_bias.len()]);
-                    }
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        for d_out in d_out.chunks_exact(outputs) {
+                            ops::axpy(d_bias, 1.0, &d_out[first..first + d_bias.len()]);
+                        }
+                    },
+                );
             });
         }
     }

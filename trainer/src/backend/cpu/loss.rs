@@ -4,12 +4,12 @@
 //! are made in their place.
 
 use minigpt_runtime::{math, ops};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
 use super::norm;
+use super::wide::wide;
 use crate::backend::{Affine, Head, Shape};
 use crate::model::IGNORE;
 
@@ -41,7 +41,10 @@ pub(super) fn forward(x: &[f32], head: Head<&Buffer>, targets: &[u32], shape: &S
             let n = targets.len();
             scratch([n * n_vocab, n * width, n * 2], |[logits, rows, stats]| {
                 chunk_logits(logits, rows, stats, x, head, shape);
-                Arch::new().dispatch(|| cross_entropy(logits, targets, None))
+                wide(
+                    #[inline(always)]
+                    || cross_entropy(logits, targets, None),
+                )
             })
         })
         .collect();
@@ -132,15 +135,20 @@ fn chunk_backward(
         [x.len(), targets.len() * 2, 2 * width],
         |[d_rows, stats, pair]| {
             chunk_logits(logits, normed, stats, x, head, shape);
-            let arch = Arch::new();
-            let loss = arch.dispatch(|| cross_entropy(logits, targets, Some(scale)));
+            let loss = wide(
+                #[inline(always)]
+                || cross_entropy(logits, targets, Some(scale)),
+            );
             linear::backward(d_rows, logits, head.weight, width);
-            arch.dispatch(|| {
-                d_x.fill(0.0);
-                sums.fill(0.0);
-                let (weight, norm) = (head.norm.weight, shape.config.norm());
-                norm::backward(d_x, sums, pair, d_rows, stats, x, weight, norm);
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    d_x.fill(0.0);
+                    sums.fill(0.0);
+                    let (weight, norm) = (head.norm.weight, shape.config.norm());
+                    norm::backward(d_x, sums, pair, d_rows, stats, x, weight, norm);
+                },
+            );
             loss
         },
     )
@@ -159,7 +167,10 @@ fn chunk_logits(
     shape: &Shape,
 ) {
     let config = &shape.config;
-    Arch::new().dispatch(|| norm::forward(normed, stats, x, head.norm, config.norm()));
+    wide(
+        #[inline(always)]
+        || norm::forward(normed, stats, x, head.norm, config.norm()),
+    );
     let weight = Affine {
         weight: head.weight,
         bias: None,

@@ -2,11 +2,11 @@
 
 use minigpt_runtime::config::Mlp;
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
+use super::wide::wide;
 use super::{dropout, norm};
 use crate::backend::{Branch, Dropout, MlpSaved, Shape};
 
@@ -29,13 +29,21 @@ pub(super) fn forward(
         .for_each(|(chunk, (((out, x), stats), fc))| {
             let n = stats.len() / 2;
             scratch([n * width, n * n_ff], |[rows, hidden]| {
-                let arch = Arch::new();
-                arch.dispatch(|| norm::forward(rows, stats, x, weights.norm, config.norm()));
+                wide(
+                    #[inline(always)]
+                    || norm::forward(rows, stats, x, weights.norm, config.norm()),
+                );
                 linear::forward(fc, rows, weights.input, width);
-                arch.dispatch(|| activate(hidden, fc, n_ff, config.mlp()));
+                wide(
+                    #[inline(always)]
+                    || activate(hidden, fc, n_ff, config.mlp()),
+                );
                 linear::forward(rows, hidden, weights.output, n_ff);
                 let start = chunk * ROWS * width;
-                arch.dispatch(|| dropout::add_residual(out, x, rows, start, drop));
+                wide(
+                    #[inline(always)]
+                    || dropout::add_residual(out, x, rows, start, drop),
+                );
             });
         });
 }
@@ -82,32 +90,38 @@ pub(super) fn backward(
                 scratch(
                     [n * width, n * n_ff, 2 * width],
                     |[d_rows, d_hidden, pair]| {
-                        let arch = Arch::new();
-                        arch.dispatch(|| {
-                            d_branch.copy_from_slice(d_out);
-                            dropout::apply(d_branch, first * width, drop);
-                            norm::again(normed, stats, x, weights.norm);
-                        });
+                        wide(
+                            #[inline(always)]
+                            || {
+                                d_branch.copy_from_slice(d_out);
+                                dropout::apply(d_branch, first * width, drop);
+                                norm::again(normed, stats, x, weights.norm);
+                            },
+                        );
                         linear::backward(d_hidden, d_branch, weights.output.weight, n_ff);
-                        arch.dispatch(|| {
-                            activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp())
-                        });
+                        wide(
+                            #[inline(always)]
+                            || activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp()),
+                        );
                         linear::backward(d_rows, d_fc, weights.input.weight, width);
-                        arch.dispatch(|| {
-                            d_x.copy_from_slice(d_out);
-                            sums.fill(0.0);
-                            let weight = weights.norm.weight;
-                            norm::backward(
-                                d_x,
-                                sums,
-                                pair,
-                                d_rows,
-                                stats,
-                                x,
-                                weight,
-                                config.norm(),
-                            );
-                        });
+                        wide(
+                            #[inline(always)]
+                            || {
+                                d_x.copy_from_slice(d_out);
+                                sums.fill(0.0);
+                                let weight = weights.norm.weight;
+                                norm::backward(
+                                    d_x,
+                                    sums,
+                                    pair,
+                                    d_rows,
+                                    stats,
+                                    x,
+                                    weight,
+                                    config.norm(),
+                                );
+                            },
+                        );
                     },
                 );
             },

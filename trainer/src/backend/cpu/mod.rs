@@ -4,7 +4,7 @@
 //! outputs whose sizes depend on shapes only; a chunk is computed by one thread in one order, and
 //! partial sums of chunks are added in the chunks' order. So results do not depend on the number of
 //! threads. Within a chunk, matrix products go through [`gemm`], everything else through
-//! [`minigpt_runtime::ops`], compiled for the vector width of the machine by [`pulp::Arch`].
+//! [`minigpt_runtime::ops`], compiled for several vector widths ([`wide::wide`]).
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -22,6 +22,7 @@ mod loss;
 mod mlp;
 mod norm;
 mod update;
+mod wide;
 
 pub use buffer::Buffer;
 use buffer::Workspace;
