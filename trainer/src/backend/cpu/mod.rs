@@ -121,7 +121,9 @@ impl Backend for Cpu {
         dropout: Dropout,
     ) {
         let rotation = rotation.map(|table| &**table);
-        self.run(|_| attention::forward(out, saved, x, weights, rotation, shape, dropout));
+        self.run(|workspace| {
+            attention::forward(workspace, out, saved, x, weights, rotation, shape, dropout)
+        });
     }
 
     fn attention_backward(
@@ -153,7 +155,7 @@ impl Backend for Cpu {
         shape: &Shape,
         dropout: Dropout,
     ) {
-        self.run(|_| mlp::forward(out, saved, x, weights, shape, dropout));
+        self.run(|workspace| mlp::forward(workspace, out, saved, x, weights, shape, dropout));
     }
 
     fn mlp_backward(
@@ -175,11 +177,11 @@ impl Backend for Cpu {
     }
 
     fn logits(&mut self, x: &Buffer, head: Head<&Buffer>, shape: &Shape) -> Vec<f32> {
-        self.run(|_| loss::logits(x, head, shape))
+        self.run(|workspace| loss::logits(workspace, x, head, shape))
     }
 
     fn loss(&mut self, x: &Buffer, head: Head<&Buffer>, targets: &Vec<u32>, shape: &Shape) -> f64 {
-        self.run(|_| loss::forward(x, head, targets, shape))
+        self.run(|workspace| loss::forward(workspace, x, head, targets, shape))
     }
 
     fn loss_backward(
