@@ -1,5 +1,7 @@
 //! One binary, one module per subject.
 
 mod command_line;
+mod gradients;
+mod steps;
 mod tokenizer;
 mod training;

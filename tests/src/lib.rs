@@ -1,5 +1,7 @@
 //! What the integration tests share.
 
+pub mod reference;
+
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;

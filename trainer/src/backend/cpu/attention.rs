@@ -2,12 +2,12 @@
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::heads::{self, Given, Qkv, Rows};
 use super::linear::{self, ROWS};
+use super::wide::wide;
 use super::{dropout, norm};
 use crate::backend::{AttentionSaved, Branch, Dropout, Shape};
 
@@ -15,6 +15,7 @@ use crate::backend::{AttentionSaved, Branch, Dropout, Shape};
 ///
 /// `saved.qkv` is `[R, n_qkv]`, `saved.heads` `[B, NH, T, HS]`: a thread writes whole heads.
 pub(super) fn forward(
+    workspace: &mut Workspace,
     out: &mut [f32],
     saved: &mut AttentionSaved<Buffer>,
     x: &[f32],
@@ -24,8 +25,11 @@ pub(super) fn forward(
     drop: Dropout,
 ) {
     let config = &shape.config;
-    queries_keys_values(saved, x, weights, rotation, shape);
-    let (size, n_time) = (config.head_size(), shape.batch.n_time);
+    let (width, size, n_time) = (config.n_embd(), config.head_size(), shape.batch.n_time);
+    let [input, output] = workspace.take([config.n_qkv() * width, width * width]);
+    linear::transpose(input, weights.input.weight, width);
+    linear::transpose(output, weights.output.weight, width);
+    queries_keys_values(saved, x, input, weights, rotation, shape);
     let qkv = &saved.qkv;
     saved
         .heads
@@ -36,24 +40,28 @@ pub(super) fn forward(
             let (sequence, head) = (i / config.n_head(), i % config.n_head());
             heads::forward(out, log_sum_exp, head_of(qkv, sequence, head, shape));
         });
-    let (width, heads) = (config.n_embd(), &saved.heads);
+    let heads = &saved.heads;
     out.par_chunks_mut(ROWS * width)
         .zip(x.par_chunks(ROWS * width))
         .enumerate()
         .for_each(|(chunk, (out, x))| {
             scratch([out.len(), out.len()], |[rows, branch]| {
                 gather_heads(rows, heads, chunk * ROWS, shape);
-                linear::forward(branch, rows, weights.output, width);
-                let start = chunk * ROWS * width;
-                Arch::new().dispatch(|| dropout::add_residual(out, x, branch, start, drop));
+                linear::forward(branch, rows, output, width);
+                let (bias, start) = (weights.output.bias, chunk * ROWS * width);
+                wide(
+                    #[inline(always)]
+                    || dropout::add_residual(out, x, branch, bias, start, drop),
+                );
             });
         });
 }
 
-/// `saved.qkv = rotate(c_attn(ln_1(x)))`
+/// `saved.qkv = rotate(c_attn(ln_1(x)))`; `transposed` is the weight of `c_attn`.
 fn queries_keys_values(
     saved: &mut AttentionSaved<Buffer>,
     x: &[f32],
+    transposed: &[f32],
     weights: Branch<&Buffer>,
     rotation: Option<&[f32]>,
     shape: &Shape,
@@ -66,17 +74,26 @@ fn queries_keys_values(
         .enumerate()
         .for_each(|(chunk, ((x, stats), qkv))| {
             scratch([x.len()], |[rows]| {
-                let norm = config.norm();
-                Arch::new().dispatch(|| norm::forward(rows, stats, x, weights.norm, norm));
-                linear::forward(qkv, rows, weights.input, width);
-                if let Some(table) = rotation {
-                    rotate(qkv, chunk * ROWS, table, shape, ops::rope);
-                }
+                wide(
+                    #[inline(always)]
+                    || norm::forward(rows, stats, x, weights.norm, config.norm()),
+                );
+                linear::forward(qkv, rows, transposed, width);
+                wide(
+                    #[inline(always)]
+                    || {
+                        linear::add_bias(qkv, weights.input.bias);
+                        if let Some(table) = rotation {
+                            rotate(qkv, chunk * ROWS, table, shape, ops::rope);
+                        }
+                    },
+                );
             });
         });
 }
 
 /// Turns queries and keys of rows from `first` on.
+#[inline(always)]
 fn rotate(
     qkv: &mut [f32],
     first: usize,
@@ -142,15 +159,7 @@ pub(super) fn backward(
     let (config, rows) = (&shape.config, shape.batch.rows());
     let (width, n_qkv) = (config.n_embd(), config.n_qkv());
     let stream = rows * width;
-    let [
-        d_branch,
-        attended,
-        d_attended,
-        normed,
-        d_grouped,
-        d_qkv,
-        sums,
-    ] = workspace.take([
+    let [masked, attended, d_attended, normed, d_grouped, d_qkv, sums] = workspace.take([
         stream,
         stream,
         stream,
@@ -159,16 +168,13 @@ pub(super) fn backward(
         rows * n_qkv,
         rows.div_ceil(ROWS) * 2 * width,
     ]);
-    d_branch
+    let d_branch = dropout::branch_gradient(masked, d_out, drop);
+    attended
         .par_chunks_mut(ROWS * width)
-        .zip(attended.par_chunks_mut(ROWS * width))
         .zip(d_attended.par_chunks_mut(ROWS * width))
-        .zip(d_out.par_chunks(ROWS * width))
+        .zip(d_branch.par_chunks(ROWS * width))
         .enumerate()
-        .for_each(|(chunk, (((d_branch, attended), d_attended), d_out))| {
-            d_branch.copy_from_slice(d_out);
-            let start = chunk * ROWS * width;
-            Arch::new().dispatch(|| dropout::apply(d_branch, start, drop));
+        .for_each(|(chunk, ((attended, d_attended), d_branch))| {
             gather_heads(attended, &saved.heads, chunk * ROWS, shape);
             linear::backward(d_attended, d_branch, weights.output.weight, width);
         });
@@ -181,7 +187,7 @@ pub(super) fn backward(
         .for_each(|(chunk, (((d_x, normed), d_qkv), sums))| {
             let (first, n) = (chunk * ROWS, d_x.len() / width);
             let here = first * width..(first + n) * width;
-            let (x, d_out) = (&x[here.clone()], &d_out[here]);
+            let (x, skip) = (&x[here.clone()], &d_out[here]);
             let stats = &saved.stats[first * 2..(first + n) * 2];
             gather_gradients(d_qkv, d_grouped, first, shape);
             if let Some(table) = rotation {
@@ -189,13 +195,21 @@ pub(super) fn backward(
             }
             scratch([d_x.len(), 2 * width], |[d_rows, pair]| {
                 linear::backward(d_rows, d_qkv, weights.input.weight, width);
-                Arch::new().dispatch(|| {
-                    norm::again(normed, stats, x, weights.norm);
-                    d_x.copy_from_slice(d_out);
-                    sums.fill(0.0);
-                    let weight = weights.norm.weight;
-                    norm::backward(d_x, sums, pair, d_rows, stats, x, weight, config.norm());
-                });
+                let (weight, norm) = (&**weights.norm.weight, config.norm());
+                let given = norm::Given {
+                    d_out: d_rows,
+                    stats,
+                    x,
+                    weight,
+                    norm,
+                };
+                wide(
+                    #[inline(always)]
+                    || {
+                        norm::again(normed, stats, x, weights.norm);
+                        norm::backward(d_x, Some(skip), sums, pair, given);
+                    },
+                );
             });
         });
     norm::add_sums(d_weights.norm, sums);

@@ -1,10 +1,10 @@
 //! Token and position embedding.
 
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::linear::ROWS;
+use super::wide::wide;
 use super::{Buffer, dropout};
 use crate::backend::{Dropout, Shape};
 
@@ -24,16 +24,19 @@ pub(super) fn forward(
     let row = |table: &[f32], i: usize| i * width..((i + 1) * width).min(table.len());
     let chunks = out.par_chunks_mut(ROWS * width).enumerate();
     chunks.for_each(|(chunk, out)| {
-        Arch::new().dispatch(|| {
-            for (i, out) in out.chunks_exact_mut(width).enumerate() {
-                let at = chunk * ROWS + i;
-                out.copy_from_slice(&wte[row(wte, ids[at] as usize)]);
-                if let Some(positions) = positions {
-                    ops::axpy(out, 1.0, &positions[row(positions, at % n_time)]);
+        wide(
+            #[inline(always)]
+            || {
+                for (i, out) in out.chunks_exact_mut(width).enumerate() {
+                    let at = chunk * ROWS + i;
+                    out.copy_from_slice(&wte[row(wte, ids[at] as usize)]);
+                    if let Some(positions) = positions {
+                        ops::axpy(out, 1.0, &positions[row(positions, at % n_time)]);
+                    }
                 }
-            }
-            dropout::apply(out, chunk * ROWS * width, drop);
-        });
+                dropout::apply(out, chunk * ROWS * width, drop);
+            },
+        );
     });
 }
 
@@ -50,7 +53,10 @@ pub(super) fn backward(
     let chunks = d_out.par_chunks_mut(ROWS * width).enumerate();
     if drop.probability > 0.0 {
         chunks.for_each(|(chunk, d_out)| {
-            Arch::new().dispatch(|| dropout::apply(d_out, chunk * ROWS * width, drop));
+            wide(
+                #[inline(always)]
+                || dropout::apply(d_out, chunk * ROWS * width, drop),
+            );
         });
     }
     let d_out = &*d_out;

@@ -8,10 +8,10 @@
 //! Dao 2023, algorithms 1 and 2, with one block of keys per block of queries.
 
 use minigpt_runtime::{math, ops};
-use pulp::Arch;
 
 use super::buffer::scratch;
 use super::gemm::{Matrix, Write, gemm};
+use super::wide::wide;
 
 /// Queries of a block.
 const BLOCK: usize = 32;
@@ -66,7 +66,10 @@ pub(super) fn forward(out: &mut [f32], log_sum_exp: &mut [f32], qkv: Qkv<'_>) {
             let q = qkv.q.part(first, n);
             gemm(scores, keys, q, k, score_scale(size), Write::Over);
             let log_sum_exp = &mut log_sum_exp[first..keys];
-            Arch::new().dispatch(|| probabilities(scores, log_sum_exp, first));
+            wide(
+                #[inline(always)]
+                || probabilities(scores, log_sum_exp, first),
+            );
             let p = Matrix::new(scores, n, keys, keys);
             let out = &mut out[first * size..keys * size];
             gemm(out, size, p, qkv.v.part(0, keys), 1.0, Write::Over);
@@ -128,7 +131,10 @@ pub(super) fn backward(
             let (k, v) = (qkv.k.part(0, keys), qkv.v.part(0, keys));
             gemm(p, keys, q, k.transposed(), score_scale(size), Write::Over);
             gemm(d_s, keys, d_out, v.transposed(), 1.0, Write::Over);
-            Arch::new().dispatch(|| scores_backward(p, d_s, given, first, n));
+            wide(
+                #[inline(always)]
+                || scores_backward(p, d_s, given, first, n),
+            );
             let (p, d_s) = (
                 Matrix::new(p, n, keys, keys),
                 Matrix::new(d_s, n, keys, keys),

@@ -1,11 +1,11 @@
 //! Linear layers over chunks of rows, and their gradients over chunks of outputs.
 
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::Buffer;
 use super::gemm::{Matrix, Write, gemm};
+use super::wide::wide;
 use crate::backend::Affine;
 
 /// Rows that one thread takes through a layer at once: their activations stay in its cache.
@@ -14,25 +14,48 @@ pub(super) const ROWS: usize = 64;
 /// Outputs whose weight gradients one thread computes at once.
 const OUTPUTS: usize = 64;
 
-/// `out = x weight^T + bias`
+/// Inputs whose weights one thread transposes at once.
+const INPUTS: usize = 16;
+
+/// `out = weight^T`: forward's products read weights along the outputs, for every chunk of rows.
 ///
 /// # Shapes
-/// `out` `[n, O]`, `x` `[n, I]`, weight `[O, I]`.
-pub(super) fn forward(out: &mut [f32], x: &[f32], weights: Affine<&Buffer>, inputs: usize) {
-    let outputs = weights.weight.len() / inputs;
-    let n = out.len() / outputs;
-    let write = match weights.bias {
-        Some(bias) => {
-            for out in out.chunks_exact_mut(outputs) {
-                out.copy_from_slice(bias);
+/// `out` `[I, O]`, `weight` `[O, I]`.
+pub(super) fn transpose(out: &mut [f32], weight: &[f32], inputs: usize) {
+    let outputs = weight.len() / inputs;
+    let chunks = out.par_chunks_mut(INPUTS * outputs).enumerate();
+    chunks.for_each(|(chunk, out)| {
+        let first = chunk * INPUTS;
+        for (o, weight) in weight.chunks_exact(inputs).enumerate() {
+            for (out, weight) in out[o..].iter_mut().step_by(outputs).zip(&weight[first..]) {
+                *out = *weight;
             }
-            Write::Add
         }
-        None => Write::Over,
-    };
-    let weight = Matrix::new(weights.weight, outputs, inputs, inputs).transposed();
-    let x = Matrix::new(x, n, inputs, inputs);
-    gemm(out, outputs, x, weight, 1.0, write);
+    });
+}
+
+/// `out = x weight^T`; the bias is left to what follows.
+///
+/// # Shapes
+/// `out` `[n, O]`, `x` `[n, I]`, `transposed` `[I, O]`: the weight from [`transpose`].
+pub(super) fn forward(out: &mut [f32], x: &[f32], transposed: &[f32], inputs: usize) {
+    let outputs = transposed.len() / inputs;
+    let x = Matrix::new(x, x.len() / inputs, inputs, inputs);
+    let weight = Matrix::new(transposed, inputs, outputs, outputs);
+    gemm(out, outputs, x, weight, 1.0, Write::Over);
+}
+
+/// Adds `bias` to each row of `out`.
+///
+/// # Shapes
+/// `out` `[n, O]`, `bias` `[O]`.
+#[inline(always)]
+pub(super) fn add_bias(out: &mut [f32], bias: Option<&Buffer>) {
+    if let Some(bias) = bias {
+        for out in out.chunks_exact_mut(bias.len()) {
+            ops::axpy(out, 1.0, bias);
+        }
+    }
 }
 
 /// `d_x = d_out weight`
@@ -67,11 +90,14 @@ pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32],
             both.for_each(|(chunk, (d_weight, d_bias))| {
                 weight_chunk((chunk, d_weight));
                 let first = chunk * OUTPUTS;
-                Arch::new().dispatch(|| {
-                    for d_out in d_out.chunks_exact(outputs) {
-                        ops::axpy(d_bias, 1.0, &d_out[first..first + d_bias.len()]);
-                    }
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        for d_out in d_out.chunks_exact(outputs) {
+                            ops::axpy(d_bias, 1.0, &d_out[first..first + d_bias.len()]);
+                        }
+                    },
+                );
             });
         }
     }

@@ -4,12 +4,12 @@
 //! are made in their place.
 
 use minigpt_runtime::{math, ops};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
 use super::norm;
+use super::wide::wide;
 use crate::backend::{Affine, Head, Shape};
 use crate::model::IGNORE;
 
@@ -17,31 +17,51 @@ use crate::model::IGNORE;
 const LOGITS: usize = 1 << 23;
 
 /// [`crate::backend::Backend::logits`].
-pub(super) fn logits(x: &[f32], head: Head<&Buffer>, shape: &Shape) -> Vec<f32> {
+pub(super) fn logits(
+    workspace: &mut Workspace,
+    x: &[f32],
+    head: Head<&Buffer>,
+    shape: &Shape,
+) -> Vec<f32> {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
     let mut logits = vec![0.0; shape.batch.rows() * n_vocab];
+    let [transposed] = workspace.take([n_vocab * width]);
+    linear::transpose(transposed, head.weight, width);
+    let transposed = &*transposed;
     let chunks = logits
         .par_chunks_mut(ROWS * n_vocab)
         .zip(x.par_chunks(ROWS * width));
     chunks.for_each(|(logits, x)| {
         scratch([x.len(), x.len() / width * 2], |[rows, stats]| {
-            chunk_logits(logits, rows, stats, x, head, shape);
+            chunk_logits(logits, rows, stats, x, transposed, head, shape);
         });
     });
     logits
 }
 
 /// [`crate::backend::Backend::loss`].
-pub(super) fn forward(x: &[f32], head: Head<&Buffer>, targets: &[u32], shape: &Shape) -> f64 {
+pub(super) fn forward(
+    workspace: &mut Workspace,
+    x: &[f32],
+    head: Head<&Buffer>,
+    targets: &[u32],
+    shape: &Shape,
+) -> f64 {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
+    let [transposed] = workspace.take([n_vocab * width]);
+    linear::transpose(transposed, head.weight, width);
+    let transposed = &*transposed;
     let losses: Vec<f64> = x
         .par_chunks(ROWS * width)
         .zip(targets.par_chunks(ROWS))
         .map(|(x, targets)| {
             let n = targets.len();
             scratch([n * n_vocab, n * width, n * 2], |[logits, rows, stats]| {
-                chunk_logits(logits, rows, stats, x, head, shape);
-                Arch::new().dispatch(|| cross_entropy(logits, targets, None))
+                chunk_logits(logits, rows, stats, x, transposed, head, shape);
+                wide(
+                    #[inline(always)]
+                    || cross_entropy(logits, targets, None),
+                )
             })
         })
         .collect();
@@ -66,7 +86,10 @@ pub(super) fn backward(
     let Head { norm, weight } = d_head;
     let mut sum = 0.0;
     let n_sums = targets.len().div_ceil(ROWS) * 2 * width;
-    let [logits, normed, sums] = workspace.take([block * n_vocab, block * width, n_sums]);
+    let sizes = [block * n_vocab, block * width, n_sums, n_vocab * width];
+    let [logits, normed, sums, transposed] = workspace.take(sizes);
+    linear::transpose(transposed, head.weight, width);
+    let transposed = &*transposed;
     let blocks = d_x.chunks_mut(block * width).zip(x.chunks(block * width));
     let blocks = blocks.zip(targets.chunks(block));
     for (((d_x, x), targets), sums) in blocks.zip(sums.chunks_mut(block.div_ceil(ROWS) * 2 * width))
@@ -84,6 +107,7 @@ pub(super) fn backward(
                 let input = Input {
                     x,
                     targets,
+                    transposed,
                     head,
                     scale,
                     shape,
@@ -107,6 +131,7 @@ pub(super) fn backward(
 struct Input<'a> {
     x: &'a [f32],
     targets: &'a [u32],
+    transposed: &'a [f32],
     head: Head<&'a Buffer>,
     scale: f32,
     shape: &'a Shape,
@@ -123,6 +148,7 @@ fn chunk_backward(
     let Input {
         x,
         targets,
+        transposed,
         head,
         scale,
         shape,
@@ -131,16 +157,24 @@ fn chunk_backward(
     scratch(
         [x.len(), targets.len() * 2, 2 * width],
         |[d_rows, stats, pair]| {
-            chunk_logits(logits, normed, stats, x, head, shape);
-            let arch = Arch::new();
-            let loss = arch.dispatch(|| cross_entropy(logits, targets, Some(scale)));
+            chunk_logits(logits, normed, stats, x, transposed, head, shape);
+            let loss = wide(
+                #[inline(always)]
+                || cross_entropy(logits, targets, Some(scale)),
+            );
             linear::backward(d_rows, logits, head.weight, width);
-            arch.dispatch(|| {
-                d_x.fill(0.0);
-                sums.fill(0.0);
-                let (weight, norm) = (head.norm.weight, shape.config.norm());
-                norm::backward(d_x, sums, pair, d_rows, stats, x, weight, norm);
-            });
+            let (weight, norm) = (&**head.norm.weight, shape.config.norm());
+            let given = norm::Given {
+                d_out: d_rows,
+                stats,
+                x,
+                weight,
+                norm,
+            };
+            wide(
+                #[inline(always)]
+                || norm::backward(d_x, None, sums, pair, given),
+            );
             loss
         },
     )
@@ -149,22 +183,22 @@ fn chunk_backward(
 /// `logits = ln_f(x) weight^T` of a chunk of rows.
 ///
 /// # Shapes
-/// `logits` `[n, V]`, `normed`, `x` `[n, C]`, `stats` `[n, 2]`.
+/// `logits` `[n, V]`, `normed`, `x` `[n, C]`, `stats` `[n, 2]`, `transposed` `[C, V]`.
 fn chunk_logits(
     logits: &mut [f32],
     normed: &mut [f32],
     stats: &mut [f32],
     x: &[f32],
+    transposed: &[f32],
     head: Head<&Buffer>,
     shape: &Shape,
 ) {
     let config = &shape.config;
-    Arch::new().dispatch(|| norm::forward(normed, stats, x, head.norm, config.norm()));
-    let weight = Affine {
-        weight: head.weight,
-        bias: None,
-    };
-    linear::forward(logits, normed, weight, config.n_embd());
+    wide(
+        #[inline(always)]
+        || norm::forward(normed, stats, x, head.norm, config.norm()),
+    );
+    linear::forward(logits, normed, transposed, config.n_embd());
 }
 
 /// Sum of `-ln softmax(logits)[target]`; with a `scale`, `logits` become the gradient of `scale`

@@ -2,16 +2,17 @@
 
 use minigpt_runtime::config::Mlp;
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
+use super::wide::wide;
 use super::{dropout, norm};
 use crate::backend::{Branch, Dropout, MlpSaved, Shape};
 
 /// [`crate::backend::Backend::mlp_forward`]: one phase over rows.
 pub(super) fn forward(
+    workspace: &mut Workspace,
     out: &mut [f32],
     saved: &mut MlpSaved<Buffer>,
     x: &[f32],
@@ -21,6 +22,9 @@ pub(super) fn forward(
 ) {
     let config = &shape.config;
     let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
+    let [input, output] = workspace.take([n_fc * width, width * n_ff]);
+    linear::transpose(input, weights.input.weight, width);
+    linear::transpose(output, weights.output.weight, n_ff);
     out.par_chunks_mut(ROWS * width)
         .zip(x.par_chunks(ROWS * width))
         .zip(saved.stats.par_chunks_mut(ROWS * 2))
@@ -29,13 +33,24 @@ pub(super) fn forward(
         .for_each(|(chunk, (((out, x), stats), fc))| {
             let n = stats.len() / 2;
             scratch([n * width, n * n_ff], |[rows, hidden]| {
-                let arch = Arch::new();
-                arch.dispatch(|| norm::forward(rows, stats, x, weights.norm, config.norm()));
-                linear::forward(fc, rows, weights.input, width);
-                arch.dispatch(|| activate(hidden, fc, n_ff, config.mlp()));
-                linear::forward(rows, hidden, weights.output, n_ff);
-                let start = chunk * ROWS * width;
-                arch.dispatch(|| dropout::add_residual(out, x, rows, start, drop));
+                wide(
+                    #[inline(always)]
+                    || norm::forward(rows, stats, x, weights.norm, config.norm()),
+                );
+                linear::forward(fc, rows, input, width);
+                wide(
+                    #[inline(always)]
+                    || {
+                        linear::add_bias(fc, weights.input.bias);
+                        activate(hidden, fc, n_ff, config.mlp());
+                    },
+                );
+                linear::forward(rows, hidden, output, n_ff);
+                let (bias, start) = (weights.output.bias, chunk * ROWS * width);
+                wide(
+                    #[inline(always)]
+                    || dropout::add_residual(out, x, rows, bias, start, drop),
+                );
             });
         });
 }
@@ -54,64 +69,53 @@ pub(super) fn backward(
 ) {
     let (config, rows) = (&shape.config, shape.batch.rows());
     let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
-    let chunks = rows.div_ceil(ROWS);
-    let [normed, hidden, d_fc, d_branch, sums] = workspace.take([
+    let [normed, hidden, d_fc, masked, sums] = workspace.take([
         rows * width,
         rows * n_ff,
         rows * n_fc,
         rows * width,
-        chunks * 2 * width,
+        rows.div_ceil(ROWS) * 2 * width,
     ]);
+    let d_branch = dropout::branch_gradient(masked, d_out, drop);
     let fc_rows = hidden
         .par_chunks_mut(ROWS * n_ff)
         .zip(d_fc.par_chunks_mut(ROWS * n_fc));
     d_x.par_chunks_mut(ROWS * width)
         .zip(normed.par_chunks_mut(ROWS * width))
-        .zip(d_branch.par_chunks_mut(ROWS * width))
         .zip(sums.par_chunks_mut(2 * width))
         .zip(fc_rows)
         .enumerate()
-        .for_each(
-            |(chunk, ((((d_x, normed), d_branch), sums), (hidden, d_fc)))| {
-                let first = chunk * ROWS;
-                let n = d_x.len() / width;
-                let here = first * width..(first + n) * width;
-                let (x, d_out) = (&x[here.clone()], &d_out[here]);
-                let stats = &saved.stats[first * 2..(first + n) * 2];
-                let fc = &saved.fc[first * n_fc..(first + n) * n_fc];
-                scratch(
-                    [n * width, n * n_ff, 2 * width],
-                    |[d_rows, d_hidden, pair]| {
-                        let arch = Arch::new();
-                        arch.dispatch(|| {
-                            d_branch.copy_from_slice(d_out);
-                            dropout::apply(d_branch, first * width, drop);
-                            norm::again(normed, stats, x, weights.norm);
-                        });
-                        linear::backward(d_hidden, d_branch, weights.output.weight, n_ff);
-                        arch.dispatch(|| {
-                            activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp())
-                        });
-                        linear::backward(d_rows, d_fc, weights.input.weight, width);
-                        arch.dispatch(|| {
-                            d_x.copy_from_slice(d_out);
-                            sums.fill(0.0);
-                            let weight = weights.norm.weight;
-                            norm::backward(
-                                d_x,
-                                sums,
-                                pair,
-                                d_rows,
-                                stats,
-                                x,
-                                weight,
-                                config.norm(),
-                            );
-                        });
+        .for_each(|(chunk, (((d_x, normed), sums), (hidden, d_fc)))| {
+            let (first, n) = (chunk * ROWS, d_x.len() / width);
+            let here = first * width..(first + n) * width;
+            let (x, skip) = (&x[here.clone()], &d_out[here.clone()]);
+            let stats = &saved.stats[first * 2..(first + n) * 2];
+            let fc = &saved.fc[first * n_fc..(first + n) * n_fc];
+            let sizes = [n * width, n * n_ff, 2 * width];
+            scratch(sizes, |[d_rows, d_hidden, pair]| {
+                linear::backward(d_hidden, &d_branch[here], weights.output.weight, n_ff);
+                wide(
+                    #[inline(always)]
+                    || activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp()),
+                );
+                linear::backward(d_rows, d_fc, weights.input.weight, width);
+                let (weight, norm) = (&**weights.norm.weight, config.norm());
+                let given = norm::Given {
+                    d_out: d_rows,
+                    stats,
+                    x,
+                    weight,
+                    norm,
+                };
+                wide(
+                    #[inline(always)]
+                    || {
+                        norm::again(normed, stats, x, weights.norm);
+                        norm::backward(d_x, Some(skip), sums, pair, given);
                     },
                 );
-            },
-        );
+            });
+        });
     norm::add_sums(d_weights.norm, sums);
     rayon::join(
         || linear::gradient(d_weights.output, d_branch, hidden, rows),

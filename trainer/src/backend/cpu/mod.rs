@@ -4,7 +4,7 @@
 //! outputs whose sizes depend on shapes only; a chunk is computed by one thread in one order, and
 //! partial sums of chunks are added in the chunks' order. So results do not depend on the number of
 //! threads. Within a chunk, matrix products go through [`gemm`], everything else through
-//! [`minigpt_runtime::ops`], compiled for the vector width of the machine by [`pulp::Arch`].
+//! [`minigpt_runtime::ops`], compiled for several vector widths ([`wide::wide`]).
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -22,6 +22,7 @@ mod loss;
 mod mlp;
 mod norm;
 mod update;
+mod wide;
 
 pub use buffer::Buffer;
 use buffer::Workspace;
@@ -120,7 +121,9 @@ impl Backend for Cpu {
         dropout: Dropout,
     ) {
         let rotation = rotation.map(|table| &**table);
-        self.run(|_| attention::forward(out, saved, x, weights, rotation, shape, dropout));
+        self.run(|workspace| {
+            attention::forward(workspace, out, saved, x, weights, rotation, shape, dropout)
+        });
     }
 
     fn attention_backward(
@@ -152,7 +155,7 @@ impl Backend for Cpu {
         shape: &Shape,
         dropout: Dropout,
     ) {
-        self.run(|_| mlp::forward(out, saved, x, weights, shape, dropout));
+        self.run(|workspace| mlp::forward(workspace, out, saved, x, weights, shape, dropout));
     }
 
     fn mlp_backward(
@@ -174,11 +177,11 @@ impl Backend for Cpu {
     }
 
     fn logits(&mut self, x: &Buffer, head: Head<&Buffer>, shape: &Shape) -> Vec<f32> {
-        self.run(|_| loss::logits(x, head, shape))
+        self.run(|workspace| loss::logits(workspace, x, head, shape))
     }
 
     fn loss(&mut self, x: &Buffer, head: Head<&Buffer>, targets: &Vec<u32>, shape: &Shape) -> f64 {
-        self.run(|_| loss::forward(x, head, targets, shape))
+        self.run(|workspace| loss::forward(workspace, x, head, targets, shape))
     }
 
     fn loss_backward(

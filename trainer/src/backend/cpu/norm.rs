@@ -49,30 +49,54 @@ fn normalize(out: &mut [f32], stats: &[f32], x: &[f32], weights: Affine<&Buffer>
     ops::normalize(out, x, (stats[0], stats[1]), weights.weight, bias);
 }
 
-/// Adds the gradient of the norm's input to `d_x`, and its parameters' to `sums`.
+/// What [`backward`] is given about a chunk of rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    /// Gradient of the normalised rows `[n, C]`.
+    pub(super) d_out: &'a [f32],
+    /// Mean and reciprocal deviation of each row `[n, 2]`.
+    pub(super) stats: &'a [f32],
+    /// The rows themselves `[n, C]`.
+    pub(super) x: &'a [f32],
+    /// The norm's weight `[C]`.
+    pub(super) weight: &'a [f32],
+    /// Which norm.
+    pub(super) norm: Norm,
+}
+
+/// Gradient of the norm's input, added to that which skips the branch, and its parameters' in `sums`.
 ///
 /// With `h = (x - mean) rstd` and `g = d_out weight`:
-/// `d_x += rstd (g - mean(g) - h mean(g h))`, where RMS norm has no `mean(g)`;
-/// `sums[0] += d_out h`, `sums[1] += d_out`.
+/// `d_x = skip + rstd (g - mean(g) - h mean(g h))`, where RMS norm has no `mean(g)`;
+/// `sums[0] = sum of d_out h`, `sums[1] = sum of d_out`.
 ///
 /// # Shapes
-/// `d_x`, `d_out`, `x` `[n, C]`, `stats` `[n, 2]`, `sums` `[2, C]`, `scratch` `[2, C]`.
+/// `d_x`, `skip` `[n, C]`, `sums` `[2, C]`, `pair` (scratch) `[2, C]`.
 /// # Source
 /// llm.c, `layernorm_backward`.
 #[inline(always)]
 pub(super) fn backward(
     d_x: &mut [f32],
+    skip: Option<&[f32]>,
     sums: &mut [f32],
-    scratch: &mut [f32],
-    d_out: &[f32],
-    stats: &[f32],
-    x: &[f32],
-    weight: &[f32],
-    norm: Norm,
+    pair: &mut [f32],
+    given: Given<'_>,
 ) {
+    let Given {
+        d_out,
+        stats,
+        x,
+        weight,
+        norm,
+    } = given;
     let width = weight.len();
+    match skip {
+        Some(skip) => d_x.copy_from_slice(skip),
+        None => d_x.fill(0.0),
+    }
+    sums.fill(0.0);
     let (d_weight, d_bias) = sums.split_at_mut(width);
-    let (h, g) = scratch.split_at_mut(width);
+    let (h, g) = pair.split_at_mut(width);
     let rows = d_x.chunks_exact_mut(width).zip(d_out.chunks_exact(width));
     let rows = rows.zip(x.chunks_exact(width)).zip(stats.chunks_exact(2));
     for (((d_x, d_out), x), stats) in rows {

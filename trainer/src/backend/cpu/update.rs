@@ -1,10 +1,10 @@
 //! Norm of the gradients and the optimiser step, over chunks of all tensors.
 
 use minigpt_runtime::ops;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::Buffer;
+use super::wide::wide;
 use crate::backend::Optimized;
 use crate::optimizer::AdamW;
 
@@ -14,7 +14,12 @@ const CHUNK: usize = 1 << 14;
 /// [`crate::backend::Backend::gradient_norm`].
 pub(super) fn norm(gradients: &[Buffer]) -> f32 {
     let chunks: Vec<&[f32]> = gradients.iter().flat_map(|all| all.chunks(CHUNK)).collect();
-    let square = |chunk: &&[f32]| Arch::new().dispatch(|| f64::from(ops::dot(chunk, chunk)));
+    let square = |chunk: &&[f32]| {
+        wide(
+            #[inline(always)]
+            || f64::from(ops::dot(chunk, chunk)),
+        )
+    };
     let squares: Vec<f64> = chunks.par_iter().map(square).collect();
     squares.iter().sum::<f64>().sqrt() as f32
 }
@@ -46,8 +51,11 @@ pub(super) fn adamw(state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, 
                 }),
         );
     }
-    chunks.into_par_iter().for_each(|chunk| {
-        Arch::new().dispatch(|| update(chunk, optimizer, clip, step));
+    chunks.par_iter_mut().for_each(|chunk| {
+        wide(
+            #[inline(always)]
+            || update(chunk, optimizer, clip, step),
+        );
     });
 }
 
@@ -61,7 +69,7 @@ struct Chunk<'a> {
 
 /// The formula of [`AdamW`].
 #[inline(always)]
-fn update(chunk: Chunk<'_>, optimizer: &AdamW, clip: f32, step: u64) {
+fn update(chunk: &mut Chunk<'_>, optimizer: &AdamW, clip: f32, step: u64) {
     let AdamW {
         learning_rate,
         beta1,
@@ -77,8 +85,8 @@ fn update(chunk: Chunk<'_>, optimizer: &AdamW, clip: f32, step: u64) {
         1.0
     };
     let rate = learning_rate * correct_first;
-    let values = chunk.param.iter_mut().zip(chunk.gradient);
-    let moments = chunk.first.iter_mut().zip(chunk.second);
+    let values = chunk.param.iter_mut().zip(&mut *chunk.gradient);
+    let moments = chunk.first.iter_mut().zip(&mut *chunk.second);
     for ((param, gradient), (first, second)) in values.zip(moments) {
         let g = *gradient * clip;
         *first = beta1 * *first + (1.0 - beta1) * g;
