@@ -37,7 +37,7 @@ impl Case {
             (0..spec.len()).map(value).collect()
         };
         let params = layout::tensors(&config).map(&mut tensor).collect();
-        let mut id = || rng.next_below(config.n_vocab() as u64) as u32;
+        let mut id = || rng.next_below(config.n_vocab()) as u32;
         let tokens = (0..batch.rows()).map(|_| id()).collect();
         let targets = (0..batch.rows()).map(|i| if i % 5 == 3 { IGNORE } else { id() });
         Self {
@@ -121,11 +121,7 @@ fn tensor_error(
     const STEP: f64 = 1e-6;
     let (n, mut rng) = (gradient.len(), Rng::new(seed, tensor as u64));
     let coordinates = (0..10.min(n)).map(|i| {
-        let at = if n <= 10 {
-            i
-        } else {
-            rng.next_below(n as u64) as usize
-        };
+        let at = if n <= 10 { i } else { rng.next_below(n) };
         let mut direction = vec![0.0; n];
         direction[at] = 1.0;
         direction

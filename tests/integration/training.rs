@@ -50,6 +50,16 @@ fn create(dir: &TempDir, name: &str, more: &[&str]) -> Run {
     Run::create(&dir.path().join(name), settings, &inputs, &mut |_| ()).unwrap()
 }
 
+/// A run whose validation gets worse and worse: it is on characters that are never trained on.
+fn create_hopeless(dir: &TempDir, more: &[&str]) -> Run {
+    let val = dir.path().join("val.txt");
+    fs::write(&val, "QXZ".repeat(40)).unwrap();
+    let mut settings = settings(dir, more);
+    settings.data.val_files = vec![val];
+    let inputs = Inputs::read(&settings.data).unwrap();
+    Run::create(&dir.path().join("run"), settings, &inputs, &mut |_| ()).unwrap()
+}
+
 fn go(run: &mut Run, threads: usize) -> Summary {
     train(run, Cpu::new(Some(threads)), &mut ()).unwrap()
 }
@@ -182,17 +192,9 @@ fn training_learns_and_its_result_is_the_best_checkpoint() {
 #[test]
 fn the_latest_and_the_best_checkpoints_are_kept() {
     let dir = TempDir::new().unwrap();
-    // At this rate the first validation stays the best.
-    let more = [
-        "learning_rate=2",
-        "grad_clip=0",
-        "warmup_steps=0",
-        "steps=30",
-    ];
-    let mut run = create(&dir, "run", &more);
-    let summary = go(&mut run, 1);
-    let best = summary.best.unwrap().step;
-    assert!(best < 24, "{best}");
+    let mut run = create_hopeless(&dir, &["steps=30"]);
+    let best = go(&mut run, 1).best.unwrap().step;
+    assert_eq!(best, 6);
     let kept = checkpoint::list(&run.checkpoints()).unwrap();
     let kept: Vec<u64> = kept.iter().map(|found| found.0).collect();
     assert_eq!(kept, [best, 25, 30]);
@@ -201,18 +203,17 @@ fn the_latest_and_the_best_checkpoints_are_kept() {
 #[test]
 fn early_stopping_counts_validations_and_survives_resuming() {
     let dir = TempDir::new().unwrap();
-    let more = [
-        "learning_rate=2",
-        "grad_clip=0",
-        "warmup_steps=0",
-        "steps=400",
-        "eval_interval=4",
-        "patience=2",
-    ];
-    let mut run = create(&dir, "run", &more);
+    let more = ["steps=400", "eval_interval=4", "patience=2"];
+    let mut run = create_hopeless(&dir, &more);
+    // Stopped between the two validations that count, so that the count must be kept.
+    let summary = train(&mut run, Cpu::new(Some(1)), &mut After(9)).unwrap();
+    assert_eq!(
+        (summary.ending, summary.best.unwrap().step),
+        (Ending::Stopped, 4)
+    );
     let summary = go(&mut run, 1);
     assert_eq!(summary.ending, Ending::Stale);
-    assert_eq!(summary.step, summary.best.unwrap().step + 8);
+    assert_eq!((summary.start, summary.step), (9, 12));
     let again = go(&mut run, 1);
     assert_eq!((again.ending, again.step), (Ending::Stale, summary.step));
 }
