@@ -16,16 +16,16 @@ const PASS: PassOptions = PassOptions {
 };
 
 /// A model with random parameters, and a random batch for it.
-struct Case {
-    config: Config,
-    batch: Batch,
-    params: Vec<Vec<f32>>,
-    tokens: Vec<u32>,
+pub(crate) struct Case {
+    pub(crate) config: Config,
+    pub(crate) batch: Batch,
+    pub(crate) params: Vec<Vec<f32>>,
+    pub(crate) tokens: Vec<u32>,
     targets: Vec<u32>,
 }
 
 impl Case {
-    fn new(config: Config, batch: Batch, seed: u64) -> Self {
+    pub(crate) fn new(config: Config, batch: Batch, seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0);
         let mut tensor = |spec: TensorSpec| -> Vec<f32> {
             let norm_weight = spec.role == Role::Vector && spec.id.to_string().ends_with("weight");
@@ -37,7 +37,7 @@ impl Case {
             (0..spec.len()).map(value).collect()
         };
         let params = layout::tensors(&config).map(&mut tensor).collect();
-        let mut id = || rng.next_below(config.n_vocab() as u64) as u32;
+        let mut id = || rng.next_below(config.n_vocab()) as u32;
         let tokens = (0..batch.rows()).map(|_| id()).collect();
         let targets = (0..batch.rows()).map(|i| if i % 5 == 3 { IGNORE } else { id() });
         Self {
@@ -49,7 +49,7 @@ impl Case {
         }
     }
 
-    fn model(&self, threads: usize) -> Gpt<Cpu> {
+    pub(crate) fn model(&self, threads: usize) -> Gpt<Cpu> {
         let mut model = Gpt::new(Cpu::new(Some(threads)), self.config, self.batch, 0);
         model.write_parameters(&self.params);
         model
@@ -84,7 +84,7 @@ const BASE: Hyperparameters = Hyperparameters {
 };
 
 /// Every value of every option, each pair of options in most of their values.
-fn configs() -> impl Iterator<Item = (u64, Config)> {
+pub(crate) fn configs() -> impl Iterator<Item = (u64, Config)> {
     let positions = [Positions::Learned, Positions::Sinusoidal, Positions::Rope];
     let mlps = [Mlp::Gelu, Mlp::Swiglu, Mlp::Relu, Mlp::ReluSquared];
     (0..24u64).map(move |i| {
@@ -121,11 +121,7 @@ fn tensor_error(
     const STEP: f64 = 1e-6;
     let (n, mut rng) = (gradient.len(), Rng::new(seed, tensor as u64));
     let coordinates = (0..10.min(n)).map(|i| {
-        let at = if n <= 10 {
-            i
-        } else {
-            rng.next_below(n as u64) as usize
-        };
+        let at = if n <= 10 { i } else { rng.next_below(n) };
         let mut direction = vec![0.0; n];
         direction[at] = 1.0;
         direction
