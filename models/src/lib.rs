@@ -40,9 +40,9 @@ pub const PRESETS: [Preset; 5] = [
         name: "stories",
         description: "for the built-in stories: trained in minutes on two cores",
         n_batch: 8,
-        steps: 1200,
+        steps: 900,
         learning_rate: 2e-3,
-        tokenizer: "bpe:512",
+        tokenizer: "bpe:1024",
         shape: gpt2(4, 4, 128, 256),
     },
     Preset {

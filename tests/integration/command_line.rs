@@ -12,7 +12,7 @@ use minigpt_trainer::metrics::Metrics;
 use tempfile::TempDir;
 
 /// A model small enough for a test.
-const SMALL: [&str; 14] = [
+pub(crate) const SMALL: [&str; 14] = [
     "--steps",
     "40",
     "--batch",
@@ -29,7 +29,7 @@ const SMALL: [&str; 14] = [
     "--set=dropout=0.1",
 ];
 
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let dir = TempDir::new().unwrap();
     let text = "One fish, two fish, red fish, blue fish. ".repeat(40);
     fs::write(dir.path().join("fish.txt"), text).unwrap();
@@ -50,12 +50,12 @@ fn small(dir: &Path, args: &[&str]) -> Output {
     command(dir, args).args(SMALL).output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Exit code, and that standard error is one sentence with these words.
-fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     for word in words {

@@ -16,16 +16,16 @@ const PASS: PassOptions = PassOptions {
 };
 
 /// A model with random parameters, and a random batch for it.
-struct Case {
-    config: Config,
-    batch: Batch,
-    params: Vec<Vec<f32>>,
-    tokens: Vec<u32>,
+pub(crate) struct Case {
+    pub(crate) config: Config,
+    pub(crate) batch: Batch,
+    pub(crate) params: Vec<Vec<f32>>,
+    pub(crate) tokens: Vec<u32>,
     targets: Vec<u32>,
 }
 
 impl Case {
-    fn new(config: Config, batch: Batch, seed: u64) -> Self {
+    pub(crate) fn new(config: Config, batch: Batch, seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0);
         let mut tensor = |spec: TensorSpec| -> Vec<f32> {
             let norm_weight = spec.role == Role::Vector && spec.id.to_string().ends_with("weight");
@@ -49,7 +49,7 @@ impl Case {
         }
     }
 
-    fn model(&self, threads: usize) -> Gpt<Cpu> {
+    pub(crate) fn model(&self, threads: usize) -> Gpt<Cpu> {
         let mut model = Gpt::new(Cpu::new(Some(threads)), self.config, self.batch, 0);
         model.write_parameters(&self.params);
         model
@@ -84,7 +84,7 @@ const BASE: Hyperparameters = Hyperparameters {
 };
 
 /// Every value of every option, each pair of options in most of their values.
-fn configs() -> impl Iterator<Item = (u64, Config)> {
+pub(crate) fn configs() -> impl Iterator<Item = (u64, Config)> {
     let positions = [Positions::Learned, Positions::Sinusoidal, Positions::Rope];
     let mlps = [Mlp::Gelu, Mlp::Swiglu, Mlp::Relu, Mlp::ReluSquared];
     (0..24u64).map(move |i| {

@@ -2,6 +2,8 @@
 
 mod command_line;
 mod gradients;
+mod inference;
+mod parity;
 mod steps;
 mod tokenizer;
 mod training;

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use minigpt_runtime::StreamDecoder;
@@ -28,19 +27,10 @@ const SCRIPTS: &str = "\
 a\u{a0}b\u{a0}\u{a0}c\u{2028}d\u{2029}e\u{3000}全角\u{3000}\u{3000}f\u{202f}12\u{2009}000\u{200b}g\u{85}h\u{feff}i\n\
 \ttab\t\ttabs \t mixed\r\n\r\n  two  spaces   three \n \n end\x0b\x0c\x1c\x1f\u{180e}x e\u{301} n\u{303}o a\u{345}b  \n";
 
+/// Bytes of a file of the test data.
 fn data(name: &str) -> Option<Vec<u8>> {
-    let Some(folder) = std::env::var_os("MINIGPT_TEST_DATA") else {
-        eprintln!("skipped {name}: MINIGPT_TEST_DATA is not set");
-        return None;
-    };
-    let path = PathBuf::from(folder).join(name);
-    match std::fs::read(&path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => {
-            eprintln!("skipped {name}: {error}");
-            None
-        }
-    }
+    let path = minigpt_tests::data(name)?;
+    Some(std::fs::read(path).unwrap())
 }
 
 /// Random text from the characters of [`SCRIPTS`] and runs of the same.

@@ -7,6 +7,29 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// A file of the real texts and models that tests may use, from the folder that
+/// `MINIGPT_TEST_DATA` names.
+///
+/// Says so and returns nothing where there is none, unless `MINIGPT_REQUIRE` lists `data`.
+///
+/// # Panics
+/// If the data is required and not there.
+#[must_use]
+pub fn data(name: &str) -> Option<PathBuf> {
+    let required = env::var("MINIGPT_REQUIRE").unwrap_or_default();
+    let required = required.split(',').any(|kind| kind == "data");
+    let path = env::var_os("MINIGPT_TEST_DATA").map(|folder| PathBuf::from(folder).join(name));
+    match path {
+        Some(path) if path.exists() => Some(path),
+        _ => {
+            let message = format!("no {name}: set MINIGPT_TEST_DATA to a folder that holds it");
+            assert!(!required, "{message}");
+            eprintln!("skipped: {message}");
+            None
+        }
+    }
+}
+
 /// Path of the binary `minigpt`, built with the profile that the tests were built with.
 ///
 /// Cargo tells the path only to tests of the same package, so it is derived from where this test

@@ -1,6 +1,7 @@
 //! What ends the program: one sentence, and an exit code.
 
 use core::fmt::Display;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,6 +32,17 @@ impl Failure {
     /// A failure about a file.
     pub(crate) fn with(path: &Path, error: impl Display) -> Self {
         Self::Failed(format!("{}: {error}", path.display()))
+    }
+
+    /// A failure to read a file; that it is not there is a misuse.
+    pub(crate) fn reading(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Misuse(format!(
+                "there is no file {}; check the name",
+                path.display()
+            )),
+            _ => Self::with(path, error),
+        }
     }
 
     /// Says the sentence on standard error and gives the exit code.

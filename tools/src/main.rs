@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cmd::{eval, generate, import, inspect, train};
+use crate::cmd::{eval, export, generate, import, inspect, train};
 
 /// Train, export and run small GPT models.
 #[derive(Debug, Parser)]
@@ -21,6 +21,7 @@ enum Cli {
     Train(train::TrainArgs),
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
+    Export(export::ExportArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
 }
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Cli::Train(args) => train::run(&args),
         Cli::Generate(args) => generate::run(&args),
         Cli::Eval(args) => eval::run(&args),
+        Cli::Export(args) => export::run(&args),
         Cli::Import(args) => import::run(&args),
         Cli::Inspect(args) => inspect::run(&args),
     };

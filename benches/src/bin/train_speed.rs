@@ -26,7 +26,7 @@ fn main() {
     let (mut rng, mut times, mut loss) = (Rng::new(1337, 0), Vec::new(), 0.0);
     for step in 0..options.steps + WARM_UP {
         let mut ids = || -> Vec<u32> {
-            let id = |_| rng.next_below(u64::from(options.n_vocab)) as u32;
+            let id = |_| rng.next_below(options.n_vocab as usize) as u32;
             (0..batch.rows()).map(id).collect()
         };
         let (tokens, targets) = (ids(), ids());

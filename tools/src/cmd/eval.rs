@@ -7,10 +7,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use minigpt_trainer::data::sources;
 use minigpt_trainer::evaluate::evaluate;
-use minigpt_trainer::inference::ModelBytes;
+use minigpt_trainer::run::RunError;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
+use super::open_model;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -52,11 +53,11 @@ struct Report {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
-    let model = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
+    let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
     let tokenizer = OwnedTokenizer::new(file.tokenizer()).map_err(Failure::failed)?;
     let mut tokens = Vec::new();
-    for source in sources::read(&args.data).map_err(Failure::failed)? {
+    for source in sources::read(&args.data).map_err(RunError::from)? {
         let encoded = tokenizer
             .encode_documents(&source.bytes)
             .map_err(|error| Failure::Failed(format!("{}: {error}", source.name)))?;

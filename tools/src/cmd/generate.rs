@@ -8,9 +8,10 @@ use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
     Format, KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, StreamDecoder, Tokenizer,
 };
-use minigpt_trainer::inference::{self, AnySession, ModelBytes};
+use minigpt_trainer::inference::{self, AnySession};
 use serde::Serialize;
 
+use super::open_model;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -166,7 +167,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
 /// Makes the text, and writes it as it is made unless it is to be JSON.
 fn report(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
     let (sampler, seed) = args.sampling.sampler()?;
-    let bytes = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
+    let bytes = open_model(&args.model)?;
     let file = bytes.file().map_err(|e| Failure::with(&args.model, e))?;
     let options = args.session_options(&file)?;
     let prompt = prompt_tokens(file.tokenizer(), args.prompt.as_bytes())?;

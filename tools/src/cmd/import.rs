@@ -96,7 +96,7 @@ fn write(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::with(path, error))
+    fs::read(path).map_err(|error| Failure::reading(path, &error))
 }
 
 fn file_name(path: &Path) -> String {

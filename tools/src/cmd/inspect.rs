@@ -7,9 +7,9 @@ use clap::Args;
 use minigpt_runtime::{
     Config, Format, KvFormat, MemoryPlan, ModelFile, SessionOptions, Specials, layout,
 };
-use minigpt_trainer::inference::ModelBytes;
 use serde::Serialize;
 
+use super::open_model;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, grouped};
 
@@ -78,7 +78,7 @@ struct PlanReport {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
-    let model = ModelBytes::open(&args.model).map_err(|e| Failure::with(&args.model, e))?;
+    let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
     let n_ctx = file.config().n_ctx();
     let context = args.context.unwrap_or(n_ctx);

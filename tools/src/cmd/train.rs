@@ -296,9 +296,7 @@ fn say_ending(summary: &Summary, run: &Run, again: &str) {
 fn finish(run: &Run, summary: &Summary) -> Outcome {
     let trained = Trained::load(run.path())?;
     let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-    let model = trained
-        .export(&name, Format::F32)
-        .map_err(Failure::failed)?;
+    let model = trained.export(&name, Format::Q8).map_err(Failure::failed)?;
     let path = run.model();
     let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
     if changed {

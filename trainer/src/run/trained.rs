@@ -1,6 +1,6 @@
 //! What a run has come to: its best weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::format::{Header, Metadata};
@@ -8,6 +8,7 @@ use minigpt_runtime::quant::Format;
 
 use super::{Run, RunError, tokenizer_and_config};
 use crate::checkpoint::{self, State};
+use crate::data::token_file::TokenFile;
 use crate::export::{self, ExportError};
 use crate::inference::ModelBytes;
 use crate::run_config::RunConfig;
@@ -25,6 +26,8 @@ pub struct Trained {
     pub state: State,
     /// The weights, one array per tensor of the layout.
     pub parameters: Vec<Vec<f32>>,
+    /// Where the run's tokens lie.
+    data: PathBuf,
 }
 
 impl Trained {
@@ -45,13 +48,26 @@ impl Trained {
         };
         let best = checkpoint::load_state(&latest_path)?.best;
         let step = best.map_or(latest, |best| best.step);
+        let data = path.join("data");
         let path = directory.join(checkpoint::name(step));
         Ok(Self {
             state: checkpoint::load_state(&path)?,
             parameters: checkpoint::load_parameters(&path, &config)?,
             config,
             tokenizer,
+            data,
         })
+    }
+
+    /// The first tokens of the run's validation part, at most `max`.
+    ///
+    /// # Errors
+    /// A [`RunError`] if they cannot be read.
+    pub fn validation_tokens(&self, max: usize) -> Result<Vec<u32>, RunError> {
+        let file = TokenFile::open(&self.data, "val", self.config.n_vocab())?;
+        let mut tokens = vec![0; file.len().min(max)];
+        file.copy(0, &mut tokens);
+        Ok(tokens)
     }
 
     /// The model file, which says where it comes from.

@@ -1,0 +1,79 @@
+//! `minigpt export`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use minigpt_runtime::Format;
+use minigpt_trainer::evaluate::{Evaluation, evaluate};
+use minigpt_trainer::inference::ModelBytes;
+use minigpt_trainer::run::Trained;
+
+use super::import::parse_format;
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, grouped};
+
+/// Write the best weights of a run as one model file.
+///
+/// Says what the format costs: bits per byte on the run's validation text, measured by running the
+/// exported bytes, beside those of f32.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  minigpt export runs/stories --format q8 -o stories.mgpt
+  minigpt export runs/stories --format f32 -o stories-f32.mgpt --measure 0")]
+pub(crate) struct ExportArgs {
+    /// Run directory of `minigpt train`
+    run: PathBuf,
+    /// How to store the matrices: f32, f16 or q8
+    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = parse_format)]
+    format: Format,
+    /// Where to write the model file
+    #[arg(short, long, value_name = "OUT.mgpt")]
+    output: PathBuf,
+    /// Measure on this many tokens of the validation text; 0 measures nothing
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    measure: usize,
+}
+
+pub(crate) fn run(args: &ExportArgs) -> Outcome {
+    let trained = Trained::load(&args.run)?;
+    let name = args.output.file_stem().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let export = |format| trained.export(&name, format).map_err(Failure::failed);
+    let model = export(args.format)?;
+    output::write_model(&args.output, model.bytes())?;
+    let bytes = |model: &ModelBytes| grouped(model.bytes().len() as u64);
+    eprintln!(
+        "wrote {}: {} bytes as {}",
+        args.output.display(),
+        bytes(&model),
+        args.format.name()
+    );
+    let tokens = trained.validation_tokens(args.measure.saturating_add(1))?;
+    if args.measure == 0 || tokens.len() < 2 {
+        return Ok(());
+    }
+    let reference = export(Format::F32)?;
+    let exact = measure(&reference, &tokens)?;
+    let stored = measure(&model, &tokens)?;
+    let (exact, stored) = (exact.bits_per_byte(), stored.bits_per_byte());
+    eprintln!("on {} tokens of the validation text:", tokens.len() - 1);
+    eprintln!(
+        "  f32  {:>12} bytes  {exact:.4} bits per byte",
+        bytes(&reference)
+    );
+    if args.format != Format::F32 {
+        eprintln!(
+            "  {:3}  {:>12} bytes  {stored:.4} bits per byte ({:+.3}%)",
+            args.format.name(),
+            bytes(&model),
+            100.0 * (stored / exact - 1.0)
+        );
+    }
+    Ok(())
+}
+
+fn measure(model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {
+    let file = model.file().map_err(Failure::failed)?;
+    evaluate(&file, tokens, |_| {}).map_err(Failure::failed)
+}
