@@ -50,8 +50,8 @@ fn from_toml(text: &str) -> Result<Table, String> {
         .and_then(|_| toml::from_str(text))
         .map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            let line = 1 + text[..start].matches('\n').count();
-            format!("line {line}: {}", error.message().replace('\n', " "))
+            let line = text[..start].matches('\n').count();
+            mistake(text, line, error.message())
         })
 }
 
@@ -59,7 +59,29 @@ fn from_yaml(text: &str) -> Result<Table, String> {
     let settings = serde_saphyr::from_str::<RunConfig>(text);
     settings
         .and_then(|_| serde_saphyr::from_str(text))
-        .map_err(|error| error.without_snippet().to_string().replace('\n', " "))
+        .map_err(|error| {
+            let line = error.location().map_or(0, |at| at.line().saturating_sub(1));
+            let message = error.without_snippet().to_string();
+            let (message, _) = message.split_once(" at line ").unwrap_or((&message, ""));
+            mistake(text, line as usize, message)
+        })
+}
+
+/// `line 3, n_layer: what is wrong`, where the line counted from 0 begins with a name.
+fn mistake(text: &str, line: usize, message: &str) -> String {
+    let here = text.lines().nth(line).unwrap_or_default();
+    let name = here.split(['=', ':']).next().unwrap_or_default().trim();
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let name = if is_name {
+        format!(", {name}")
+    } else {
+        String::new()
+    };
+    format!(
+        "line {}{name}: {}",
+        line + 1,
+        message.trim().replace('\n', " ")
+    )
 }
 
 #[cfg(test)]
@@ -79,29 +101,26 @@ mod tests {
         let cases = [
             (
                 "[model]\nn_layers = 6\n",
-                "line 2: unknown field `n_layers`, expected one of `n_ctx`",
+                "line 2, n_layers: unknown field `n_layers`, expected one of `n_ctx`",
             ),
             (
                 "[model]\n\nn_layer = \"6\"\n",
-                "line 3: invalid type: string \"6\", expected u32",
+                "line 3, n_layer: invalid type: string \"6\", expected u32",
             ),
             ("[model\n", "line 1: "),
             (
                 "[training]\nbatch = -3\n",
-                "line 2: invalid value: integer `-3`, expected u32",
+                "line 2, batch: invalid value: integer `-3`, expected u32",
             ),
         ];
         for (text, message) in cases {
             let error = from_toml(text).unwrap_err();
             assert!(error.starts_with(message), "{error}");
         }
-        let error = from_yaml("model:\n  n_layers: 6\n").unwrap_err();
-        assert!(
-            error.contains("n_layers") && error.contains("line 2"),
-            "{error}"
-        );
-        let error = from_yaml("model:\n  n_layer: six\n").unwrap_err();
-        assert!(error.contains("line 2"), "{error}");
+        for text in ["model:\n  n_layers: 6\n", "model:\n  n_layer: six\n"] {
+            let error = from_yaml(text).unwrap_err();
+            assert!(error.starts_with("line 2, n_layer"), "{error}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `minigpt train` as a person meets it: the real binary, its words and exit codes.
+//! `minigpt train`: bad input, going on, stopping and being stopped.
 
 use core::time::Duration;
 use std::fs;
@@ -7,37 +7,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use minigpt_tests::minigpt;
 use minigpt_trainer::metrics::Metrics;
-use tempfile::TempDir;
 
-/// A model small enough for a test.
-pub(crate) const SMALL: [&str; 14] = [
-    "--steps",
-    "40",
-    "--batch",
-    "2",
-    "--threads",
-    "1",
-    "--set=n_layer=1",
-    "--set=n_embd=16",
-    "--set=n_head=2",
-    "--set=n_ctx=16",
-    "--set=checkpoint_interval=7",
-    "--set=eval_interval=10",
-    "--set=eval_batches=2",
-    "--set=dropout=0.1",
-];
-
-pub(crate) fn directory() -> TempDir {
-    let dir = TempDir::new().unwrap();
-    let text = "One fish, two fish, red fish, blue fish. ".repeat(40);
-    fs::write(dir.path().join("fish.txt"), text).unwrap();
-    dir
-}
+use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
 
 fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(minigpt());
+    let mut command = Command::new(MINIGPT);
     command.current_dir(dir).arg("train").args(args);
     command
 }
@@ -50,22 +25,7 @@ fn small(dir: &Path, args: &[&str]) -> Output {
     command(dir, args).args(SMALL).output().unwrap()
 }
 
-pub(crate) fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Exit code, and that standard error is one sentence with these words.
-pub(crate) fn assert_refused(output: &Output, code: i32, words: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} is not in: {text}");
-    }
-    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
-    assert!(output.stdout.is_empty());
-}
-
-fn curve(run: &Path) -> Vec<Metrics> {
+pub(crate) fn curve(run: &Path) -> Vec<Metrics> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     lines
@@ -239,7 +199,7 @@ fn a_full_disk_ends_training_and_loses_nothing() {
     let limited = Command::new("sh")
         .current_dir(dir.path())
         .args(["-c", "trap '' XFSZ; ulimit -f 9; exec \"$0\" train \"$@\""])
-        .arg(minigpt())
+        .arg(MINIGPT)
         .args(args)
         .args(SMALL)
         .arg("--set=n_embd=32")

@@ -1,15 +1,15 @@
-//! The commands that run models, as a person meets them: the real binary, its words and exit codes.
+//! The commands that run models.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use minigpt_tests::{data, minigpt};
+use minigpt_tests::data;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::command_line::{SMALL, assert_refused, directory, stderr};
+use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
 
 /// What llama2.c's `run` prints for `stories260K.bin`, greedy, 200 steps.
 const LILY: &str = "\
@@ -20,7 +20,7 @@ Lily didn't want to help her mom, so she
 ";
 
 fn run(dir: &Path, args: &[&str]) -> Output {
-    Command::new(minigpt())
+    Command::new(MINIGPT)
         .current_dir(dir)
         .args(args)
         .output()
@@ -277,7 +277,7 @@ fn bad_models_are_one_sentence() {
 #[test]
 fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() {
     let generate = |stdout: Stdio| {
-        let mut command = Command::new(minigpt());
+        let mut command = Command::new(MINIGPT);
         command
             .current_dir(trained())
             .stdout(stdout)
