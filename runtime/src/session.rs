@@ -220,8 +220,9 @@ impl<'a, W: WeightFormat> Session<'a, W> {
         history: &mut [u32],
         n_keep: usize,
     ) -> Result<(usize, &mut [f32]), SessionError> {
-        let n_keep = n_keep.min(history.len());
+        let n_keep = n_keep.min(history.len()).min(self.n_ctx - 1);
         let later = (history.len() - n_keep).div_ceil(2);
+        let later = later.min(self.n_ctx - n_keep);
         history.copy_within(history.len() - later.., n_keep);
         let kept = n_keep + later;
         self.reset();

@@ -270,17 +270,14 @@ impl Writer<'_> {
         let (mut tokens, mut stop) = (0, Stop::MaxTokens);
         while tokens < args.max_tokens {
             let logits = if self.session.position() == self.session.n_ctx() {
-                let (kept, _) = self
-                    .session
-                    .slide(&mut history, n_keep)
-                    .map_err(Failure::failed)?;
+                let slid = self.session.slide(&mut history, n_keep);
+                let (kept, logits) = slid.map_err(Failure::failed)?;
                 history.truncate(kept);
-                self.session.reset();
-                self.session.forward(&history)
+                logits
             } else {
-                self.session.forward(&history[self.session.position()..])
-            }
-            .map_err(Failure::failed)?;
+                let new = &history[self.session.position()..];
+                self.session.forward(new).map_err(Failure::failed)?
+            };
             if tokens == 0 {
                 prompt_end = Instant::now();
             }
