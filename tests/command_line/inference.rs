@@ -145,7 +145,7 @@ fn a_text_may_outgrow_the_context() {
         "0",
     ];
     let text = stdout(&run(trained(), &args));
-    assert_eq!(text.chars().count(), 101 + 1, "{text:?}");
+    assert_eq!(text.chars().count(), 100 + 1, "{text:?}");
 }
 
 #[test]

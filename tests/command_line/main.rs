@@ -2,6 +2,7 @@
 //!
 //! This is a test target of the package `minigpt`, because only to those does cargo tell where the
 //! binary lies; a build from inside a test would compile everything a second time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::process::Output;

@@ -1,4 +1,5 @@
 //! One binary, one module per subject.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gradients;
 mod parity;

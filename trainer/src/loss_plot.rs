@@ -15,6 +15,9 @@ const VALIDATION: &str = "#c2410c";
 
 /// Draws the training loss, averaged where there are more steps than the picture can show, and the
 /// validation loss with a dot at each measurement.
+///
+/// # Panics
+/// Never: a `String` takes whatever is written.
 #[must_use]
 pub fn loss_plot(title: &str, history: &[Metrics]) -> String {
     let train = averaged(history);

@@ -126,6 +126,8 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
+    use core::slice::from_ref;
+
     use super::*;
 
     #[test]
@@ -146,11 +148,11 @@ mod tests {
     fn absent_empty_and_binary_files_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let error = read(&[path.clone()]).unwrap_err();
+        let error = read(from_ref(&path)).unwrap_err();
         assert!(error.is_misuse() && error.to_string().contains("there is no file"));
         fs::write(&path, "").unwrap();
         assert!(matches!(
-            read(&[path.clone()]),
+            read(from_ref(&path)),
             Err(DataError::Empty { .. })
         ));
         fs::write(&path, b"abc\xff").unwrap();
