@@ -9,7 +9,7 @@ use super::wide::wide;
 use crate::backend::Affine;
 
 /// Rows that one thread takes through a layer at once: their activations stay in its cache.
-pub(super) const ROWS: usize = 64;
+pub(super) const ROWS: usize = 128;
 
 /// Outputs whose weight gradients one thread computes at once.
 const OUTPUTS: usize = 64;

@@ -43,6 +43,7 @@ impl Cpu {
     #[must_use]
     pub fn new(threads: Option<usize>) -> Self {
         let start = |n| ThreadPoolBuilder::new().num_threads(n).build();
+        gemm::never_copy_in_order();
         let pool = threads.map(|n| start(n).expect("the system starts threads"));
         Self {
             pool,
