@@ -14,37 +14,6 @@ pub(super) const ROWS: usize = 128;
 /// Outputs whose weight gradients one thread computes at once.
 const OUTPUTS: usize = 64;
 
-/// Inputs whose weights one thread transposes at once.
-const INPUTS: usize = 16;
-
-/// `out = weight^T`: forward's products read weights along the outputs, for every chunk of rows.
-///
-/// # Shapes
-/// `out` `[I, O]`, `weight` `[O, I]`.
-pub(super) fn transpose(out: &mut [f32], weight: &[f32], inputs: usize) {
-    let outputs = weight.len() / inputs;
-    let chunks = out.par_chunks_mut(INPUTS * outputs).enumerate();
-    chunks.for_each(|(chunk, out)| {
-        let first = chunk * INPUTS;
-        for (o, weight) in weight.chunks_exact(inputs).enumerate() {
-            for (out, weight) in out[o..].iter_mut().step_by(outputs).zip(&weight[first..]) {
-                *out = *weight;
-            }
-        }
-    });
-}
-
-/// `out = x weight^T`; the bias is left to what follows.
-///
-/// # Shapes
-/// `out` `[n, O]`, `x` `[n, I]`, `transposed` `[I, O]`: the weight from [`transpose`].
-pub(super) fn forward(out: &mut [f32], x: &[f32], transposed: &[f32], inputs: usize) {
-    let outputs = transposed.len() / inputs;
-    let x = Matrix::new(x, x.len() / inputs, inputs, inputs);
-    let weight = Matrix::new(transposed, inputs, outputs, outputs);
-    gemm(out, outputs, x, weight, 1.0, Write::Over);
-}
-
 /// Adds `bias` to each row of `out`.
 ///
 /// # Shapes
@@ -56,17 +25,6 @@ pub(super) fn add_bias(out: &mut [f32], bias: Option<&Buffer>) {
             ops::axpy(out, 1.0, bias);
         }
     }
-}
-
-/// `d_x = d_out weight`
-///
-/// # Shapes
-/// `d_x` `[n, I]`, `d_out` `[n, O]`, `weight` `[O, I]`.
-pub(super) fn backward(d_x: &mut [f32], d_out: &[f32], weight: &[f32], inputs: usize) {
-    let outputs = weight.len() / inputs;
-    let d_out = Matrix::new(d_out, d_x.len() / inputs, outputs, outputs);
-    let weight = Matrix::new(weight, outputs, inputs, inputs);
-    gemm(d_x, inputs, d_out, weight, 1.0, Write::Over);
 }
 
 /// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs.

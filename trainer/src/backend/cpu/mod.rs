@@ -21,6 +21,7 @@ mod linear;
 mod loss;
 mod mlp;
 mod norm;
+mod panels;
 mod update;
 mod wide;
 
