@@ -5,12 +5,6 @@
 
 use gemm::Parallelism;
 
-/// Tells the library not to copy a left operand that already lies in the order of its kernels: for
-/// the small inner sizes of these models the copy costs more than it saves. Holds for the process.
-pub(super) fn never_copy_in_order() {
-    gemm::set_lhs_packing_threshold_single_thread(1 << 20);
-}
-
 /// A matrix that lies in a slice in any order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix<'a> {

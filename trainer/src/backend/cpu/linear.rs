@@ -4,15 +4,20 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::Buffer;
-use super::gemm::{Matrix, Write, gemm};
+use super::outer;
+use super::panels::TALL;
 use super::wide::wide;
 use crate::backend::Affine;
 
 /// Rows that one thread takes through a layer at once: their activations stay in its cache.
 pub(super) const ROWS: usize = 128;
 
-/// Outputs whose weight gradients one thread computes at once.
-const OUTPUTS: usize = 64;
+/// Outputs whose weight gradients one thread computes at once: few, so that there is work for all
+/// threads; many, so that the inputs are read few times.
+fn outputs_at_once(outputs: usize) -> usize {
+    let tiles = outputs.div_ceil(2 * TALL).clamp(6, 22);
+    tiles * TALL
+}
 
 /// Adds `bias` to each row of `out`.
 ///
@@ -33,21 +38,22 @@ pub(super) fn add_bias(out: &mut [f32], bias: Option<&Buffer>) {
 /// `d_out` `[R, O]`, `x` `[R, I]`.
 pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32], rows: usize) {
     let (inputs, outputs) = (x.len() / rows, d_out.len() / rows);
-    let x = Matrix::new(x, rows, inputs, inputs);
-    let weight = d_weights.weight.par_chunks_mut(OUTPUTS * inputs);
+    let at_once = outputs_at_once(outputs);
+    let weight = d_weights.weight.par_chunks_mut(at_once * inputs);
     let weight_chunk = |(chunk, d_weight): (usize, &mut [f32])| {
-        let first = chunk * OUTPUTS;
-        let n = d_weight.len() / inputs;
-        let d_out = Matrix::new(&d_out[first..], rows, n, outputs).transposed();
-        gemm(d_weight, inputs, d_out, x, 1.0, Write::Add);
+        let first = chunk * at_once;
+        let rows = (2 * ROWS).min(rows);
+        for (d_out, x) in d_out.chunks(rows * outputs).zip(x.chunks(rows * inputs)) {
+            outer::add(d_weight, d_out, x, first, inputs, outputs);
+        }
     };
     match d_weights.bias {
         None => weight.enumerate().for_each(weight_chunk),
         Some(bias) => {
-            let both = weight.zip(bias.par_chunks_mut(OUTPUTS)).enumerate();
+            let both = weight.zip(bias.par_chunks_mut(at_once)).enumerate();
             both.for_each(|(chunk, (d_weight, d_bias))| {
                 weight_chunk((chunk, d_weight));
-                let first = chunk * OUTPUTS;
+                let first = chunk * at_once;
                 wide(
                     #[inline(always)]
                     || {

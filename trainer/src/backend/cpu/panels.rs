@@ -1,26 +1,29 @@
 //! Products of many rows with one weight: `out = x weight^T` and `d_x = d_out weight`.
 //!
-//! The weight is packed once per step into panels of two vectors' width, along which the products
+//! The weight is packed once per step into panels of a few vectors' width, along which the products
 //! run, and every chunk of rows uses them. A tile of up to [`TALL`] rows by one panel stays in
 //! registers over the whole inner size: each output is one chain of fused multiply-adds in order,
-//! so it does not depend on how rows are cut into chunks, nor on the vector width.
+//! so it depends neither on how rows are cut into chunks nor on the vector width.
 
 use core::array;
+use core::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
 
-/// Rows of the tallest tile: with two vectors each they fill half of 32 registers, enough to hide
-/// the latency of multiply-add.
-const TALL: usize = 8;
+/// Rows of the tallest tile: with the vectors of a panel, the operands fit the registers.
+pub(super) const TALL: usize = 6;
 
-/// Rows of the tallest tile where there are 16 registers of 8 lanes.
-const TALL_AVX2: usize = 6;
+/// Vectors of a panel: 24 sums where there are 32 registers, 12 where there are 16 of 8 lanes.
+#[inline(always)]
+pub(super) const fn vectors(lanes: usize) -> usize {
+    if lanes == 8 { 2 } else { 4 }
+}
 
-/// Columns of a panel on this machine.
-pub(super) fn width() -> usize {
+/// Numbers in a vector of this machine.
+pub(super) fn lanes() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;
@@ -30,12 +33,18 @@ pub(super) fn width() -> usize {
             S::F32_LANES
         }
     }
-    2 * Arch::new().dispatch(Lanes)
+    Arch::new().dispatch(Lanes)
+}
+
+/// Columns of a panel on this machine; the last may have fewer, by whole vectors.
+pub(super) fn width() -> usize {
+    let lanes = lanes();
+    vectors(lanes) * lanes
 }
 
 /// Numbers that a packed weight takes.
 pub(super) fn packed_len(inner: usize, outputs: usize) -> usize {
-    outputs.next_multiple_of(width()) * inner
+    outputs.next_multiple_of(lanes()) * inner
 }
 
 /// Packs a weight for `x weight^T`.
@@ -43,10 +52,11 @@ pub(super) fn packed_len(inner: usize, outputs: usize) -> usize {
 /// # Shapes
 /// `packed` from [`packed_len`]`(I, O)`, `weight` `[O, I]`.
 pub(super) fn pack_transposed(packed: &mut [f32], weight: &Buffer, inputs: usize) {
-    let width = width();
-    let panels = packed.par_chunks_mut(inputs * width);
-    let weights = weight.par_chunks(inputs * width);
+    let whole = width();
+    let panels = packed.par_chunks_mut(inputs * whole);
+    let weights = weight.par_chunks(inputs * whole);
     panels.zip(weights).for_each(|(panel, weight)| {
+        let width = panel.len() / inputs;
         if weight.len() < panel.len() {
             panel.fill(0.0);
         }
@@ -63,15 +73,13 @@ pub(super) fn pack_transposed(packed: &mut [f32], weight: &Buffer, inputs: usize
 /// # Shapes
 /// `packed` from [`packed_len`]`(O, I)`, `weight` `[O, I]`.
 pub(super) fn pack(packed: &mut [f32], weight: &Buffer, inputs: usize) {
-    let (width, outputs) = (width(), weight.len() / inputs);
-    let panels = packed.par_chunks_mut(outputs * width).enumerate();
+    let (whole, outputs) = (width(), weight.len() / inputs);
+    let panels = packed.par_chunks_mut(outputs * whole).enumerate();
     panels.for_each(|(i, panel)| {
-        let first = i * width;
+        let (first, width) = (i * whole, panel.len() / outputs);
         let n = width.min(inputs - first);
-        for (out, row) in panel
-            .chunks_exact_mut(width)
-            .zip(weight.chunks_exact(inputs))
-        {
+        let rows = weight.chunks_exact(inputs);
+        for (out, row) in panel.chunks_exact_mut(width).zip(rows) {
             out[..n].copy_from_slice(&row[first..first + n]);
             out[n..].fill(0.0);
         }
@@ -114,65 +122,85 @@ impl WithSimd for Multiply<'_> {
             inner,
             outputs,
         } = self;
-        let width = 2 * S::F32_LANES;
-        for (i, panel) in packed.chunks_exact(inner * width).enumerate() {
-            let first = i * width;
-            let columns = first..outputs.min(first + width);
-            let (mut out, mut x) = (&mut *out, x);
-            let mut rows = x.len() / inner;
-            while rows > 0 {
-                let n = match rows {
-                    TALL.. if S::F32_LANES != 8 => TALL,
-                    TALL_AVX2.. if S::F32_LANES == 8 => TALL_AVX2,
-                    4.. => 4,
-                    2.. => 2,
-                    _ => 1,
-                };
-                let (x_here, x_rest) = x.split_at(n * inner);
-                let (out_here, out_rest) = out.split_at_mut(n * outputs);
-                let here = (out_here, x_here, columns.clone());
-                match n {
-                    TALL => tile::<S, TALL>(simd, here, panel, inner, outputs),
-                    TALL_AVX2 => tile::<S, TALL_AVX2>(simd, here, panel, inner, outputs),
-                    4 => tile::<S, 4>(simd, here, panel, inner, outputs),
-                    2 => tile::<S, 2>(simd, here, panel, inner, outputs),
-                    _ => tile::<S, 1>(simd, here, panel, inner, outputs),
-                }
-                (x, out, rows) = (x_rest, out_rest, rows - n);
+        let whole = vectors(S::F32_LANES) * S::F32_LANES;
+        for (i, panel) in packed.chunks(inner * whole).enumerate() {
+            let columns = i * whole..outputs.min((i + 1) * whole);
+            let place = Place {
+                inner,
+                outputs,
+                columns,
+            };
+            match panel.len() / (inner * S::F32_LANES) {
+                1 => all_rows::<S, 1>(simd, out, x, panel, &place),
+                2 => all_rows::<S, 2>(simd, out, x, panel, &place),
+                3 => all_rows::<S, 3>(simd, out, x, panel, &place),
+                _ => all_rows::<S, 4>(simd, out, x, panel, &place),
             }
         }
     }
 }
 
-type Here<'a> = (&'a mut [f32], &'a [f32], core::ops::Range<usize>);
-
-/// `N` rows by one panel.
-#[inline(always)]
-fn tile<S: Simd, const N: usize>(
-    simd: S,
-    (out, x, columns): Here<'_>,
-    panel: &[f32],
+/// Which part of the product a panel gives.
+struct Place {
     inner: usize,
     outputs: usize,
+    columns: Range<usize>,
+}
+
+/// All rows by one panel of `V` vectors.
+#[inline(always)]
+fn all_rows<S: Simd, const V: usize>(
+    simd: S,
+    mut out: &mut [f32],
+    mut x: &[f32],
+    panel: &[f32],
+    place: &Place,
 ) {
+    loop {
+        let n = match x.len() / place.inner {
+            0 => return,
+            1 => tile::<S, 1, V>(simd, out, x, panel, place),
+            2..4 => tile::<S, 2, V>(simd, out, x, panel, place),
+            4..TALL => tile::<S, 4, V>(simd, out, x, panel, place),
+            _ => tile::<S, TALL, V>(simd, out, x, panel, place),
+        };
+        x = &x[n * place.inner..];
+        out = &mut out[n * place.outputs..];
+    }
+}
+
+/// The first `N` rows by one panel of `V` vectors. Returns `N`.
+#[inline(always)]
+fn tile<S: Simd, const N: usize, const V: usize>(
+    simd: S,
+    out: &mut [f32],
+    x: &[f32],
+    panel: &[f32],
+    place: &Place,
+) -> usize {
+    let inner = place.inner;
     let rows: [&[f32]; N] = array::from_fn(|i| &x[i * inner..(i + 1) * inner]);
-    let zero = simd.splat_f32s(0.0);
-    let mut sums = [[zero; 2]; N];
+    let mut sums = [[simd.splat_f32s(0.0); V]; N];
     let (vectors, _) = S::as_simd_f32s(panel);
-    let (pairs, _) = vectors.as_chunks::<2>();
-    for (k, [left, right]) in pairs[..inner].iter().enumerate() {
+    let (steps, _) = vectors.as_chunks::<V>();
+    for (k, step) in steps[..inner].iter().enumerate() {
         for i in 0..N {
             let value = simd.splat_f32s(rows[i][k]);
-            sums[i][0] = simd.mul_add_f32s(value, *left, sums[i][0]);
-            sums[i][1] = simd.mul_add_f32s(value, *right, sums[i][1]);
+            for j in 0..V {
+                sums[i][j] = simd.mul_add_f32s(value, step[j], sums[i][j]);
+            }
         }
     }
-    for (i, [left, right]) in sums.into_iter().enumerate() {
-        let out = &mut out[i * outputs..][columns.clone()];
-        let (out_left, out_right) = out.split_at_mut(out.len().min(S::F32_LANES));
-        simd.partial_store_f32s(out_left, left);
-        simd.partial_store_f32s(out_right, right);
+    for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(place.outputs)) {
+        let (whole, rest) = S::as_mut_simd_f32s(&mut out[place.columns.clone()]);
+        for (out, sum) in whole.iter_mut().zip(sums) {
+            *out = sum;
+        }
+        if !rest.is_empty() {
+            simd.partial_store_f32s(rest, sums[V - 1]);
+        }
     }
+    N
 }
 
 #[cfg(test)]
