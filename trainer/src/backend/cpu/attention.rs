@@ -8,7 +8,7 @@ use super::buffer::{Buffer, Workspace, scratch};
 use super::heads::{self, Given, Qkv, Rows};
 use super::linear::{self, ROWS};
 use super::wide::wide;
-use super::{dropout, norm};
+use super::{dropout, norm, panels};
 use crate::backend::{AttentionSaved, Branch, Dropout, Shape};
 
 /// [`crate::backend::Backend::attention_forward`]: phases over rows, heads, rows.
@@ -26,9 +26,13 @@ pub(super) fn forward(
 ) {
     let config = &shape.config;
     let (width, size, n_time) = (config.n_embd(), config.head_size(), shape.batch.n_time);
-    let [input, output] = workspace.take([config.n_qkv() * width, width * width]);
-    linear::transpose(input, weights.input.weight, width);
-    linear::transpose(output, weights.output.weight, width);
+    let sizes = [
+        panels::packed_len(width, config.n_qkv()),
+        panels::packed_len(width, width),
+    ];
+    let [input, output] = workspace.take(sizes);
+    panels::pack_transposed(input, weights.input.weight, width);
+    panels::pack_transposed(output, weights.output.weight, width);
     queries_keys_values(saved, x, input, weights, rotation, shape);
     let qkv = &saved.qkv;
     saved
@@ -47,7 +51,7 @@ pub(super) fn forward(
         .for_each(|(chunk, (out, x))| {
             scratch([out.len(), out.len()], |[rows, branch]| {
                 gather_heads(rows, heads, chunk * ROWS, shape);
-                linear::forward(branch, rows, output, width);
+                panels::multiply(branch, rows, output, width, width);
                 let (bias, start) = (weights.output.bias, chunk * ROWS * width);
                 wide(
                     #[inline(always)]
@@ -57,11 +61,11 @@ pub(super) fn forward(
         });
 }
 
-/// `saved.qkv = rotate(c_attn(ln_1(x)))`; `transposed` is the weight of `c_attn`.
+/// `saved.qkv = rotate(c_attn(ln_1(x)))`; `packed` is the weight of `c_attn`.
 fn queries_keys_values(
     saved: &mut AttentionSaved<Buffer>,
     x: &[f32],
-    transposed: &[f32],
+    packed: &[f32],
     weights: Branch<&Buffer>,
     rotation: Option<&[f32]>,
     shape: &Shape,
@@ -78,7 +82,7 @@ fn queries_keys_values(
                     #[inline(always)]
                     || norm::forward(rows, stats, x, weights.norm, config.norm()),
                 );
-                linear::forward(qkv, rows, transposed, width);
+                panels::multiply(qkv, rows, packed, width, n_qkv);
                 wide(
                     #[inline(always)]
                     || {
@@ -159,7 +163,17 @@ pub(super) fn backward(
     let (config, rows) = (&shape.config, shape.batch.rows());
     let (width, n_qkv) = (config.n_embd(), config.n_qkv());
     let stream = rows * width;
-    let [masked, attended, d_attended, normed, d_grouped, d_qkv, sums] = workspace.take([
+    let [
+        masked,
+        attended,
+        d_attended,
+        normed,
+        d_grouped,
+        d_qkv,
+        sums,
+        input,
+        output,
+    ] = workspace.take([
         stream,
         stream,
         stream,
@@ -167,7 +181,11 @@ pub(super) fn backward(
         rows * n_qkv,
         rows * n_qkv,
         rows.div_ceil(ROWS) * 2 * width,
+        panels::packed_len(n_qkv, width),
+        panels::packed_len(width, width),
     ]);
+    panels::pack(input, weights.input.weight, width);
+    panels::pack(output, weights.output.weight, width);
     let d_branch = dropout::branch_gradient(masked, d_out, drop);
     attended
         .par_chunks_mut(ROWS * width)
@@ -176,7 +194,7 @@ pub(super) fn backward(
         .enumerate()
         .for_each(|(chunk, ((attended, d_attended), d_branch))| {
             gather_heads(attended, &saved.heads, chunk * ROWS, shape);
-            linear::backward(d_attended, d_branch, weights.output.weight, width);
+            panels::multiply(d_attended, d_branch, output, width, width);
         });
     heads_backward(d_grouped, d_attended, saved, shape);
     d_x.par_chunks_mut(ROWS * width)
@@ -194,7 +212,7 @@ pub(super) fn backward(
                 rotate(d_qkv, first, table, shape, ops::rope_backward);
             }
             scratch([d_x.len(), 2 * width], |[d_rows, pair]| {
-                linear::backward(d_rows, d_qkv, weights.input.weight, width);
+                panels::multiply(d_rows, d_qkv, input, n_qkv, width);
                 let (weight, norm) = (&**weights.norm.weight, config.norm());
                 let given = norm::Given {
                     d_out: d_rows,

@@ -4,45 +4,19 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::Buffer;
-use super::gemm::{Matrix, Write, gemm};
+use super::outer;
+use super::panels::TALL;
 use super::wide::wide;
 use crate::backend::Affine;
 
 /// Rows that one thread takes through a layer at once: their activations stay in its cache.
-pub(super) const ROWS: usize = 64;
+pub(super) const ROWS: usize = 128;
 
-/// Outputs whose weight gradients one thread computes at once.
-const OUTPUTS: usize = 64;
-
-/// Inputs whose weights one thread transposes at once.
-const INPUTS: usize = 16;
-
-/// `out = weight^T`: forward's products read weights along the outputs, for every chunk of rows.
-///
-/// # Shapes
-/// `out` `[I, O]`, `weight` `[O, I]`.
-pub(super) fn transpose(out: &mut [f32], weight: &[f32], inputs: usize) {
-    let outputs = weight.len() / inputs;
-    let chunks = out.par_chunks_mut(INPUTS * outputs).enumerate();
-    chunks.for_each(|(chunk, out)| {
-        let first = chunk * INPUTS;
-        for (o, weight) in weight.chunks_exact(inputs).enumerate() {
-            for (out, weight) in out[o..].iter_mut().step_by(outputs).zip(&weight[first..]) {
-                *out = *weight;
-            }
-        }
-    });
-}
-
-/// `out = x weight^T`; the bias is left to what follows.
-///
-/// # Shapes
-/// `out` `[n, O]`, `x` `[n, I]`, `transposed` `[I, O]`: the weight from [`transpose`].
-pub(super) fn forward(out: &mut [f32], x: &[f32], transposed: &[f32], inputs: usize) {
-    let outputs = transposed.len() / inputs;
-    let x = Matrix::new(x, x.len() / inputs, inputs, inputs);
-    let weight = Matrix::new(transposed, inputs, outputs, outputs);
-    gemm(out, outputs, x, weight, 1.0, Write::Over);
+/// Outputs whose weight gradients one thread computes at once: few, so that there is work for all
+/// threads; many, so that the inputs are read few times.
+fn outputs_at_once(outputs: usize) -> usize {
+    let tiles = outputs.div_ceil(2 * TALL).clamp(6, 22);
+    tiles * TALL
 }
 
 /// Adds `bias` to each row of `out`.
@@ -58,38 +32,28 @@ pub(super) fn add_bias(out: &mut [f32], bias: Option<&Buffer>) {
     }
 }
 
-/// `d_x = d_out weight`
-///
-/// # Shapes
-/// `d_x` `[n, I]`, `d_out` `[n, O]`, `weight` `[O, I]`.
-pub(super) fn backward(d_x: &mut [f32], d_out: &[f32], weight: &[f32], inputs: usize) {
-    let outputs = weight.len() / inputs;
-    let d_out = Matrix::new(d_out, d_x.len() / inputs, outputs, outputs);
-    let weight = Matrix::new(weight, outputs, inputs, inputs);
-    gemm(d_x, inputs, d_out, weight, 1.0, Write::Over);
-}
-
 /// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs.
 ///
 /// # Shapes
 /// `d_out` `[R, O]`, `x` `[R, I]`.
 pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32], rows: usize) {
     let (inputs, outputs) = (x.len() / rows, d_out.len() / rows);
-    let x = Matrix::new(x, rows, inputs, inputs);
-    let weight = d_weights.weight.par_chunks_mut(OUTPUTS * inputs);
+    let at_once = outputs_at_once(outputs);
+    let weight = d_weights.weight.par_chunks_mut(at_once * inputs);
     let weight_chunk = |(chunk, d_weight): (usize, &mut [f32])| {
-        let first = chunk * OUTPUTS;
-        let n = d_weight.len() / inputs;
-        let d_out = Matrix::new(&d_out[first..], rows, n, outputs).transposed();
-        gemm(d_weight, inputs, d_out, x, 1.0, Write::Add);
+        let first = chunk * at_once;
+        let rows = (2 * ROWS).min(rows);
+        for (d_out, x) in d_out.chunks(rows * outputs).zip(x.chunks(rows * inputs)) {
+            outer::add(d_weight, d_out, x, first, inputs, outputs);
+        }
     };
     match d_weights.bias {
         None => weight.enumerate().for_each(weight_chunk),
         Some(bias) => {
-            let both = weight.zip(bias.par_chunks_mut(OUTPUTS)).enumerate();
+            let both = weight.zip(bias.par_chunks_mut(at_once)).enumerate();
             both.for_each(|(chunk, (d_weight, d_bias))| {
                 weight_chunk((chunk, d_weight));
-                let first = chunk * OUTPUTS;
+                let first = chunk * at_once;
                 wide(
                     #[inline(always)]
                     || {

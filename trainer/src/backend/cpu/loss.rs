@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
-use super::norm;
 use super::wide::wide;
+use super::{norm, panels};
 use crate::backend::{Affine, Head, Shape};
 use crate::model::IGNORE;
 
@@ -25,15 +25,15 @@ pub(super) fn logits(
 ) -> Vec<f32> {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
     let mut logits = vec![0.0; shape.batch.rows() * n_vocab];
-    let [transposed] = workspace.take([n_vocab * width]);
-    linear::transpose(transposed, head.weight, width);
-    let transposed = &*transposed;
+    let [packed] = workspace.take([panels::packed_len(width, n_vocab)]);
+    panels::pack_transposed(packed, head.weight, width);
+    let packed = &*packed;
     let chunks = logits
         .par_chunks_mut(ROWS * n_vocab)
         .zip(x.par_chunks(ROWS * width));
     chunks.for_each(|(logits, x)| {
         scratch([x.len(), x.len() / width * 2], |[rows, stats]| {
-            chunk_logits(logits, rows, stats, x, transposed, head, shape);
+            chunk_logits(logits, rows, stats, x, packed, head, shape);
         });
     });
     logits
@@ -48,16 +48,16 @@ pub(super) fn forward(
     shape: &Shape,
 ) -> f64 {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
-    let [transposed] = workspace.take([n_vocab * width]);
-    linear::transpose(transposed, head.weight, width);
-    let transposed = &*transposed;
+    let [packed] = workspace.take([panels::packed_len(width, n_vocab)]);
+    panels::pack_transposed(packed, head.weight, width);
+    let packed = &*packed;
     let losses: Vec<f64> = x
         .par_chunks(ROWS * width)
         .zip(targets.par_chunks(ROWS))
         .map(|(x, targets)| {
             let n = targets.len();
             scratch([n * n_vocab, n * width, n * 2], |[logits, rows, stats]| {
-                chunk_logits(logits, rows, stats, x, transposed, head, shape);
+                chunk_logits(logits, rows, stats, x, packed, head, shape);
                 wide(
                     #[inline(always)]
                     || cross_entropy(logits, targets, None),
@@ -86,10 +86,16 @@ pub(super) fn backward(
     let Head { norm, weight } = d_head;
     let mut sum = 0.0;
     let n_sums = targets.len().div_ceil(ROWS) * 2 * width;
-    let sizes = [block * n_vocab, block * width, n_sums, n_vocab * width];
-    let [logits, normed, sums, transposed] = workspace.take(sizes);
-    linear::transpose(transposed, head.weight, width);
-    let transposed = &*transposed;
+    let [logits, normed, sums, packed, back] = workspace.take([
+        block * n_vocab,
+        block * width,
+        n_sums,
+        panels::packed_len(width, n_vocab),
+        panels::packed_len(n_vocab, width),
+    ]);
+    panels::pack_transposed(packed, head.weight, width);
+    panels::pack(back, head.weight, width);
+    let (packed, back) = (&*packed, &*back);
     let blocks = d_x.chunks_mut(block * width).zip(x.chunks(block * width));
     let blocks = blocks.zip(targets.chunks(block));
     for (((d_x, x), targets), sums) in blocks.zip(sums.chunks_mut(block.div_ceil(ROWS) * 2 * width))
@@ -107,7 +113,8 @@ pub(super) fn backward(
                 let input = Input {
                     x,
                     targets,
-                    transposed,
+                    packed,
+                    back,
                     head,
                     scale,
                     shape,
@@ -131,7 +138,8 @@ pub(super) fn backward(
 struct Input<'a> {
     x: &'a [f32],
     targets: &'a [u32],
-    transposed: &'a [f32],
+    packed: &'a [f32],
+    back: &'a [f32],
     head: Head<&'a Buffer>,
     scale: f32,
     shape: &'a Shape,
@@ -148,7 +156,8 @@ fn chunk_backward(
     let Input {
         x,
         targets,
-        transposed,
+        packed,
+        back,
         head,
         scale,
         shape,
@@ -157,12 +166,12 @@ fn chunk_backward(
     scratch(
         [x.len(), targets.len() * 2, 2 * width],
         |[d_rows, stats, pair]| {
-            chunk_logits(logits, normed, stats, x, transposed, head, shape);
+            chunk_logits(logits, normed, stats, x, packed, head, shape);
             let loss = wide(
                 #[inline(always)]
                 || cross_entropy(logits, targets, Some(scale)),
             );
-            linear::backward(d_rows, logits, head.weight, width);
+            panels::multiply(d_rows, logits, back, shape.config.n_vocab(), width);
             let (weight, norm) = (&**head.norm.weight, shape.config.norm());
             let given = norm::Given {
                 d_out: d_rows,
@@ -183,13 +192,13 @@ fn chunk_backward(
 /// `logits = ln_f(x) weight^T` of a chunk of rows.
 ///
 /// # Shapes
-/// `logits` `[n, V]`, `normed`, `x` `[n, C]`, `stats` `[n, 2]`, `transposed` `[C, V]`.
+/// `logits` `[n, V]`, `normed`, `x` `[n, C]`, `stats` `[n, 2]`, `packed` the head.
 fn chunk_logits(
     logits: &mut [f32],
     normed: &mut [f32],
     stats: &mut [f32],
     x: &[f32],
-    transposed: &[f32],
+    packed: &[f32],
     head: Head<&Buffer>,
     shape: &Shape,
 ) {
@@ -198,7 +207,7 @@ fn chunk_logits(
         #[inline(always)]
         || norm::forward(normed, stats, x, head.norm, config.norm()),
     );
-    linear::forward(logits, normed, transposed, config.n_embd());
+    panels::multiply(logits, normed, packed, config.n_embd(), config.n_vocab());
 }
 
 /// Sum of `-ln softmax(logits)[target]`; with a `scale`, `logits` become the gradient of `scale`

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
 use super::wide::wide;
-use super::{dropout, norm};
+use super::{dropout, norm, panels};
 use crate::backend::{Branch, Dropout, MlpSaved, Shape};
 
 /// [`crate::backend::Backend::mlp_forward`]: one phase over rows.
@@ -22,9 +22,13 @@ pub(super) fn forward(
 ) {
     let config = &shape.config;
     let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
-    let [input, output] = workspace.take([n_fc * width, width * n_ff]);
-    linear::transpose(input, weights.input.weight, width);
-    linear::transpose(output, weights.output.weight, n_ff);
+    let sizes = [
+        panels::packed_len(width, n_fc),
+        panels::packed_len(n_ff, width),
+    ];
+    let [input, output] = workspace.take(sizes);
+    panels::pack_transposed(input, weights.input.weight, width);
+    panels::pack_transposed(output, weights.output.weight, n_ff);
     out.par_chunks_mut(ROWS * width)
         .zip(x.par_chunks(ROWS * width))
         .zip(saved.stats.par_chunks_mut(ROWS * 2))
@@ -37,7 +41,7 @@ pub(super) fn forward(
                     #[inline(always)]
                     || norm::forward(rows, stats, x, weights.norm, config.norm()),
                 );
-                linear::forward(fc, rows, input, width);
+                panels::multiply(fc, rows, input, width, n_fc);
                 wide(
                     #[inline(always)]
                     || {
@@ -45,7 +49,7 @@ pub(super) fn forward(
                         activate(hidden, fc, n_ff, config.mlp());
                     },
                 );
-                linear::forward(rows, hidden, output, n_ff);
+                panels::multiply(rows, hidden, output, n_ff, width);
                 let (bias, start) = (weights.output.bias, chunk * ROWS * width);
                 wide(
                     #[inline(always)]
@@ -69,13 +73,17 @@ pub(super) fn backward(
 ) {
     let (config, rows) = (&shape.config, shape.batch.rows());
     let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
-    let [normed, hidden, d_fc, masked, sums] = workspace.take([
+    let [normed, hidden, d_fc, masked, sums, input, output] = workspace.take([
         rows * width,
         rows * n_ff,
         rows * n_fc,
         rows * width,
         rows.div_ceil(ROWS) * 2 * width,
+        panels::packed_len(n_fc, width),
+        panels::packed_len(width, n_ff),
     ]);
+    panels::pack(input, weights.input.weight, width);
+    panels::pack(output, weights.output.weight, n_ff);
     let d_branch = dropout::branch_gradient(masked, d_out, drop);
     let fc_rows = hidden
         .par_chunks_mut(ROWS * n_ff)
@@ -93,12 +101,12 @@ pub(super) fn backward(
             let fc = &saved.fc[first * n_fc..(first + n) * n_fc];
             let sizes = [n * width, n * n_ff, 2 * width];
             scratch(sizes, |[d_rows, d_hidden, pair]| {
-                linear::backward(d_hidden, &d_branch[here], weights.output.weight, n_ff);
+                panels::multiply(d_hidden, &d_branch[here], output, width, n_ff);
                 wide(
                     #[inline(always)]
                     || activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp()),
                 );
-                linear::backward(d_rows, d_fc, weights.input.weight, width);
+                panels::multiply(d_rows, d_fc, input, n_fc, width);
                 let (weight, norm) = (&**weights.norm.weight, config.norm());
                 let given = norm::Given {
                     d_out: d_rows,

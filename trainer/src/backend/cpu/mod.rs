@@ -3,8 +3,8 @@
 //! Each step runs in a few parallel phases. A phase is cut into chunks of rows, of heads or of
 //! outputs whose sizes depend on shapes only; a chunk is computed by one thread in one order, and
 //! partial sums of chunks are added in the chunks' order. So results do not depend on the number of
-//! threads. Within a chunk, matrix products go through [`gemm`], everything else through
-//! [`minigpt_runtime::ops`], compiled for several vector widths ([`wide::wide`]).
+//! threads. Products with weights are in `panels` and `outer`, those of attention in `gemm`; all else
+//! is [`minigpt_runtime::ops`], compiled for several vector widths (`wide`).
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -21,6 +21,8 @@ mod linear;
 mod loss;
 mod mlp;
 mod norm;
+mod outer;
+mod panels;
 mod update;
 mod wide;
 
