@@ -136,7 +136,7 @@ pub(crate) fn story(model: &Path, max_tokens: usize, seed: u64) -> Result<String
         prompt: String::new(),
         max_tokens,
         sampling: SamplingArgs {
-            temperature: 0.8,
+            temperature: 0.5,
             top_k: None,
             top_p: 0.95,
             seed: Some(seed),

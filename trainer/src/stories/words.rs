@@ -21,21 +21,13 @@ pub(super) const NAMES: &[Name] = &[
     she("Anna"),
     she("Sara"),
     she("Emma"),
-    she("Lucy"),
-    she("Rosie"),
     she("Nora"),
-    she("Ella"),
-    she("Molly"),
     he("Tom"),
     he("Ben"),
     he("Max"),
     he("Sam"),
     he("Leo"),
-    he("Tim"),
     he("Jack"),
-    he("Finn"),
-    he("Noah"),
-    he("Oscar"),
 ];
 
 pub(super) const PET_NAMES: &[Name] = &[
