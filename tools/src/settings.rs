@@ -84,6 +84,40 @@ fn mistake(text: &str, line: usize, message: &str) -> String {
     )
 }
 
+/// Characters of a line of help.
+const WIDTH: usize = 96;
+
+/// `examples` and, below them, every setting with its default.
+pub(crate) fn help(examples: &str) -> String {
+    let mut text = format!(
+        "{examples}\nSettings for --set and --config, with the defaults of --preset cpu. Where they are not \
+         given,\nn_head_kv, n_ff, min_learning_rate and warmup_steps follow from the others. 0 is off for \
+         grad_clip,\npatience and max_seconds, and all there is for threads and eval_batches."
+    );
+    let usual = preset("cpu").and_then(|preset| with_preset(RunConfig::default(), preset));
+    let table = usual
+        .ok()
+        .and_then(|config| Table::try_from(config).ok())
+        .unwrap_or_default();
+    for (section, fields) in table
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_table()?)))
+    {
+        let mut line = format!("\n  {:<11}", format!("[{section}]"));
+        for (field, value) in fields {
+            let item = format!(" {field}={value}");
+            if line.len() + item.len() > WIDTH {
+                text += &line;
+                line = format!("\n  {:<11}", "");
+            }
+            line += &item;
+        }
+        text += &line;
+    }
+    text + "\n  positions is learned, sinusoidal or rope; norm layer_norm or rms_norm; mlp relu, gelu, swiglu \
+            or\n  relu_squared"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,6 +162,7 @@ impl Run {
             return Err(RunError::Differs {
                 path: self.path.clone(),
                 differences,
+                further: forbidden(&self.settings, settings, true).is_empty(),
             });
         }
         let mut adopted = self.settings.clone();
@@ -215,10 +216,11 @@ fn tokenizer_and_config(
     Ok((tokenizer, config))
 }
 
-/// What `new` may not change of `old`.
+/// What `new` may not change of `old`. To extend a run is to raise its steps, never to lower them.
 fn forbidden(old: &RunConfig, new: &RunConfig, extended: bool) -> Vec<Difference> {
+    let extends = extended && new.training.steps >= old.training.steps;
     let mut differences = old.differences(new);
-    differences.retain(|one| !(extended && EXTENDABLE.contains(&one.field.as_str())));
+    differences.retain(|one| !(extends && EXTENDABLE.contains(&one.field.as_str())));
     differences
 }
 

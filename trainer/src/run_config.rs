@@ -20,6 +20,9 @@ pub use difference::Difference;
 pub use overlay::Overlay;
 pub use tokenizer_choice::TokenizerChoice;
 
+/// Far beyond any machine this runs on, and few enough for every system to start.
+const MOST_THREADS: u32 = 1024;
+
 /// All settings of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -369,6 +372,13 @@ impl RunConfig {
         for (field, value) in from_1 {
             range(field, value as f64, value >= 1, "at least 1")?;
         }
+        let threads = f64::from(run.threads);
+        range(
+            "threads",
+            threads,
+            run.threads <= MOST_THREADS,
+            "at most 1024",
+        )?;
         let positive = [
             ("learning_rate", training.learning_rate),
             ("eps", training.eps),

@@ -82,6 +82,8 @@ pub fn train<B: Backend>(
     if let Some((step, path)) = &latest {
         let state = checkpoint::load_state(path)?;
         if let Some(ending) = ending(&state, &run.settings.training) {
+            // It may have been killed between its last checkpoint and the picture.
+            draw(run)?;
             return Ok(summary(ending, *step, &state, path.clone()));
         }
     }
@@ -272,13 +274,7 @@ impl<'r, B: Backend> Training<'r, B> {
         let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
         let keep = self.run.settings.run.keep_checkpoints as usize;
         checkpoint::prune(&directory, keep, self.state.best.map(|best| best.step))?;
-        let picture = self.run.path().join("loss.svg");
-        let title = self.run.path().display().to_string();
-        let svg = loss_plot(&title, self.run.log.history());
-        durable::replace_file(&picture, svg.as_bytes()).map_err(|error| RunError::File {
-            path: picture,
-            error,
-        })?;
+        draw(self.run)?;
         self.checkpoint = Some(path.clone());
         Ok(path)
     }
@@ -294,6 +290,16 @@ impl<'r, B: Backend> Training<'r, B> {
             warmup_steps: schedule.warmup_steps,
         })
     }
+}
+
+/// Writes `loss.svg`.
+fn draw(run: &Run) -> Result<(), RunError> {
+    let picture = run.path().join("loss.svg");
+    let svg = loss_plot(&run.path().display().to_string(), run.log.history());
+    durable::replace_file(&picture, svg.as_bytes()).map_err(|error| RunError::File {
+        path: picture,
+        error,
+    })
 }
 
 /// The best validation of `state` is what the run ends with, once it ends.
@@ -328,6 +334,7 @@ fn same_run(state: &State, run: &Run) -> Result<(), RunError> {
         Err(RunError::Differs {
             path: run.checkpoints().join(checkpoint::name(state.step)),
             differences,
+            further: false,
         })
     }
 }

@@ -22,13 +22,7 @@ use crate::settings;
 /// Longest text that is written at the end of training, in tokens.
 const STORY_TOKENS: usize = 300;
 
-/// Train a model on your text, or on built-in stories.
-///
-/// Everything goes into one run directory: settings, record, loss curve, checkpoints, a sample and
-/// the model. The same command again goes on where an interrupted run stopped, to the same numbers
-/// as if it had never been interrupted.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
   minigpt train                                             # built-in stories, into runs/stories
   minigpt train --data input.txt                            # your text, into runs/input
@@ -36,17 +30,15 @@ Examples:
   minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
   minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
   minigpt train --out runs/input --resume --steps 4000      # take a finished run further
+";
 
-Settings for --set and --config, with their defaults:
-  [data]      tokenizer=\"auto\" val_fraction=0.1 stories_bytes stories_seed
-  [model]     n_ctx n_embd n_head n_head_kv n_layer n_ff bias tied_head rope_theta (as the preset)
-              positions=learned|sinusoidal|rope norm=layer_norm|rms_norm
-              mlp=relu|gelu|swiglu|relu_squared
-  [training]  steps batch learning_rate (as the preset) accumulation=1 min_learning_rate
-              warmup_steps beta1=0.9 beta2=0.99 eps=1e-8 weight_decay=0.1 grad_clip=1 dropout=0
-              eval_interval=250 eval_batches=20 patience=0 (never stops early) seed=1337
-  [run]       threads=0 (all cores) log_interval=1 checkpoint_interval=250 keep_checkpoints=2
-              max_seconds=0 (no limit)")]
+/// Train a model on your text, or on built-in stories.
+///
+/// Everything goes into one run directory: settings, record, loss curve, checkpoints, a sample and
+/// the model. The same command again goes on where an interrupted run stopped, to the same numbers
+/// as if it had never been interrupted.
+#[derive(Debug, Args)]
+#[command(after_help = settings::help(EXAMPLES))]
 pub(crate) struct TrainArgs {
     /// Files and directories to learn from, of any kind; hidden files are left out of directories
     #[arg(long, value_name = "FILE", num_args = 1..)]

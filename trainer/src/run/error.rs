@@ -68,6 +68,8 @@ pub enum RunError {
         path: PathBuf,
         /// By what it differs from what was asked for.
         differences: Vec<Difference>,
+        /// Whether what was asked for is the same run taken further.
+        further: bool,
     },
 }
 
@@ -128,17 +130,18 @@ impl fmt::Display for RunError {
                 "{} exists and is no run directory; choose another --out",
                 path.display()
             ),
-            Self::Differs { path, differences } => {
+            Self::Differs {
+                path,
+                differences,
+                further,
+            } => {
                 write!(f, "{} holds another run: ", path.display())?;
                 for (i, difference) in differences.iter().enumerate() {
                     let between = if i > 0 { ", " } else { "" };
                     write!(f, "{between}{difference}")?;
                 }
                 f.write_str("; choose another --out")?;
-                let extendable = differences
-                    .iter()
-                    .all(|one| super::EXTENDABLE.contains(&one.field.as_str()));
-                if extendable {
+                if *further {
                     f.write_str(", or add --resume to take that run further")?;
                 }
                 Ok(())

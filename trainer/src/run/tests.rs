@@ -78,6 +78,12 @@ fn another_configuration_is_refused_by_name() {
     ));
     run.adopt(&asked, true).unwrap();
     assert_eq!(run.settings.training.steps, 60);
+    let asked = settings(&["tokenizer=byte", "steps=20", "warmup_steps=5"]);
+    let message = run.adopt(&asked, true).unwrap_err().to_string();
+    assert!(
+        message.contains("steps is 60 there and 20 here"),
+        "{message}"
+    );
     let asked = settings(&["tokenizer=byte", "steps=60", "warmup_steps=5", "n_layer=1"]);
     let message = run.adopt(&asked, true).unwrap_err().to_string();
     assert!(message.ends_with("n_layer is 4 there and 1 here; choose another --out"));
