@@ -40,8 +40,8 @@ pub const PRESETS: [Preset; 5] = [
         name: "stories",
         description: "for the built-in stories: trained in minutes on two cores",
         n_batch: 4,
-        steps: 1800,
-        learning_rate: 5e-3,
+        steps: 1500,
+        learning_rate: 4e-3,
         tokenizer: "bpe:1024",
         // Rotated positions learn in half the steps to repeat a name that came before.
         shape: Hyperparameters {
