@@ -222,7 +222,7 @@ fn checksum(bytes: &[u8], at: usize) -> u32 {
     hash.digest()
 }
 
-/// Bytes of the file that [`write`] makes of `header`.
+/// Bytes of the file that [`fn@write`] makes of `header`.
 ///
 /// # Errors
 /// [`WriteError::Config`] if the hyper-parameters are not a model.
