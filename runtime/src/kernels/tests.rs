@@ -74,13 +74,13 @@ fn q8_gives_the_same_bits() {
         };
         let expected = run(Isa::Scalar);
         assert_eq!(run(Isa::detect()), expected, "seed {seed}, {rows} x {cols}");
-        let exact: f64 = (0..cols)
-            .map(|c| {
-                let mut row = vec![0.0; cols];
-                Q8::row(Isa::Scalar, &mut row, w, rows - 1);
-                f64::from(row[c]) * f64::from(x[c])
-            })
-            .sum();
+        let mut row = vec![0.0; cols];
+        Q8::row(Isa::Scalar, &mut row, w, rows - 1);
+        let products = row
+            .iter()
+            .zip(&x)
+            .map(|(w, x)| f64::from(*w) * f64::from(*x));
+        let exact: f64 = products.sum();
         let size: f64 = x[..cols].iter().map(|x| f64::from(x.abs())).sum();
         let error = (f64::from(expected.2[rows - 1]) - exact).abs();
         assert!(error <= 0.1 * size, "seed {seed}, {rows} x {cols}: {error}");

@@ -11,16 +11,8 @@ const TARGETS: [&str; 4] = [
     "wasm32-unknown-unknown",
 ];
 
-/// What Miri runs: the runtime's unsafe code, and opening a file and running it on top of that.
-const MIRI_TESTS: [&str; 7] = [
-    "bytes::",
-    "kernels::",
-    "quant::",
-    "format::tests::what_is_written_is_read",
-    "format::tests::damaged_weights_still_run",
-    "format::tests::errors_say_what_to_do",
-    "format::tests::the_arena_is_checked",
-];
+/// What Miri runs: the runtime's unsafe code. Miri is slow, so whole models are left to the tests.
+const MIRI_TESTS: [&str; 3] = ["bytes::", "kernels::", "quant::"];
 
 /// A check: its name, what it does, and how.
 struct Step {
