@@ -192,6 +192,17 @@ fn places_that_cannot_be_written_are_named() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn training_needs_nobody_who_listens() {
+    let dir = directory();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = command(dir.path(), &["--data", "fish.txt", "--out", "run"]);
+    let output = command.args(SMALL).stderr(full()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(curve(&dir.path().join("run")).len(), 40);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_full_disk_ends_training_and_loses_nothing() {
     let dir = directory();
     let args = ["--data", "fish.txt", "--out", "run"];

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::output::say;
+
 /// Why the program stops without having done what it was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -53,7 +55,7 @@ impl Failure {
             Self::Interrupted(sentence) => (sentence, 130),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
-        eprintln!("minigpt: {sentence}");
+        say!("minigpt: {sentence}");
         ExitCode::from(code)
     }
 }

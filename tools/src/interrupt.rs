@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::process;
 
 use crate::failure::Failure;
+use crate::output::say;
 
 /// Exit code of a program that a signal ended.
 const CODE: i32 = 130;
@@ -18,7 +19,7 @@ pub(crate) fn listen() -> Result<(), Failure> {
         if again || !HEEDED.load(Ordering::SeqCst) {
             process::exit(CODE);
         }
-        eprintln!("\nstopping after this step and saving; press Ctrl-C again to stop at once");
+        say!("\nstopping after this step and saving; press Ctrl-C again to stop at once");
     })
     .map_err(|error| Failure::Failed(format!("cannot listen for Ctrl-C: {error}")))
 }

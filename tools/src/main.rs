@@ -1,4 +1,5 @@
 //! The command line of minigpt.
+#![warn(clippy::print_stderr, clippy::print_stdout)] // they panic where nobody listens
 
 mod cmd;
 mod convert;

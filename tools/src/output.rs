@@ -10,6 +10,17 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
 
+/// Writes a line to standard error, or nowhere if that is closed or full: what is said there is no
+/// reason to stop, and `eprintln!` would panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let line = format!($($text)*) + "\n";
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }};
+}
+pub(crate) use say;
+
 /// Writes `text` to standard output and lets it be seen at once.
 ///
 /// A closed pipe is [`Failure::OutputClosed`], a full disk an ordinary failure.

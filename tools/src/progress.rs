@@ -10,7 +10,7 @@ use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::train::Observer;
 
 use crate::interrupt;
-use crate::output::grouped;
+use crate::output::{grouped, say};
 
 /// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl Observer for TrainProgress {
             None if metrics.val_loss.is_some() || self.spoke.elapsed() >= PAUSE => {
                 self.spoke = Instant::now();
                 let (step, steps, val) = (metrics.step, self.steps, Val(metrics.val_loss));
-                eprintln!("step {step}/{steps}  loss {loss:.3}{val}  {rate} tokens/s  {left}");
+                say!("step {step}/{steps}  loss {loss:.3}{val}  {rate} tokens/s  {left}");
             }
             None => {}
         }

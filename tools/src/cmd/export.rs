@@ -10,7 +10,7 @@ use minigpt_trainer::run::Trained;
 
 use super::import::parse_format;
 use crate::failure::{Failure, Outcome};
-use crate::output::{self, grouped};
+use crate::output::{self, grouped, say};
 
 /// Write the best weights of a run as one model file.
 ///
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     let model = export(args.format)?;
     output::write_model(&args.output, model.bytes())?;
     let bytes = |model: &ModelBytes| grouped(model.bytes().len() as u64);
-    eprintln!(
+    say!(
         "wrote {}: {} bytes as {}",
         args.output.display(),
         bytes(&model),
@@ -57,13 +57,13 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     let exact = measure(&reference, &tokens)?;
     let stored = measure(&model, &tokens)?;
     let (exact, stored) = (exact.bits_per_byte(), stored.bits_per_byte());
-    eprintln!("on {} tokens of the validation text:", tokens.len() - 1);
-    eprintln!(
+    say!("on {} tokens of the validation text:", tokens.len() - 1);
+    say!(
         "  f32  {:>12} bytes  {exact:.4} bits per byte",
         bytes(&reference)
     );
     if args.format != Format::F32 {
-        eprintln!(
+        say!(
             "  {:3}  {:>12} bytes  {stored:.4} bits per byte ({:+.3}%)",
             args.format.name(),
             bytes(&model),

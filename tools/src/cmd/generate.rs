@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::open_model;
 use crate::failure::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, say};
 
 /// Largest `--top-k`.
 const MAX_TOP_K: usize = 1024;
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
         return output::print_json(&report);
     }
     output::print("\n")?;
-    eprintln!(
+    say!(
         "{} tokens, {:.0} tokens/s, {} weights, {} kernels",
         report.tokens,
         report.tokens_per_second,
@@ -186,7 +186,7 @@ fn report(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
     let mut memory = inference::arena(&file, &options).map_err(Failure::failed)?;
     let session = AnySession::new(&file, memory.bytes_mut(), &options).map_err(Failure::failed)?;
     if args.sampling.seed.is_none() && args.sampling.temperature != 0.0 && !args.json {
-        eprintln!("seed {seed}");
+        say!("seed {seed}");
     }
     let mut writer = Writer {
         tokenizer: file.tokenizer(),

@@ -11,7 +11,7 @@ use minigpt_trainer::tokenizer::OwnedTokenizer;
 
 use crate::convert::{Foreign, llama2c};
 use crate::failure::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, say};
 
 /// Turn a model made elsewhere into a model file.
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ fn write(
     };
     let bytes = export(&header, &model.parameters).map_err(Failure::failed)?;
     output::write_model(path, bytes.bytes())?;
-    eprintln!(
+    say!(
         "wrote {}: {} bytes, {} parameters as {}",
         path.display(),
         output::grouped(bytes.bytes().len() as u64),

@@ -15,7 +15,7 @@ use toml::Value;
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
-use crate::output::{self, grouped};
+use crate::output::{self, grouped, say};
 use crate::progress::TrainProgress;
 use crate::settings;
 
@@ -237,7 +237,7 @@ fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
     let choice = inputs.settle(settings.data.tokenizer);
     let run = Run::create(out, settings, &inputs, &mut |stage| {
         if let (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) = (stage, choice) {
-            eprintln!("learning a BPE of {n_vocab} tokens");
+            say!("learning a BPE of {n_vocab} tokens");
         }
     })?;
     Ok(run)
@@ -246,7 +246,7 @@ fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
 /// Says what is to be done and does it.
 fn advance(run: &mut Run) -> Result<Summary, Failure> {
     if let Some(facts) = &run.settings.facts {
-        eprintln!(
+        say!(
             "{}: {} parameters, {} tokens in the vocabulary, {} to learn from, {} to validate on",
             run.path().display(),
             grouped(facts.n_params),
@@ -275,11 +275,13 @@ fn say_ending(summary: &Summary, run: &Run, again: &str) {
         }
         _ => format!("finished {step} steps"),
     };
-    eprintln!("{what}");
+    say!("{what}");
     if let Some(best) = summary.best {
-        eprintln!(
+        say!(
             "best validation at step {}: {:.4} nats per token, {:.4} bits per byte",
-            best.step, best.val_loss, best.val_bits_per_byte
+            best.step,
+            best.val_loss,
+            best.val_bits_per_byte
         );
     }
 }
@@ -301,15 +303,15 @@ fn finish(run: &Run, summary: &Summary) -> Outcome {
         let written = fs::create_dir_all(run.samples())
             .and_then(|()| durable::replace_file(&sample, story.as_bytes()));
         written.map_err(|error| Failure::with(&sample, error))?;
-        eprintln!();
+        say!("");
         output::print(&(story + "\n"))?;
-        eprintln!();
+        say!("");
     }
-    eprintln!(
+    say!(
         "model {}, loss curve {}",
         path.display(),
         run.path().join("loss.svg").display()
     );
-    eprintln!("more of it: minigpt generate {}", path.display());
+    say!("more of it: minigpt generate {}", path.display());
     Ok(())
 }
