@@ -5,6 +5,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use minigpt_trainer::run::RunError;
+use minigpt_trainer::train::TrainError;
+
 use crate::output::say;
 
 /// Why the program stops without having done what it was asked.
@@ -62,3 +65,21 @@ impl Failure {
 
 /// What a subcommand returns.
 pub(crate) type Outcome = Result<(), Failure>;
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error.is_misuse() {
+            true => Self::misuse(error),
+            false => Self::failed(error),
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error.is_misuse() {
+            true => Self::misuse(error),
+            false => Self::failed(error),
+        }
+    }
+}

@@ -1,13 +1,14 @@
 //! Training: steps, validation, checkpoints, and every way to end.
 
 mod error;
+mod summary;
 mod validation;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::backend::{Backend, Batch};
-use crate::checkpoint::{self, Best, Snapshot, State};
+use crate::checkpoint::{self, Snapshot, State};
 use crate::data::windows::WindowBatch;
 use crate::durable;
 use crate::loss_plot::loss_plot;
@@ -18,6 +19,8 @@ use crate::run::{Run, RunError};
 use crate::run_config::TrainingSettings;
 
 pub use error::{Diverged, TrainError};
+pub use summary::{Ending, Summary};
+use summary::{ending, summary};
 use validation::Validation;
 
 /// Who watches a run and may end it.
@@ -33,38 +36,6 @@ pub trait Observer {
 
 /// Nobody watches.
 impl Observer for () {}
-
-/// Why training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ending {
-    /// All steps are done.
-    Finished,
-    /// Validation has not improved for as long as the settings allow.
-    Stale,
-    /// The observer wanted it.
-    Stopped,
-    /// `max_seconds` are over.
-    OutOfTime,
-}
-
-/// What came of a run.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Summary {
-    /// Why it ended.
-    pub ending: Ending,
-    /// Steps that were done before this start.
-    pub start: u64,
-    /// Steps done.
-    pub step: u64,
-    /// Tokens trained on.
-    pub tokens: u64,
-    /// The best validation, if there is any.
-    pub best: Option<Best>,
-    /// The latest checkpoint.
-    pub checkpoint: PathBuf,
-}
 
 /// Trains until the run is finished or has to stop, from its latest checkpoint if there is one.
 ///
@@ -88,19 +59,6 @@ pub fn train<B: Backend>(
         }
     }
     Training::start(run, backend, latest.map(|(_, path)| path))?.go(observer)
-}
-
-/// What a finished run came to; `None` if it is not finished.
-///
-/// # Errors
-/// A [`TrainError`] about its latest checkpoint.
-pub fn result(run: &Run) -> Result<Option<Summary>, TrainError> {
-    let Some((step, path)) = checkpoint::list(&run.checkpoints())?.pop() else {
-        return Ok(None);
-    };
-    let state = checkpoint::load_state(&path)?;
-    let ending = ending(&state, &run.settings.training);
-    Ok(ending.map(|ending| summary(ending, step, &state, path)))
 }
 
 struct Training<'r, B: Backend> {
@@ -300,28 +258,6 @@ fn draw(run: &Run) -> Result<(), RunError> {
         path: picture,
         error,
     })
-}
-
-/// The best validation of `state` is what the run ends with, once it ends.
-fn summary(ending: Ending, start: u64, state: &State, checkpoint: PathBuf) -> Summary {
-    Summary {
-        ending,
-        start,
-        step: state.step,
-        tokens: state.tokens,
-        best: state.best,
-        checkpoint,
-    }
-}
-
-fn ending(state: &State, settings: &TrainingSettings) -> Option<Ending> {
-    if state.step >= settings.steps {
-        Some(Ending::Finished)
-    } else if settings.patience > 0 && state.stale_evaluations >= settings.patience {
-        Some(Ending::Stale)
-    } else {
-        None
-    }
 }
 
 /// A checkpoint of other settings would go on as a run that nobody asked for.

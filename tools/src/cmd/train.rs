@@ -9,7 +9,7 @@ use minigpt_trainer::Cpu;
 use minigpt_trainer::durable;
 use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained};
 use minigpt_trainer::run_config::{Overlay, RunConfig, TokenizerChoice};
-use minigpt_trainer::train::{Ending, Summary, TrainError, train};
+use minigpt_trainer::train::{Ending, Summary, train};
 use toml::Value;
 
 use crate::cmd::generate;
@@ -83,24 +83,6 @@ pub(crate) struct TrainArgs {
     /// Go on with the run in --out under its own settings; more --steps take it further
     #[arg(long)]
     resume: bool,
-}
-
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
-        match error.is_misuse() {
-            true => Self::misuse(error),
-            false => Self::failed(error),
-        }
-    }
-}
-
-impl From<TrainError> for Failure {
-    fn from(error: TrainError) -> Self {
-        match error.is_misuse() {
-            true => Self::misuse(error),
-            false => Self::failed(error),
-        }
-    }
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Outcome {

@@ -1,3 +1,5 @@
+use minigpt_runtime::config::Positions;
+
 use super::*;
 
 fn overlaid(assignments: &[&str]) -> Result<RunConfig, RunConfigError> {

@@ -1,0 +1,61 @@
+//! How a run ends.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::{Best, State};
+use crate::run_config::TrainingSettings;
+
+/// Why training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// Validation has not improved for as long as the settings allow.
+    Stale,
+    /// The observer wanted it.
+    Stopped,
+    /// `max_seconds` are over.
+    OutOfTime,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Why it ended.
+    pub ending: Ending,
+    /// Steps that were done before this start.
+    pub start: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// The best validation, if there is any.
+    pub best: Option<Best>,
+    /// The latest checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// The end, at `state`.
+pub(super) fn summary(ending: Ending, start: u64, state: &State, checkpoint: PathBuf) -> Summary {
+    Summary {
+        ending,
+        start,
+        step: state.step,
+        tokens: state.tokens,
+        best: state.best,
+        checkpoint,
+    }
+}
+
+/// Why a run at `state` is over; `None` while it is not.
+pub(super) fn ending(state: &State, settings: &TrainingSettings) -> Option<Ending> {
+    if state.step >= settings.steps {
+        Some(Ending::Finished)
+    } else if settings.patience > 0 && state.stale_evaluations >= settings.patience {
+        Some(Ending::Stale)
+    } else {
+        None
+    }
+}
