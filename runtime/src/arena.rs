@@ -4,7 +4,7 @@ use half::f16;
 
 use crate::bytes;
 use crate::config::Config;
-use crate::quant::{BLOCK, Format};
+use crate::quant::Format;
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
 pub const ARENA_ALIGNMENT: usize = 16;
@@ -162,19 +162,15 @@ impl Sizes {
         let (n_embd, n_ff) = (config.n_embd() as u64, config.n_ff() as u64);
         let (n_qkv, n_fc) = (config.n_qkv() as u64, config.n_fc() as u64);
         let widest_input = if n_embd > n_ff { n_embd } else { n_ff };
-        let blocks = if format.is_integer() {
-            widest_input.div_ceil(BLOCK as u64)
-        } else {
-            0
-        };
+        let blocks = format.blocks(widest_input as usize);
         Self {
             cache: config.n_layer() as u64 * n_ctx * config.n_kv() as u64,
             x: n_chunk * n_embd,
             branch: n_chunk * n_embd,
             wide: n_chunk * if n_qkv > n_fc { n_qkv } else { n_fc },
             rope: n_chunk * config.head_size() as u64,
-            quants: n_chunk * blocks * BLOCK as u64,
-            quant_scales: n_chunk * blocks,
+            quants: n_chunk * blocks.quants as u64,
+            quant_scales: n_chunk * blocks.n as u64,
             scores: n_ctx,
             head: config.head_size() as u64,
             logits: config.n_vocab() as u64,

@@ -7,7 +7,7 @@ use crate::config::{Mlp, Norm, Positions};
 use crate::kernels::Isa;
 use crate::model::{Linear, Model, NormWeights};
 use crate::ops;
-use crate::quant::{Activations, BLOCK, WeightFormat};
+use crate::quant::{Activations, Q8Activations, WeightFormat, nearest_f16};
 
 /// One sequence of tokens on its way through a model, in the caller's memory.
 ///
@@ -392,20 +392,20 @@ fn linear<W: WeightFormat>(
     n: usize,
 ) {
     let cols = x.len() / n;
-    let blocks = if W::FORMAT.is_integer() {
-        cols.div_ceil(BLOCK)
-    } else {
-        0
-    };
-    let (quants, scales) = (&mut quants[..n * blocks * BLOCK], &mut scales[..n * blocks]);
-    if blocks > 0 {
+    let blocks = W::FORMAT.blocks(cols);
+    let (quants, scales) = (
+        &mut quants[..n * blocks.quants],
+        &mut scales[..n * blocks.n],
+    );
+    if W::FORMAT.is_integer() {
         isa.quantize(quants, scales, x, cols);
     }
-    let activations = Activations {
-        values: x,
+    let q8 = Q8Activations {
         quants,
         scales,
+        blocks,
     };
+    let activations = Activations { values: x, q8 };
     W::matmul(isa, out, linear.weight, activations);
     if let Some(bias) = linear.bias {
         for out in out.chunks_exact_mut(bias.len()) {
@@ -477,7 +477,7 @@ impl Cache<'_> {
             Self::F32(cache) => cache[start..start + x.len()].copy_from_slice(x),
             Self::F16(cache) => {
                 for (cache, x) in cache[start..].iter_mut().zip(x) {
-                    *cache = half::f16::from_f32(*x);
+                    *cache = nearest_f16(*x);
                 }
             }
         }

@@ -1,9 +1,9 @@
 use std::string::ToString;
-use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::arena::{Aligned, KvFormat, MemoryPlan, SessionOptions};
+use crate::arena::{KvFormat, MemoryPlan, SessionOptions};
+use crate::bytes::Buffer;
 use crate::config::{Mlp, Norm, Positions};
 use crate::quant::{F16, F32, Q8};
 use crate::rng::Rng;
@@ -24,23 +24,6 @@ const SMALL: Hyperparameters = Hyperparameters {
     bias: false,
     tied_head: true,
 };
-
-/// Bytes on a 16-byte boundary.
-struct Buffer(Vec<Aligned<[u8; 16]>>, usize);
-
-impl Buffer {
-    fn new(len: usize) -> Self {
-        Self(vec![Aligned([0; 16]); len.div_ceil(16)], len)
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        let bytes = self.0.len() * 16;
-        #[expect(unsafe_code, reason = "blocks to bytes")]
-        // SAFETY: the blocks are `bytes` initialised bytes without padding.
-        let all = unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), bytes) };
-        &mut all[..self.1]
-    }
-}
 
 fn file(hyperparameters: Hyperparameters, format: Format) -> Buffer {
     let header = Header {

@@ -250,8 +250,20 @@ fn ranks_need_not_grow_along_merges() {
     let tables: [&[(&str, &str)]; 4] = [
         &[("x", "y"), ("yx", "y"), ("y", "x"), ("xy", "xy")],
         &[("xy", "x"), ("x", "y"), ("x", "x")],
-        &[("xy", "xy"), ("x", "yx"), ("xx", "yx"), ("y", "x"), ("x", "y")],
-        &[("y", "xyx"), ("xy", "x"), ("yx", "yx"), ("y", "x"), ("x", "y")],
+        &[
+            ("xy", "xy"),
+            ("x", "yx"),
+            ("xx", "yx"),
+            ("y", "x"),
+            ("x", "y"),
+        ],
+        &[
+            ("y", "xyx"),
+            ("xy", "x"),
+            ("yx", "yx"),
+            ("y", "x"),
+            ("x", "y"),
+        ],
     ];
     for table in tables {
         let bytes = bpe(table, true);
