@@ -1,13 +1,13 @@
 //! The caller's memory: how much a session needs, and how it is divided.
 
-use half::f16;
-
 use crate::bytes;
-use crate::config::Config;
+use crate::config::{Config, Positions};
+use crate::layout::ALIGNMENT;
 use crate::quant::Format;
+use crate::session::Cache;
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
-pub const ARENA_ALIGNMENT: usize = 16;
+pub const ARENA_ALIGNMENT: usize = ALIGNMENT;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,11 +98,11 @@ impl SessionOptions {
 pub struct MemoryPlan {
     /// Keys, and as much again values: `n_layer * context * n_kv` values each.
     pub kv_cache: u64,
-    /// Activations of `n_chunk` tokens, in `f32`.
+    /// Activations of `n_chunk` tokens, in `f32`, and what their positions need.
     pub activations: u64,
     /// The same as integers, for integer weights.
     pub quants: u64,
-    /// Attention scores of one head, and one head's key or value in `f32`.
+    /// Attention scores of one head; with a cache of `f16` also one head's key or value in `f32`.
     pub scores: u64,
     /// Logits of one token.
     pub logits: u64,
@@ -118,7 +118,8 @@ impl MemoryPlan {
             activations: aligned(sizes.x, 4)
                 + aligned(sizes.branch, 4)
                 + aligned(sizes.wide, 4)
-                + aligned(sizes.rope, 4),
+                + aligned(sizes.rope, 4)
+                + aligned(sizes.frequencies, 4),
             quants: aligned(sizes.quants, 1) + aligned(sizes.quant_scales, 4),
             scores: aligned(sizes.scores, 4) + aligned(sizes.head, 4),
             logits: aligned(sizes.logits, 4),
@@ -143,6 +144,7 @@ struct Sizes {
     branch: u64,
     wide: u64,
     rope: u64,
+    frequencies: u64,
     quants: u64,
     quant_scales: u64,
     scores: u64,
@@ -163,26 +165,29 @@ impl Sizes {
         let (n_qkv, n_fc) = (config.n_qkv() as u64, config.n_fc() as u64);
         let widest_input = if n_embd > n_ff { n_embd } else { n_ff };
         let blocks = format.blocks(widest_input as usize);
+        let head_size = config.head_size() as u64;
+        let (rope, frequencies) = match config.positions() {
+            Positions::Learned => (0, 0),
+            Positions::Sinusoidal => (0, n_embd / 2),
+            Positions::Rope => (n_chunk * head_size, head_size / 2),
+        };
         Self {
             cache: config.n_layer() as u64 * n_ctx * config.n_kv() as u64,
             x: n_chunk * n_embd,
             branch: n_chunk * n_embd,
             wide: n_chunk * if n_qkv > n_fc { n_qkv } else { n_fc },
-            rope: n_chunk * config.head_size() as u64,
+            rope,
+            frequencies,
             quants: n_chunk * blocks.quants as u64,
             quant_scales: n_chunk * blocks.n as u64,
             scores: n_ctx,
-            head: config.head_size() as u64,
+            head: match options.kv {
+                KvFormat::F32 => 0,
+                KvFormat::F16 => head_size,
+            },
             logits: config.n_vocab() as u64,
         }
     }
-}
-
-/// Keys or values of all layers, `[n_layer, n_ctx, n_kv]`.
-#[derive(Debug)]
-pub(crate) enum Cache<'a> {
-    F32(&'a mut [f32]),
-    F16(&'a mut [f16]),
 }
 
 /// The arena, divided.
@@ -198,15 +203,17 @@ pub(crate) struct Arena<'a> {
     pub(crate) branch: &'a mut [f32],
     /// Queries, keys and values `[T, n_qkv]`, or inside the MLP `[T, n_fc]`.
     pub(crate) wide: &'a mut [f32],
-    /// Angles of each token `[T, HS]`.
+    /// Angles of each token `[T, HS]`; empty without rope.
     pub(crate) rope: &'a mut [f32],
+    /// Angle per position of each pair: `[HS / 2]` with rope, `[C / 2]` with sinusoids.
+    pub(crate) frequencies: &'a mut [f32],
     /// `[T, blocks * 32]`
     pub(crate) quants: &'a mut [i8],
     /// `[T, blocks]`
     pub(crate) quant_scales: &'a mut [f32],
     /// `[n_ctx]`
     pub(crate) scores: &'a mut [f32],
-    /// `[HS]`
+    /// `[HS]`; empty where the cache is `f32`.
     pub(crate) head: &'a mut [f32],
     /// `[V]`
     pub(crate) logits: &'a mut [f32],
@@ -233,6 +240,7 @@ impl<'a> Arena<'a> {
             branch: rest.take(sizes.branch),
             wide: rest.take(sizes.wide),
             rope: rest.take(sizes.rope),
+            frequencies: rest.take(sizes.frequencies),
             quants: rest.take(sizes.quants),
             quant_scales: rest.take(sizes.quant_scales),
             scores: rest.take(sizes.scores),

@@ -302,4 +302,4 @@ fn write_head(head: &mut [u8], header: &Header<'_>, weights_len: u64) -> Result<
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

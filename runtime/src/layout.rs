@@ -190,10 +190,11 @@ impl fmt::Display for TensorId {
 }
 
 impl TensorSpec {
-    /// Number of values: `rows * cols`.
+    /// Number of values: `rows * cols`; where that is beyond a `usize`, which only a target of 32
+    /// bits can meet, the largest `usize`, of which no buffer is made.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.rows * self.cols
+        self.rows.saturating_mul(self.cols)
     }
 
     /// Never: no tensor is empty.
@@ -241,9 +242,17 @@ pub fn tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + Clone + us
         .filter_map(move |id| spec(&config, id))
 }
 
-/// The row of the table for `id`, or `None` where `config` has no such tensor.
+/// The row of the table for `id`, or `None` where `config` has no such tensor or no such layer.
 #[must_use]
 pub const fn spec(config: &Config, id: TensorId) -> Option<TensorSpec> {
+    let layers = if id.tensor.in_layer() {
+        config.n_layer()
+    } else {
+        1
+    };
+    if id.layer >= layers {
+        return None;
+    }
     match id.tensor.shape(config) {
         Some((rows, cols, role)) => Some(TensorSpec {
             id,
@@ -290,13 +299,13 @@ const fn position(config: &Config, id: TensorId, format: Format) -> (usize, u64)
     }
 }
 
-/// Index of `id` in [`tensors`].
+/// Index of `id`, which [`spec`] knows, in [`tensors`].
 #[must_use]
 pub const fn index(config: &Config, id: TensorId) -> usize {
     position(config, id, Format::F32).0
 }
 
-/// Bytes from the start of the weights to `id` in a file of `format`.
+/// Bytes from the start of the weights to `id`, which [`spec`] knows, in a file of `format`.
 #[must_use]
 pub const fn offset(config: &Config, id: TensorId, format: Format) -> u64 {
     position(config, id, format).1
@@ -316,7 +325,9 @@ pub const fn weights_bytes(config: &Config, format: Format) -> u64 {
 /// Number of trained values in the model.
 #[must_use]
 pub fn n_params(config: &Config) -> u64 {
-    tensors(config).map(|spec| spec.len() as u64).sum()
+    tensors(config)
+        .map(|spec| spec.rows as u64 * spec.cols as u64)
+        .sum()
 }
 
 #[cfg(test)]
@@ -369,6 +380,17 @@ mod tests {
                 assert_eq!(weights_bytes(&config, format), offset_here);
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_none() {
+        let config = every_shape().next().unwrap();
+        let has = |tensor, layer| spec(&config, TensorId::new(tensor, layer)).is_some();
+        assert!(has(Tensor::CFcWeight, config.n_layer() - 1));
+        assert!(!has(Tensor::CFcWeight, config.n_layer()));
+        assert!(!has(Tensor::CFcWeight, usize::MAX));
+        assert!(has(Tensor::Wte, 0) && !has(Tensor::Wte, 1));
+        assert!(has(Tensor::LmHead, 0) != config.tied_head());
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
 pub use format::{LoadError, ModelFile};
 pub use kernels::Isa;
-pub use model::Model;
+pub use model::{Model, ReadError};
 pub use quant::{F16, F32, Format, Q8, WeightFormat};
 pub use sampler::{Sampler, SamplerError, SamplerOptions};
 pub use session::{Session, SessionError};
