@@ -21,7 +21,7 @@ pub mod tokenizer;
 
 pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
-pub use format::{LoadError, ModelFile};
+pub use format::{HeaderError, LoadError, ModelFile};
 pub use kernels::Isa;
 pub use model::{Model, ReadError};
 pub use quant::{F16, F32, Format, Q8, WeightFormat};

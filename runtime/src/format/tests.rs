@@ -4,6 +4,7 @@ use std::vec::Vec;
 use super::*;
 use crate::bytes::Buffer;
 use crate::config::{Mlp, Norm, Positions};
+use crate::layout::TensorSpec;
 use crate::quant::F16;
 use crate::rng::Rng;
 
@@ -108,4 +109,43 @@ fn errors_say_what_to_do() {
         error.to_string(),
         "the weights are stored as q8 and f16 was asked for"
     );
+}
+
+#[test]
+fn nothing_is_written_that_does_not_open() {
+    let header = |hyperparameters, tokenizer| Header {
+        hyperparameters,
+        format: Format::Q8,
+        tokenizer,
+        metadata: Metadata::default(),
+    };
+    let (small_vocab, no_layers) = (
+        Hyperparameters {
+            n_vocab: 255,
+            ..SMALL
+        },
+        Hyperparameters {
+            n_layer: 0,
+            ..SMALL
+        },
+    );
+    let damaged = Tokenizer::Char(crate::tokenizer::Chars {
+        code_points: &[97, 0, 0, 0, 97, 0, 0, 0],
+    });
+    for (header, message) in [
+        (
+            header(small_vocab, Tokenizer::Byte),
+            "its tokenizer has 256 tokens and the model only 255",
+        ),
+        (
+            header(no_layers, Tokenizer::Byte),
+            "its hyper-parameters do not fit: n_layer is 0",
+        ),
+        (header(SMALL, damaged), "its tokenizer is damaged"),
+    ] {
+        let error = file_bytes(&header).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        let fill = |_: &TensorSpec, _: &mut [u8]| panic!("nothing to write");
+        assert_eq!(write::<WriteError>(&mut [], &header, fill), Err(error));
+    }
 }

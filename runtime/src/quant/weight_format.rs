@@ -14,6 +14,7 @@ pub const BLOCK: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+// Append only: the order is the file format.
 pub enum Format {
     /// IEEE single precision.
     F32,

@@ -31,6 +31,7 @@ const LOWEST_SCORE: f32 = -1e10;
     clippy::exhaustive_structs,
     reason = "plain data that tokenizer builders write"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct SentencePiece<'a> {
     /// Texts of all tokens, with spaces as spaces.
     #[serde(borrow)]
