@@ -17,6 +17,8 @@
 //! hyper-parameters and not stored, so none can lie.
 
 mod error;
+#[cfg(test)]
+mod golden;
 mod write;
 
 use serde::{Deserialize, Serialize};

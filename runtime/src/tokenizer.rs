@@ -19,7 +19,7 @@ mod merge;
 mod sentencepiece;
 #[cfg(test)]
 #[allow(clippy::std_instead_of_alloc, reason = "tests run on hosts")]
-mod tests;
+pub(crate) mod tests;
 mod vocabulary;
 mod words;
 

@@ -35,11 +35,16 @@ pub(crate) fn file(hyperparameters: Hyperparameters, format: Format) -> Buffer {
             made_by: "a test",
         },
     };
-    let mut file = Buffer::new(file_bytes(&header).unwrap() as usize);
+    written(&header)
+}
+
+/// A file of random weights.
+pub(crate) fn written(header: &Header<'_>) -> Buffer {
+    let mut file = Buffer::new(file_bytes(header).unwrap() as usize);
     let mut rng = Rng::new(3, 0);
-    write::<WriteError>(file.bytes(), &header, |spec, place| {
+    write::<WriteError>(file.bytes(), header, |spec, place| {
         let values: Vec<f32> = (0..spec.len()).map(|_| rng.next_unit() - 0.5).collect();
-        let format = spec.stored_format(format);
+        let format = spec.stored_format(header.format);
         format.encode(place, &values, spec.cols);
         Ok(())
     })

@@ -29,7 +29,7 @@ fn vocabulary(texts: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A small BPE as postcard bytes: four specials, bytes in order, then these merges.
-fn bpe(pairs: &[(&str, &str)], wide: bool) -> Vec<u8> {
+pub(crate) fn bpe(pairs: &[(&str, &str)], wide: bool) -> Vec<u8> {
     let mut texts: Vec<Vec<u8>> = vec![vec![]; 4];
     texts.extend((0..=255).map(|byte| vec![byte]));
     let mut merges = Vec::new();
@@ -70,7 +70,7 @@ fn bpe(pairs: &[(&str, &str)], wide: bool) -> Vec<u8> {
     postcard_bytes(&tokenizer)
 }
 
-fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
+pub(crate) fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
     let mut texts: Vec<Vec<u8>> = ["<unk>", "\n<s>\n", "\n</s>\n"]
         .map(|text| text.as_bytes().to_vec())
         .to_vec();
@@ -92,7 +92,7 @@ fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
     postcard_bytes(&tokenizer)
 }
 
-const PIECES: [(&str, f32); 9] = [
+pub(crate) const PIECES: [(&str, f32); 9] = [
     (" ", -9.0),
     ("t", -9.0),
     ("h", -9.0),
@@ -104,7 +104,7 @@ const PIECES: [(&str, f32); 9] = [
     (" the", -4.0),
 ];
 
-const MERGES: [(&str, &str); 8] = [
+pub(crate) const MERGES: [(&str, &str); 8] = [
     (" ", "t"),
     ("h", "e"),
     (" t", "he"),
@@ -115,7 +115,7 @@ const MERGES: [(&str, &str); 8] = [
     (" th", "e"),
 ];
 
-fn chars() -> Vec<u8> {
+pub(crate) fn chars() -> Vec<u8> {
     let mut chars: Vec<char> = TEXTS.iter().flat_map(|text| text.chars()).collect();
     chars.sort_unstable();
     chars.dedup();
@@ -140,13 +140,13 @@ fn all() -> [Vec<u8>; 6] {
     ]
 }
 
-fn open(bytes: &[u8]) -> Tokenizer<'_> {
+pub(crate) fn open(bytes: &[u8]) -> Tokenizer<'_> {
     let tokenizer: Tokenizer<'_> = postcard::from_bytes(bytes).unwrap();
     tokenizer.validate().unwrap();
     tokenizer
 }
 
-fn encode(tokenizer: &Tokenizer<'_>, text: &[u8]) -> Vec<u32> {
+pub(crate) fn encode(tokenizer: &Tokenizer<'_>, text: &[u8]) -> Vec<u32> {
     let mut out = vec![0; text.len() + 1];
     let n = tokenizer.encode(text, &mut out).unwrap();
     out.truncate(n);
