@@ -73,26 +73,7 @@ impl SessionOptions {
 
 /// Bytes of each part of a session's memory.
 ///
-/// A `static` can be sized by it:
-///
-/// ```
-/// use minigpt_runtime::{Config, Format, Hyperparameters, MemoryPlan, SessionOptions};
-/// use minigpt_runtime::{Mlp, Norm, Positions};
-///
-/// const CONFIG: Config = match Config::new(Hyperparameters {
-///     n_vocab: 512, n_ctx: 128, n_embd: 64, n_head: 4, n_head_kv: 2, n_layer: 2, n_ff: 172,
-///     positions: Positions::Rope, rope_theta: 10000.0, norm: Norm::RmsNorm, mlp: Mlp::Swiglu,
-///     bias: false, tied_head: true,
-/// }) {
-///     Ok(config) => config,
-///     Err(_) => panic!("not a model"),
-/// };
-/// const PLAN: MemoryPlan = MemoryPlan::new(&CONFIG, Format::Q8, &SessionOptions::DEFAULT);
-/// #[repr(align(16))]
-/// struct Arena([u8; PLAN.total() as usize]);
-/// static ARENA: Arena = Arena([0; PLAN.total() as usize]);
-/// # assert_eq!(ARENA.0.len() % 16, 0);
-/// ```
+/// All of it is known when it is compiled: a `static` can be sized by it, see [`Aligned`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryPlan {
@@ -262,6 +243,37 @@ impl<'a> Rest<'a> {
 }
 
 /// Bytes on a 16-byte boundary, for a `static` arena or a model compiled in.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use minigpt_runtime::{Aligned, Config, Format, Hyperparameters, MemoryPlan, ModelFile, Q8};
+/// use minigpt_runtime::{Mlp, Norm, Positions, Session, SessionOptions};
+///
+/// const CONFIG: Config = match Config::new(Hyperparameters {
+///     n_vocab: 267, n_ctx: 32, n_embd: 40, n_head: 4, n_head_kv: 2, n_layer: 2, n_ff: 41,
+///     positions: Positions::Rope, rope_theta: 10000.0, norm: Norm::RmsNorm, mlp: Mlp::Swiglu,
+///     bias: false, tied_head: true,
+/// }) {
+///     Ok(config) => config,
+///     Err(_) => panic!("not a model"),
+/// };
+/// const OPTIONS: SessionOptions = SessionOptions { n_ctx: 16, ..SessionOptions::DEFAULT };
+/// const BYTES: usize = MemoryPlan::new(&CONFIG, Format::Q8, &OPTIONS).total() as usize;
+///
+/// // Firmware has the mutex of its own crates, or a cell that is taken once.
+/// static ARENA: Mutex<Aligned<[u8; BYTES]>> = Mutex::new(Aligned([0; BYTES]));
+/// static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+///     env!("CARGO_MANIFEST_DIR"),
+///     "/../tests/data/format/v1-q8-bpe.mgpt"
+/// )));
+///
+/// let file = ModelFile::open(&MODEL.0).unwrap();
+/// assert_eq!(file.config(), &CONFIG);
+/// let mut arena = ARENA.lock().unwrap();
+/// let mut session = Session::new(file.model::<Q8>().unwrap(), &mut arena.0, &OPTIONS).unwrap();
+/// session.forward(&[1, 2, 3]).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(16))]
 #[allow(clippy::exhaustive_structs, reason = "a wrapper")]

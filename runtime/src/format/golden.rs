@@ -1,7 +1,7 @@
 //! Files of every version so far, and what they must say for ever: `tests/data/format`.
 
+use core::fmt::Write as _;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::format;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,64 +132,53 @@ const METADATA: Metadata<'_> = Metadata {
 #[test]
 #[ignore = "writes files; run it once for a new version of the format"]
 fn write_golden_files() {
-    let shape = |tokenizer: &Tokenizer<'_>, n_embd, positions, norm, mlp, bias| Hyperparameters {
+    let (byte, chars, bpe) = (Tokenizer::Byte, chars(), bpe(&MERGES, false));
+    let pieces = sentencepiece(&PIECES, true);
+    let gpt2 = Hyperparameters {
+        // More rows than tokens.
+        n_vocab: 260,
+        positions: Positions::Learned,
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Gelu,
+        bias: true,
+        tied_head: false,
+        ..shape(&byte, 12)
+    };
+    write_new(Format::F32, byte, gpt2);
+    let paper = Hyperparameters {
+        positions: Positions::Sinusoidal,
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Relu,
+        bias: true,
+        tied_head: false,
+        ..shape(&open(&chars), 28)
+    };
+    write_new(Format::F16, open(&chars), paper);
+    let llama = Hyperparameters {
+        n_head_kv: 2,
+        ..shape(&open(&bpe), 40)
+    };
+    write_new(Format::Q8, open(&bpe), llama);
+    let other = Hyperparameters {
+        positions: Positions::Learned,
+        mlp: Mlp::ReluSquared,
+        bias: true,
+        ..shape(&open(&pieces), 32)
+    };
+    write_new(Format::Q8, open(&pieces), other);
+}
+
+/// Llama's kind, small.
+fn shape(tokenizer: &Tokenizer<'_>, n_embd: u32) -> Hyperparameters {
+    Hyperparameters {
         n_vocab: tokenizer.n_vocab() as u32,
         n_ctx: 32,
         n_embd,
         n_head: 4,
         n_head_kv: 4,
         n_ff: n_embd + 1,
-        positions,
-        norm,
-        mlp,
-        bias,
         ..SMALL
-    };
-    let (learned, layer_norm) = (Positions::Learned, Norm::LayerNorm);
-    let byte = Tokenizer::Byte;
-    let gpt2 = Hyperparameters {
-        // More rows than tokens.
-        n_vocab: 260,
-        tied_head: false,
-        ..shape(&byte, 12, learned, layer_norm, Mlp::Gelu, true)
-    };
-    write_new(Format::F32, byte, gpt2);
-    let bytes = chars();
-    let paper = Hyperparameters {
-        tied_head: false,
-        ..shape(
-            &open(&bytes),
-            28,
-            Positions::Sinusoidal,
-            layer_norm,
-            Mlp::Relu,
-            true,
-        )
-    };
-    write_new(Format::F16, open(&bytes), paper);
-    let bytes = bpe(&MERGES, false);
-    let llama = Hyperparameters {
-        n_head_kv: 2,
-        ..shape(
-            &open(&bytes),
-            40,
-            Positions::Rope,
-            Norm::RmsNorm,
-            Mlp::Swiglu,
-            false,
-        )
-    };
-    write_new(Format::Q8, open(&bytes), llama);
-    let bytes = sentencepiece(&PIECES, true);
-    let other = shape(
-        &open(&bytes),
-        32,
-        learned,
-        Norm::RmsNorm,
-        Mlp::ReluSquared,
-        true,
-    );
-    write_new(Format::Q8, open(&bytes), other);
+    }
 }
 
 fn write_new(format: Format, tokenizer: Tokenizer<'_>, hyperparameters: Hyperparameters) {
