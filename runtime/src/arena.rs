@@ -1,13 +1,13 @@
 //! The caller's memory: how much a session needs, and how it is divided.
 
-use half::f16;
-
 use crate::bytes;
-use crate::config::Config;
-use crate::quant::{BLOCK, Format};
+use crate::config::{Config, Positions};
+use crate::layout::ALIGNMENT;
+use crate::quant::Format;
+use crate::session::Cache;
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
-pub const ARENA_ALIGNMENT: usize = 16;
+pub const ARENA_ALIGNMENT: usize = ALIGNMENT;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,36 +73,17 @@ impl SessionOptions {
 
 /// Bytes of each part of a session's memory.
 ///
-/// A `static` can be sized by it:
-///
-/// ```
-/// use minigpt_runtime::{Config, Format, Hyperparameters, MemoryPlan, SessionOptions};
-/// use minigpt_runtime::{Mlp, Norm, Positions};
-///
-/// const CONFIG: Config = match Config::new(Hyperparameters {
-///     n_vocab: 512, n_ctx: 128, n_embd: 64, n_head: 4, n_head_kv: 2, n_layer: 2, n_ff: 172,
-///     positions: Positions::Rope, rope_theta: 10000.0, norm: Norm::RmsNorm, mlp: Mlp::Swiglu,
-///     bias: false, tied_head: true,
-/// }) {
-///     Ok(config) => config,
-///     Err(_) => panic!("not a model"),
-/// };
-/// const PLAN: MemoryPlan = MemoryPlan::new(&CONFIG, Format::Q8, &SessionOptions::DEFAULT);
-/// #[repr(align(16))]
-/// struct Arena([u8; PLAN.total() as usize]);
-/// static ARENA: Arena = Arena([0; PLAN.total() as usize]);
-/// # assert_eq!(ARENA.0.len() % 16, 0);
-/// ```
+/// All of it is known when it is compiled: a `static` can be sized by it, see [`Aligned`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryPlan {
     /// Keys, and as much again values: `n_layer * context * n_kv` values each.
     pub kv_cache: u64,
-    /// Activations of `n_chunk` tokens, in `f32`.
+    /// Activations of `n_chunk` tokens, in `f32`, and what their positions need.
     pub activations: u64,
     /// The same as integers, for integer weights.
     pub quants: u64,
-    /// Attention scores of one head, and one head's key or value in `f32`.
+    /// Attention scores of one head; with a cache of `f16` also one head's key or value in `f32`.
     pub scores: u64,
     /// Logits of one token.
     pub logits: u64,
@@ -118,7 +99,8 @@ impl MemoryPlan {
             activations: aligned(sizes.x, 4)
                 + aligned(sizes.branch, 4)
                 + aligned(sizes.wide, 4)
-                + aligned(sizes.rope, 4),
+                + aligned(sizes.rope, 4)
+                + aligned(sizes.frequencies, 4),
             quants: aligned(sizes.quants, 1) + aligned(sizes.quant_scales, 4),
             scores: aligned(sizes.scores, 4) + aligned(sizes.head, 4),
             logits: aligned(sizes.logits, 4),
@@ -143,6 +125,7 @@ struct Sizes {
     branch: u64,
     wide: u64,
     rope: u64,
+    frequencies: u64,
     quants: u64,
     quant_scales: u64,
     scores: u64,
@@ -162,31 +145,30 @@ impl Sizes {
         let (n_embd, n_ff) = (config.n_embd() as u64, config.n_ff() as u64);
         let (n_qkv, n_fc) = (config.n_qkv() as u64, config.n_fc() as u64);
         let widest_input = if n_embd > n_ff { n_embd } else { n_ff };
-        let blocks = if format.is_integer() {
-            widest_input.div_ceil(BLOCK as u64)
-        } else {
-            0
+        let blocks = format.blocks(widest_input as usize);
+        let head_size = config.head_size() as u64;
+        let (rope, frequencies) = match config.positions() {
+            Positions::Learned => (0, 0),
+            Positions::Sinusoidal => (0, n_embd / 2),
+            Positions::Rope => (n_chunk * head_size, head_size / 2),
         };
         Self {
             cache: config.n_layer() as u64 * n_ctx * config.n_kv() as u64,
             x: n_chunk * n_embd,
             branch: n_chunk * n_embd,
             wide: n_chunk * if n_qkv > n_fc { n_qkv } else { n_fc },
-            rope: n_chunk * config.head_size() as u64,
-            quants: n_chunk * blocks * BLOCK as u64,
-            quant_scales: n_chunk * blocks,
+            rope,
+            frequencies,
+            quants: n_chunk * blocks.quants as u64,
+            quant_scales: n_chunk * blocks.n as u64,
             scores: n_ctx,
-            head: config.head_size() as u64,
+            head: match options.kv {
+                KvFormat::F32 => 0,
+                KvFormat::F16 => head_size,
+            },
             logits: config.n_vocab() as u64,
         }
     }
-}
-
-/// Keys or values of all layers, `[n_layer, n_ctx, n_kv]`.
-#[derive(Debug)]
-pub(crate) enum Cache<'a> {
-    F32(&'a mut [f32]),
-    F16(&'a mut [f16]),
 }
 
 /// The arena, divided.
@@ -202,15 +184,17 @@ pub(crate) struct Arena<'a> {
     pub(crate) branch: &'a mut [f32],
     /// Queries, keys and values `[T, n_qkv]`, or inside the MLP `[T, n_fc]`.
     pub(crate) wide: &'a mut [f32],
-    /// Angles of each token `[T, HS]`.
+    /// Angles of each token `[T, HS]`; empty without rope.
     pub(crate) rope: &'a mut [f32],
+    /// Angle per position of each pair: `[HS / 2]` with rope, `[C / 2]` with sinusoids.
+    pub(crate) frequencies: &'a mut [f32],
     /// `[T, blocks * 32]`
     pub(crate) quants: &'a mut [i8],
     /// `[T, blocks]`
     pub(crate) quant_scales: &'a mut [f32],
     /// `[n_ctx]`
     pub(crate) scores: &'a mut [f32],
-    /// `[HS]`
+    /// `[HS]`; empty where the cache is `f32`.
     pub(crate) head: &'a mut [f32],
     /// `[V]`
     pub(crate) logits: &'a mut [f32],
@@ -237,6 +221,7 @@ impl<'a> Arena<'a> {
             branch: rest.take(sizes.branch),
             wide: rest.take(sizes.wide),
             rope: rest.take(sizes.rope),
+            frequencies: rest.take(sizes.frequencies),
             quants: rest.take(sizes.quants),
             quant_scales: rest.take(sizes.quant_scales),
             scores: rest.take(sizes.scores),
@@ -258,6 +243,37 @@ impl<'a> Rest<'a> {
 }
 
 /// Bytes on a 16-byte boundary, for a `static` arena or a model compiled in.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use minigpt_runtime::{Aligned, Config, Format, Hyperparameters, MemoryPlan, ModelFile, Q8};
+/// use minigpt_runtime::{Mlp, Norm, Positions, Session, SessionOptions};
+///
+/// const CONFIG: Config = match Config::new(Hyperparameters {
+///     n_vocab: 267, n_ctx: 32, n_embd: 40, n_head: 4, n_head_kv: 2, n_layer: 2, n_ff: 41,
+///     positions: Positions::Rope, rope_theta: 10000.0, norm: Norm::RmsNorm, mlp: Mlp::Swiglu,
+///     bias: false, tied_head: true,
+/// }) {
+///     Ok(config) => config,
+///     Err(_) => panic!("not a model"),
+/// };
+/// const OPTIONS: SessionOptions = SessionOptions { n_ctx: 16, ..SessionOptions::DEFAULT };
+/// const BYTES: usize = MemoryPlan::new(&CONFIG, Format::Q8, &OPTIONS).total() as usize;
+///
+/// // Firmware has the mutex of its own crates, or a cell that is taken once.
+/// static ARENA: Mutex<Aligned<[u8; BYTES]>> = Mutex::new(Aligned([0; BYTES]));
+/// static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+///     env!("CARGO_MANIFEST_DIR"),
+///     "/../tests/data/format/v1-q8-bpe.mgpt"
+/// )));
+///
+/// let file = ModelFile::open(&MODEL.0).unwrap();
+/// assert_eq!(file.config(), &CONFIG);
+/// let mut arena = ARENA.lock().unwrap();
+/// let mut session = Session::new(file.model::<Q8>().unwrap(), &mut arena.0, &OPTIONS).unwrap();
+/// session.forward(&[1, 2, 3]).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(16))]
 #[allow(clippy::exhaustive_structs, reason = "a wrapper")]

@@ -41,28 +41,55 @@ pub(crate) fn cast_mut<T: Plain>(bytes: &mut [u8]) -> &mut [T] {
     }
 }
 
+/// Bytes on a 16-byte boundary, as files and arenas of tests need them.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) struct Buffer {
+    blocks: std::vec::Vec<crate::arena::Aligned<[u8; 16]>>,
+    len: usize,
+}
+
+#[cfg(test)]
+impl Buffer {
+    pub(crate) fn new(len: usize) -> Self {
+        let blocks = std::vec![crate::arena::Aligned([0; 16]); len.div_ceil(16)];
+        Self { blocks, len }
+    }
+
+    pub(crate) fn copied(bytes: &[u8]) -> Self {
+        let mut buffer = Self::new(bytes.len());
+        buffer.bytes().copy_from_slice(bytes);
+        buffer
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the blocks are bytes without padding, and bytes have no alignment.
+        let (_, all, _) = unsafe { self.blocks.align_to_mut::<u8>() };
+        &mut all[..self.len]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[repr(align(16))]
-    struct Aligned([u8; 32]);
-
     #[test]
     fn casts_read_and_write_little_endian() {
-        let mut buffer = Aligned([0; 32]);
-        cast_mut::<f32>(&mut buffer.0[..8]).copy_from_slice(&[1.0, -2.5]);
-        assert_eq!(buffer.0[..4], 1.0f32.to_le_bytes());
-        assert_eq!(cast::<f32>(&buffer.0[..8]), [1.0, -2.5]);
-        assert_eq!(cast::<i8>(&buffer.0[1..4]), [0, -128, 63]);
-        assert_eq!(cast::<f16>(&buffer.0[2..4])[0].to_bits(), 0x3F80);
+        let mut buffer = Buffer::new(32);
+        let bytes = buffer.bytes();
+        cast_mut::<f32>(&mut bytes[..8]).copy_from_slice(&[1.0, -2.5]);
+        assert_eq!(bytes[..4], 1.0f32.to_le_bytes());
+        assert_eq!(cast::<f32>(&bytes[..8]), [1.0, -2.5]);
+        assert_eq!(cast::<i8>(&bytes[1..4]), [0, -128, 63]);
+        assert_eq!(cast::<f16>(&bytes[2..4])[0].to_bits(), 0x3F80);
     }
 
     #[test]
     fn wrong_alignment_or_length_is_empty() {
-        let buffer = Aligned([0; 32]);
-        assert!(cast::<f32>(&buffer.0[1..5]).is_empty());
-        assert!(cast::<f32>(&buffer.0[..7]).is_empty());
-        assert!(cast::<f16>(&buffer.0[..3]).is_empty());
+        let mut buffer = Buffer::new(32);
+        let bytes = buffer.bytes();
+        assert!(cast::<f32>(&bytes[1..5]).is_empty());
+        assert!(cast::<f32>(&bytes[..7]).is_empty());
+        assert!(cast::<f16>(&bytes[..3]).is_empty());
     }
 }

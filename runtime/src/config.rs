@@ -3,14 +3,20 @@
 //! [`Hyperparameters`] is plain data, as a person or a file states it. [`Config`] is the same data
 //! after every check: a value of it always describes a model that can be laid out and run.
 
-use core::fmt;
+mod error;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::error::ConfigError;
+
+/// Most tokens a vocabulary may have.
+pub const MAX_VOCAB: u32 = 1 << 24;
 
 /// How a token learns where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+// Append only: the order is the file format.
 pub enum Positions {
     /// A trained row of `wpe` for each position (GPT-2).
     Learned,
@@ -24,6 +30,7 @@ pub enum Positions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+// Append only: the order is the file format.
 pub enum Norm {
     /// Mean and variance (GPT-2).
     LayerNorm,
@@ -35,6 +42,7 @@ pub enum Norm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+// Append only: the order is the file format.
 pub enum Mlp {
     /// `max(x, 0)` (the first GPTs).
     Relu,
@@ -53,6 +61,7 @@ pub enum Mlp {
     clippy::exhaustive_structs,
     reason = "callers write all fields; a new one must be seen"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Hyperparameters {
     /// Tokens in the vocabulary.
     pub n_vocab: u32,
@@ -70,7 +79,8 @@ pub struct Hyperparameters {
     pub n_ff: u32,
     /// Position information.
     pub positions: Positions,
-    /// Base of the rotation frequencies; used with [`Positions::Rope`] only.
+    /// Base of the rotation frequencies; with other [`Positions`] than rope it stands for nothing
+    /// and is not checked.
     pub rope_theta: f32,
     /// Normalisation.
     pub norm: Norm,
@@ -85,86 +95,11 @@ pub struct Hyperparameters {
 /// A model's shape, checked.
 ///
 /// # Limits
-/// `n_vocab` and `n_ctx` up to 2^24, `n_embd` and `n_ff` up to 2^20, `n_layer` up to 2^16: every
+/// `n_vocab` up to [`MAX_VOCAB`], `n_ctx` up to 2^24, `n_embd` and `n_ff` up to 2^20, `n_layer` up to 2^16: every
 /// size derived from them fits `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Config(Hyperparameters);
-
-/// Why hyper-parameters are not a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A size is zero.
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// A size is beyond its limit.
-    TooLarge {
-        /// Name of the field.
-        field: &'static str,
-        /// What was given.
-        value: u32,
-        /// The largest allowed.
-        max: u32,
-    },
-    /// `n_head` does not divide `n_embd`.
-    HeadSize {
-        /// Width of the residual stream.
-        n_embd: u32,
-        /// Number of heads.
-        n_head: u32,
-    },
-    /// `n_head_kv` does not divide `n_head`.
-    KvHeads {
-        /// Number of heads.
-        n_head: u32,
-        /// Number of key and value heads.
-        n_head_kv: u32,
-    },
-    /// Rotation and sinusoids work on pairs, and the width they work on is odd.
-    OddWidth {
-        /// `n_embd / n_head` for rope, `n_embd` for sinusoids.
-        field: &'static str,
-        /// The odd width.
-        value: u32,
-    },
-    /// `rope_theta` is not a finite number above zero.
-    RopeTheta {
-        /// What was given.
-        value: f32,
-    },
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Zero { field } => write!(f, "{field} is 0; it must be at least 1"),
-            Self::TooLarge { field, value, max } => {
-                write!(f, "{field} is {value}; the largest allowed is {max}")
-            }
-            Self::HeadSize { n_embd, n_head } => {
-                write!(f, "n_embd {n_embd} is not a multiple of n_head {n_head}")
-            }
-            Self::KvHeads { n_head, n_head_kv } => {
-                write!(
-                    f,
-                    "n_head {n_head} is not a multiple of n_head_kv {n_head_kv}"
-                )
-            }
-            Self::OddWidth { field, value } => write!(
-                f,
-                "{field} is {value}; these positions work on pairs and need it even"
-            ),
-            Self::RopeTheta { value } => {
-                write!(f, "rope_theta is {value}; it must be finite and above 0")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
 
 const fn within(field: &'static str, value: u32, max: u32) -> Result<(), ConfigError> {
     if value == 0 {
@@ -191,7 +126,7 @@ impl Config {
     /// # Errors
     /// A [`ConfigError`] that names the first field that is wrong, with its numbers.
     pub const fn new(hyper: Hyperparameters) -> Result<Self, ConfigError> {
-        check!(within("n_vocab", hyper.n_vocab, 1 << 24));
+        check!(within("n_vocab", hyper.n_vocab, MAX_VOCAB));
         check!(within("n_ctx", hyper.n_ctx, 1 << 24));
         check!(within("n_embd", hyper.n_embd, 1 << 20));
         check!(within("n_head", hyper.n_head, 1 << 20));
@@ -214,7 +149,8 @@ impl Config {
             return Err(ConfigError::OddWidth { field, value });
         }
         let value = hyper.rope_theta;
-        if !(value.is_finite() && value > 0.0) {
+        let rope = matches!(hyper.positions, Positions::Rope);
+        if rope && !(value.is_finite() && value > 0.0) {
             return Err(ConfigError::RopeTheta { value });
         }
         Ok(Self(hyper))
@@ -363,54 +299,48 @@ mod tests {
 
     #[test]
     fn errors_name_field_and_numbers() {
-        let cases = [
-            (
-                Hyperparameters { n_layer: 0, ..GPT2 },
-                "n_layer is 0; it must be at least 1",
-            ),
-            (
-                Hyperparameters {
-                    n_vocab: 1 << 25,
-                    ..GPT2
-                },
-                "n_vocab is 33554432; the largest allowed is 16777216",
-            ),
-            (
-                Hyperparameters {
-                    n_head: 7,
-                    n_head_kv: 7,
-                    ..GPT2
-                },
-                "n_embd 768 is not a multiple of n_head 7",
-            ),
-            (
-                Hyperparameters {
-                    n_head_kv: 5,
-                    ..GPT2
-                },
-                "n_head 12 is not a multiple of n_head_kv 5",
-            ),
-            (
-                Hyperparameters {
-                    n_embd: 36,
-                    positions: Positions::Rope,
-                    ..GPT2
-                },
-                "head_size = n_embd / n_head is 3; these positions work on pairs and need it even",
-            ),
-            (
-                Hyperparameters {
-                    rope_theta: f32::NAN,
-                    ..GPT2
-                },
-                "rope_theta is NaN; it must be finite and above 0",
-            ),
-        ];
-        for (hyper, message) in cases {
-            assert_eq!(
-                std::string::ToString::to_string(&Config::new(hyper).unwrap_err()),
-                message
-            );
-        }
+        let message = |change: &dyn Fn(&mut Hyperparameters)| {
+            let mut hyper = GPT2;
+            change(&mut hyper);
+            std::string::ToString::to_string(&Config::new(hyper).unwrap_err())
+        };
+        assert_eq!(
+            message(&|hyper| hyper.n_layer = 0),
+            "n_layer is 0; it must be at least 1"
+        );
+        assert_eq!(
+            message(&|hyper| hyper.n_vocab = 1 << 25),
+            "n_vocab is 33554432; the largest allowed is 16777216"
+        );
+        assert_eq!(
+            message(&|hyper| (hyper.n_head, hyper.n_head_kv) = (7, 7)),
+            "n_embd 768 is not a multiple of n_head 7"
+        );
+        assert_eq!(
+            message(&|hyper| hyper.n_head_kv = 5),
+            "n_head 12 is not a multiple of n_head_kv 5"
+        );
+        assert_eq!(
+            message(&|hyper| (hyper.n_embd, hyper.positions) = (36, Positions::Rope)),
+            "head_size = n_embd / n_head is 3; these positions work on pairs and need it even"
+        );
+        assert_eq!(
+            message(&|hyper| (hyper.rope_theta, hyper.positions) = (f32::NAN, Positions::Rope)),
+            "rope_theta is NaN; it must be finite and above 0"
+        );
+    }
+
+    #[test]
+    fn the_base_of_rope_matters_to_rope_only() {
+        let with = |positions| {
+            let rope_theta = 0.0;
+            Config::new(Hyperparameters {
+                positions,
+                rope_theta,
+                ..GPT2
+            })
+        };
+        assert!(with(Positions::Learned).is_ok() && with(Positions::Sinusoidal).is_ok());
+        assert!(with(Positions::Rope).is_err());
     }
 }

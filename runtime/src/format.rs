@@ -17,13 +17,17 @@
 //! hyper-parameters and not stored, so none can lie.
 
 mod error;
+#[cfg(test)]
+mod golden;
+mod write;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh32::Xxh32;
 
-pub use self::error::{LoadError, WriteError};
+pub use self::error::{HeaderError, LoadError, WriteError};
+pub use self::write::{file_bytes, write};
 use crate::config::{Config, Hyperparameters};
-use crate::layout::{self, ALIGNMENT, TensorSpec};
+use crate::layout::{self, ALIGNMENT};
 use crate::model::Model;
 use crate::quant::{Format, WeightFormat};
 use crate::tokenizer::Tokenizer;
@@ -43,6 +47,7 @@ const CHECKSUM: usize = 4;
 /// What stands before the weights.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "writers fill in every field")]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Header<'a> {
     /// The model's shape.
     pub hyperparameters: Hyperparameters,
@@ -59,6 +64,7 @@ pub struct Header<'a> {
 /// Where a model comes from; nothing depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "writers fill in every field")]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Metadata<'a> {
     /// A name for people.
     pub name: &'a str,
@@ -66,6 +72,28 @@ pub struct Metadata<'a> {
     pub bits_per_byte: Option<f32>,
     /// How it was made: the command, the data, the seed.
     pub made_by: &'a str,
+}
+
+impl Header<'_> {
+    /// Checks the header, and gives the shape it states.
+    ///
+    /// A tokenizer may have fewer tokens than the model has rows, and often does: rows are added up
+    /// to a number that suits the hardware. The rows behind it stand for no text, so whoever samples
+    /// looks at the first [`Tokenizer::n_vocab`] logits only.
+    ///
+    /// # Errors
+    /// A [`HeaderError`] if the hyper-parameters are not a model, the tokenizer is damaged, or has
+    /// more tokens than the model.
+    pub fn config(&self) -> Result<Config, HeaderError> {
+        let config = Config::new(self.hyperparameters).map_err(HeaderError::Config)?;
+        let checked = self.tokenizer.validate();
+        checked.map_err(HeaderError::Tokenizer)?;
+        let (n_vocab, tokens) = (config.n_vocab(), self.tokenizer.n_vocab());
+        if tokens > n_vocab {
+            return Err(HeaderError::Vocabulary { n_vocab, tokens });
+        }
+        Ok(config)
+    }
 }
 
 /// A file that was opened: header checked, weights in place.
@@ -99,12 +127,7 @@ impl<'a> ModelFile<'a> {
         if !rest.is_empty() {
             return Err(LoadError::TrailingBytes { extra: rest.len() });
         }
-        let config = Config::new(header.hyperparameters).map_err(LoadError::Config)?;
-        header.tokenizer.validate().map_err(LoadError::Tokenizer)?;
-        let (n_vocab, tokens) = (config.n_vocab(), header.tokenizer.n_vocab());
-        if tokens > n_vocab {
-            return Err(LoadError::Vocabulary { n_vocab, tokens });
-        }
+        let config = header.config().map_err(LoadError::Header)?;
         let (needed, given) = (layout::weights_bytes(&config, header.format), weights.len());
         if needed != given as u64 {
             return Err(LoadError::WeightsLength { needed, given });
@@ -151,7 +174,7 @@ impl<'a> ModelFile<'a> {
         &self.header
     }
 
-    /// Its tokenizer.
+    /// Its tokenizer, which may have fewer tokens than the model has rows: see [`Header::config`].
     #[must_use]
     pub const fn tokenizer(&self) -> &Tokenizer<'a> {
         &self.header.tokenizer
@@ -222,84 +245,5 @@ fn checksum(bytes: &[u8], at: usize) -> u32 {
     hash.digest()
 }
 
-/// Bytes of the file that [`fn@write`] makes of `header`.
-///
-/// # Errors
-/// [`WriteError::Config`] if the hyper-parameters are not a model.
-pub fn file_bytes(header: &Header<'_>) -> Result<u64, WriteError> {
-    let config = Config::new(header.hyperparameters).map_err(WriteError::Config)?;
-    let weights = layout::weights_bytes(&config, header.format);
-    Ok(weights_at(header, weights)? + weights)
-}
-
-/// Where the weights begin.
-fn weights_at(header: &Header<'_>, weights: u64) -> Result<u64, WriteError> {
-    let size = |error| match error {
-        Ok(size) => Ok(size as u64),
-        Err(_) => Err(WriteError::Header),
-    };
-    let header = size(postcard::experimental::serialized_size(header))?;
-    let weights_len = size(postcard::experimental::serialized_size(&weights))?;
-    let pad_len = 1;
-    let before_pad = PREFIX as u64 + header + CHECKSUM as u64 + pad_len + weights_len;
-    Ok(before_pad.next_multiple_of(ALIGNMENT as u64))
-}
-
-/// Writes a model file into `out`, which is [`file_bytes`] long.
-///
-/// `fill` is called for each tensor in the order of the file, with the place where its bytes go:
-/// [`TensorSpec::bytes`] less the padding behind them, so that `Format::encode` can fill it.
-///
-/// # Errors
-/// [`WriteError::Config`], [`WriteError::Length`] if `out` is not as long as needed, or what
-/// `fill` returns.
-pub fn write<E: From<WriteError>>(
-    out: &mut [u8],
-    header: &Header<'_>,
-    mut fill: impl FnMut(&TensorSpec, &mut [u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let config = Config::new(header.hyperparameters).map_err(WriteError::Config)?;
-    let weights_len = layout::weights_bytes(&config, header.format);
-    let start = weights_at(header, weights_len)?;
-    let (needed, given) = (start + weights_len, out.len() as u64);
-    if needed != given {
-        return Err(WriteError::Length { needed, given }.into());
-    }
-    out.fill(0);
-    let (head, weights) = out.split_at_mut(start as usize);
-    let checksum_at = write_head(head, header, weights_len)?;
-    let mut rest = weights;
-    for spec in layout::tensors(&config) {
-        let (place, after) = rest.split_at_mut(spec.bytes(header.format) as usize);
-        fill(
-            &spec,
-            &mut place[..spec.stored_bytes(header.format) as usize],
-        )?;
-        rest = after;
-    }
-    let sum = checksum(out, checksum_at).to_le_bytes();
-    out[checksum_at..checksum_at + CHECKSUM].copy_from_slice(&sum);
-    Ok(())
-}
-
-/// Everything up to the weights, the checksum still zero; returns where the checksum goes.
-fn write_head(head: &mut [u8], header: &Header<'_>, weights_len: u64) -> Result<usize, WriteError> {
-    let (prefix, rest) = head.split_at_mut(PREFIX);
-    prefix[..MAGIC.len()].copy_from_slice(&MAGIC);
-    prefix[MAGIC.len()] = VERSION;
-    let length = |part: Result<&mut [u8], postcard::Error>| match part {
-        Ok(part) => Ok(part.len()),
-        Err(_) => Err(WriteError::Header),
-    };
-    let checksum_at = PREFIX + length(postcard::to_slice(header, rest))?;
-    let mut varint = [0; 10];
-    let varint_len = length(postcard::to_slice(&weights_len, &mut varint))?;
-    let varint_at = head.len() - varint_len;
-    head[varint_at..].copy_from_slice(&varint[..varint_len]);
-    let pad_at = checksum_at + CHECKSUM;
-    head[pad_at] = (varint_at - pad_at - 1) as u8;
-    Ok(checksum_at)
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,70 +3,17 @@
 //! Loader, exporter, optimiser and importers loop over [`tensors`]; no second list exists. Names
 //! are GPT-2's. All matrices are `[out, in]`, row-major.
 
+mod tensor;
+
 use core::fmt;
 
-use crate::config::{Config, Norm, Positions};
+pub use self::tensor::Tensor;
+use self::tensor::{BACK, FRONT, LAYER};
+use crate::config::Config;
 use crate::quant::Format;
 
 /// Every tensor starts at a multiple of this many bytes from the start of the weights.
 pub const ALIGNMENT: usize = 16;
-
-/// A tensor of the table, without its layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Tensor {
-    /// Token embedding `[V, C]`; also the head if tied.
-    Wte,
-    /// Position embedding `[n_ctx, C]`, with learned positions.
-    Wpe,
-    /// Norm before attention `[C]`.
-    Ln1Weight,
-    /// Its bias `[C]`.
-    Ln1Bias,
-    /// Queries, keys, values `[C + 2 n_kv, C]`.
-    CAttnWeight,
-    /// Its bias.
-    CAttnBias,
-    /// Attention output `[C, C]`.
-    AttnProjWeight,
-    /// Its bias `[C]`.
-    AttnProjBias,
-    /// Norm before the MLP `[C]`.
-    Ln2Weight,
-    /// Its bias `[C]`.
-    Ln2Bias,
-    /// Into the MLP `[n_fc, C]`.
-    CFcWeight,
-    /// Its bias `[n_fc]`.
-    CFcBias,
-    /// Out of the MLP `[C, n_ff]`.
-    MlpProjWeight,
-    /// Its bias `[C]`.
-    MlpProjBias,
-    /// Last norm `[C]`.
-    LnFWeight,
-    /// Its bias `[C]`.
-    LnFBias,
-    /// The head `[V, C]`, if it is not tied.
-    LmHead,
-}
-
-const FRONT: [Tensor; 2] = [Tensor::Wte, Tensor::Wpe];
-const LAYER: [Tensor; 12] = [
-    Tensor::Ln1Weight,
-    Tensor::Ln1Bias,
-    Tensor::CAttnWeight,
-    Tensor::CAttnBias,
-    Tensor::AttnProjWeight,
-    Tensor::AttnProjBias,
-    Tensor::Ln2Weight,
-    Tensor::Ln2Bias,
-    Tensor::CFcWeight,
-    Tensor::CFcBias,
-    Tensor::MlpProjWeight,
-    Tensor::MlpProjBias,
-];
-const BACK: [Tensor; 3] = [Tensor::LnFWeight, Tensor::LnFBias, Tensor::LmHead];
 
 /// What a tensor is for: matrices are stored in the file's format and decay, vectors are `f32`
 /// and do not decay.
@@ -103,75 +50,6 @@ pub struct TensorSpec {
     pub role: Role,
 }
 
-impl Tensor {
-    /// `(rows, cols, role)`, or `None` where `config` has no such tensor.
-    #[must_use]
-    pub const fn shape(self, config: &Config) -> Option<(usize, usize, Role)> {
-        let (n_vocab, n_embd) = (config.n_vocab(), config.n_embd());
-        let (n_qkv, n_fc, n_ff) = (config.n_qkv(), config.n_fc(), config.n_ff());
-        let norm_bias = config.bias() && matches!(config.norm(), Norm::LayerNorm);
-        let (present, rows, cols) = match self {
-            Self::Wte => (true, n_vocab, n_embd),
-            Self::Wpe => (
-                matches!(config.positions(), Positions::Learned),
-                config.n_ctx(),
-                n_embd,
-            ),
-            Self::CAttnWeight => (true, n_qkv, n_embd),
-            Self::AttnProjWeight => (true, n_embd, n_embd),
-            Self::CFcWeight => (true, n_fc, n_embd),
-            Self::MlpProjWeight => (true, n_embd, n_ff),
-            Self::LmHead => (!config.tied_head(), n_vocab, n_embd),
-            Self::Ln1Weight | Self::Ln2Weight | Self::LnFWeight => return Some(vector(n_embd)),
-            Self::Ln1Bias | Self::Ln2Bias | Self::LnFBias if norm_bias => {
-                return Some(vector(n_embd));
-            }
-            Self::CAttnBias if config.bias() => return Some(vector(n_qkv)),
-            Self::CFcBias if config.bias() => return Some(vector(n_fc)),
-            Self::AttnProjBias | Self::MlpProjBias if config.bias() => return Some(vector(n_embd)),
-            _ => return None,
-        };
-        if present {
-            Some((rows, cols, Role::Matrix))
-        } else {
-            None
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Wte => "wte.weight",
-            Self::Wpe => "wpe.weight",
-            Self::Ln1Weight => "ln_1.weight",
-            Self::Ln1Bias => "ln_1.bias",
-            Self::CAttnWeight => "attn.c_attn.weight",
-            Self::CAttnBias => "attn.c_attn.bias",
-            Self::AttnProjWeight => "attn.c_proj.weight",
-            Self::AttnProjBias => "attn.c_proj.bias",
-            Self::Ln2Weight => "ln_2.weight",
-            Self::Ln2Bias => "ln_2.bias",
-            Self::CFcWeight => "mlp.c_fc.weight",
-            Self::CFcBias => "mlp.c_fc.bias",
-            Self::MlpProjWeight => "mlp.c_proj.weight",
-            Self::MlpProjBias => "mlp.c_proj.bias",
-            Self::LnFWeight => "ln_f.weight",
-            Self::LnFBias => "ln_f.bias",
-            Self::LmHead => "lm_head.weight",
-        }
-    }
-
-    const fn in_layer(self) -> bool {
-        !matches!(
-            self,
-            Self::Wte | Self::Wpe | Self::LnFWeight | Self::LnFBias | Self::LmHead
-        )
-    }
-}
-
-const fn vector(len: usize) -> (usize, usize, Role) {
-    (1, len, Role::Vector)
-}
-
 impl TensorId {
     /// A tensor of layer `layer`, or outside the layers with `layer` 0.
     #[must_use]
@@ -190,10 +68,11 @@ impl fmt::Display for TensorId {
 }
 
 impl TensorSpec {
-    /// Number of values: `rows * cols`.
+    /// Number of values: `rows * cols`; where that is beyond a `usize`, which only a target of 32
+    /// bits can meet, the largest `usize`, of which no buffer is made.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.rows * self.cols
+        self.rows.saturating_mul(self.cols)
     }
 
     /// Never: no tensor is empty.
@@ -241,9 +120,17 @@ pub fn tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + Clone + us
         .filter_map(move |id| spec(&config, id))
 }
 
-/// The row of the table for `id`, or `None` where `config` has no such tensor.
+/// The row of the table for `id`, or `None` where `config` has no such tensor or no such layer.
 #[must_use]
 pub const fn spec(config: &Config, id: TensorId) -> Option<TensorSpec> {
+    let layers = if id.tensor.in_layer() {
+        config.n_layer()
+    } else {
+        1
+    };
+    if id.layer >= layers {
+        return None;
+    }
     match id.tensor.shape(config) {
         Some((rows, cols, role)) => Some(TensorSpec {
             id,
@@ -290,13 +177,13 @@ const fn position(config: &Config, id: TensorId, format: Format) -> (usize, u64)
     }
 }
 
-/// Index of `id` in [`tensors`].
+/// Index of `id`, which [`spec`] knows, in [`tensors`].
 #[must_use]
 pub const fn index(config: &Config, id: TensorId) -> usize {
     position(config, id, Format::F32).0
 }
 
-/// Bytes from the start of the weights to `id` in a file of `format`.
+/// Bytes from the start of the weights to `id`, which [`spec`] knows, in a file of `format`.
 #[must_use]
 pub const fn offset(config: &Config, id: TensorId, format: Format) -> u64 {
     position(config, id, format).1
@@ -316,7 +203,9 @@ pub const fn weights_bytes(config: &Config, format: Format) -> u64 {
 /// Number of trained values in the model.
 #[must_use]
 pub fn n_params(config: &Config) -> u64 {
-    tensors(config).map(|spec| spec.len() as u64).sum()
+    tensors(config)
+        .map(|spec| spec.rows as u64 * spec.cols as u64)
+        .sum()
 }
 
 #[cfg(test)]
@@ -325,7 +214,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::config::{Hyperparameters, Mlp};
+    use crate::config::{Hyperparameters, Mlp, Norm, Positions};
 
     fn every_shape() -> impl Iterator<Item = Config> {
         (0..24).map(|i| {
@@ -369,6 +258,17 @@ mod tests {
                 assert_eq!(weights_bytes(&config, format), offset_here);
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_none() {
+        let config = every_shape().next().unwrap();
+        let has = |tensor, layer| spec(&config, TensorId::new(tensor, layer)).is_some();
+        assert!(has(Tensor::CFcWeight, config.n_layer() - 1));
+        assert!(!has(Tensor::CFcWeight, config.n_layer()));
+        assert!(!has(Tensor::CFcWeight, usize::MAX));
+        assert!(has(Tensor::Wte, 0) && !has(Tensor::Wte, 1));
+        assert!(has(Tensor::LmHead, 0) != config.tied_head());
     }
 
     #[test]

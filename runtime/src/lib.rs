@@ -1,4 +1,89 @@
 //! GPT inference without an allocator.
+//!
+//! A model is one file, `.mgpt`, with its tokenizer inside. It is used where it lies: in flash, in a
+//! mapped file, compiled in. All memory comes from the caller, and its size is known before it is
+//! needed. No input makes anything here panic.
+//!
+//! # Guide
+//!
+//! [`ModelFile::open`] checks a file and borrows it. [`MemoryPlan::new`] says how much memory a
+//! [`Session`] takes. [`Tokenizer::encode`] makes tokens of a prompt, [`Session::forward`] takes tokens
+//! and returns the logits of the next one, a [`Sampler`] chooses it, a [`StreamDecoder`] makes text
+//! of it:
+//!
+//! ```
+//! use minigpt_runtime::{
+//!     Aligned, MemoryPlan, ModelFile, Q8, Sampler, SamplerOptions, Session, SessionOptions, StreamDecoder,
+//! };
+//!
+//! // Models lie on a 16-byte boundary, and so do arenas.
+//! static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+//!     env!("CARGO_MANIFEST_DIR"),
+//!     "/../tests/data/format/v1-q8-bpe.mgpt"
+//! )));
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = ModelFile::open(&MODEL.0)?;
+//! file.verify()?; // The checksum: firmware may do without.
+//! let tokenizer = file.tokenizer();
+//!
+//! let options = SessionOptions { n_ctx: 32, ..SessionOptions::DEFAULT };
+//! let needed = MemoryPlan::new(file.config(), file.format(), &options).total();
+//! let mut arena = Aligned([0; 32 * 1024]);
+//! assert!(needed <= 32 * 1024);
+//! let mut session = Session::new(file.model::<Q8>()?, &mut arena.0, &options)?;
+//!
+//! let prompt = "the theatre";
+//! let mut tokens = [0; 32];
+//! let n = tokenizer.encode(prompt.as_bytes(), &mut tokens)?;
+//!
+//! let mut sampler: Sampler = Sampler::new(SamplerOptions {
+//!     temperature: 0.8,
+//!     top_k: Some(40),
+//!     top_p: 0.95,
+//!     seed: 1,
+//! })?;
+//! let mut decoder = StreamDecoder::new();
+//! let mut text = String::new();
+//! decoder.push_bytes(prompt.as_bytes(), &mut |part| text.push_str(part));
+//!
+//! let mut logits = session.forward(&tokens[..n])?;
+//! for _ in 0..10 {
+//!     // A model may have more rows than its tokenizer has tokens.
+//!     let token = sampler.sample(&mut logits[..tokenizer.n_vocab()]);
+//!     if tokenizer.specials().eos == Some(token) {
+//!         break;
+//!     }
+//!     decoder.push(tokenizer, token, &mut |part| text.push_str(part))?;
+//!     logits = session.forward(&[token])?;
+//! }
+//! decoder.finish(&mut |part| text.push_str(part));
+//! assert!(text.starts_with(prompt));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A context that is full takes no more tokens: [`Session::slide`] makes room. For a `static` arena that
+//! the plan sizes when it is compiled, see [`Aligned`].
+//!
+//! # Shapes
+//!
+//! Arrays are row-major; the last letter is the one that runs fastest.
+//!
+//! | Letter | Size | In [`Config`] |
+//! |---|---|---|
+//! | `B` | sequences of a batch (in training; a session is one sequence) | |
+//! | `T` | tokens that go through together | |
+//! | `C` | width of the residual stream | `n_embd` |
+//! | `NH` | attention heads | `n_head` |
+//! | `HS` | width of a head, `C / NH` | `head_size` |
+//! | `V` | tokens of the vocabulary | `n_vocab` |
+//! | `L` | layers | `n_layer` |
+//!
+//! # Features
+//!
+//! `std` (on by default) asks the processor for its instruction sets when a session begins; without it
+//! those that the compiler's target has for certain are used. Nothing else changes.
 #![no_std]
 
 #[cfg(any(test, feature = "std"))]
@@ -21,9 +106,9 @@ pub mod tokenizer;
 
 pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};
 pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
-pub use format::{LoadError, ModelFile};
+pub use format::{HeaderError, LoadError, ModelFile};
 pub use kernels::Isa;
-pub use model::Model;
+pub use model::{Model, ReadError};
 pub use quant::{F16, F32, Format, Q8, WeightFormat};
 pub use sampler::{Sampler, SamplerError, SamplerOptions};
 pub use session::{Session, SessionError};

@@ -1,9 +1,11 @@
 //! The tensors of a model, borrowed from its file.
 
+use core::fmt;
 use core::marker::PhantomData;
 
 use crate::bytes;
 use crate::config::Config;
+use crate::kernels::Isa;
 use crate::layout::{self, Role, Tensor, TensorId};
 use crate::quant::WeightFormat;
 
@@ -40,6 +42,37 @@ pub(crate) struct Layer<'w, W: WeightFormat> {
     pub(crate) mlp_proj: Linear<'w, W>,
 }
 
+/// Why a tensor cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The model has no such tensor, or no such layer.
+    NoSuchTensor {
+        /// The one asked for.
+        id: TensorId,
+    },
+    /// The room for a row is too short.
+    RowTooShort {
+        /// Values of a row.
+        needed: usize,
+        /// Values there is room for.
+        given: usize,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoSuchTensor { id } => write!(f, "the model has no tensor {id}"),
+            Self::RowTooShort { needed, given } => {
+                write!(f, "a row has {needed} values and there is room for {given}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
 impl<'w, W: WeightFormat> Model<'w, W> {
     /// `weights` are aligned and as long as [`layout::weights_bytes`] says.
     pub(crate) const fn new(config: Config, weights: &'w [u8]) -> Self {
@@ -58,15 +91,21 @@ impl<'w, W: WeightFormat> Model<'w, W> {
 
     /// Reads tensor `id` as `f32`, row by row.
     ///
-    /// Returns false if the model has no such tensor.
-    ///
     /// # Shapes
     /// `each` gets the row's index and its `cols` values; `row` is room for one.
-    pub fn read(&self, id: TensorId, row: &mut [f32], mut each: impl FnMut(usize, &[f32])) -> bool {
-        let Some(spec) = layout::spec(&self.config, id) else {
-            return false;
-        };
-        let row = &mut row[..spec.cols];
+    /// # Errors
+    /// [`ReadError::NoSuchTensor`], and [`ReadError::RowTooShort`] if `row` holds fewer than `cols`
+    /// values; `each` is not called then.
+    pub fn read(
+        &self,
+        id: TensorId,
+        row: &mut [f32],
+        mut each: impl FnMut(usize, &[f32]),
+    ) -> Result<(), ReadError> {
+        let spec = layout::spec(&self.config, id).ok_or(ReadError::NoSuchTensor { id })?;
+        let (needed, given) = (spec.cols, row.len());
+        let row = row.get_mut(..needed);
+        let row = row.ok_or(ReadError::RowTooShort { needed, given })?;
         let mut cursor = self.at(id);
         match spec.role {
             Role::Vector => cursor
@@ -74,14 +113,14 @@ impl<'w, W: WeightFormat> Model<'w, W> {
                 .into_iter()
                 .for_each(|x| each(0, x)),
             Role::Matrix => {
-                let matrix = cursor.matrix(id.tensor);
+                let (matrix, isa) = (cursor.matrix(id.tensor), Isa::detect());
                 for i in 0..spec.rows {
-                    W::row(crate::kernels::Isa::detect(), row, matrix, i);
+                    W::row(isa, row, matrix, i);
                     each(i, row);
                 }
             }
         }
-        true
+        Ok(())
     }
 
     pub(crate) fn wte(&self) -> W::Matrix<'w> {
@@ -125,30 +164,47 @@ impl<'w, W: WeightFormat> Model<'w, W> {
         let offset = layout::offset(&self.config, id, W::FORMAT) as usize;
         Cursor {
             config: self.config,
+            layer: id.layer,
+            end: self.weights.len(),
             rest: &self.weights[offset..],
             format: PhantomData,
         }
     }
 }
 
-/// Takes tensors one after the other, in the order of the table.
+/// Takes tensors one after the other, in the order of the table, which builds with debug
+/// assertions check.
 struct Cursor<'w, W> {
     config: Config,
+    layer: usize,
+    /// Bytes of all weights.
+    end: usize,
     rest: &'w [u8],
     format: PhantomData<W>,
 }
 
 impl<'w, W: WeightFormat> Cursor<'w, W> {
     fn vector(&mut self, tensor: Tensor) -> Option<&'w [f32]> {
-        let spec = layout::spec(&self.config, TensorId::new(tensor, 0))?;
+        let spec = layout::spec(&self.config, TensorId::new(tensor, self.layer))?;
+        self.check(tensor);
         let (bytes, rest) = self.rest.split_at(spec.bytes(W::FORMAT) as usize);
         self.rest = rest;
         Some(bytes::cast(&bytes[..4 * spec.cols]))
     }
 
+    /// `tensor` is the one that comes next.
+    fn check(&self, tensor: Tensor) {
+        debug_assert_eq!(
+            (self.end - self.rest.len()) as u64,
+            layout::offset(&self.config, TensorId::new(tensor, self.layer), W::FORMAT),
+            "{tensor:?} comes next in the table"
+        );
+    }
+
     /// `tensor` exists in this configuration.
     fn matrix(&mut self, tensor: Tensor) -> W::Matrix<'w> {
         let (rows, cols, _) = tensor.shape(&self.config).unwrap_or((0, 1, Role::Matrix));
+        self.check(tensor);
         let len = W::FORMAT.matrix_bytes(rows, cols) as usize;
         let (bytes, rest) = self.rest.split_at(len.next_multiple_of(layout::ALIGNMENT));
         self.rest = rest;

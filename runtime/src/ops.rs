@@ -195,17 +195,33 @@ pub fn softmax(x: &mut [f32]) {
     }
 }
 
-/// Cosine and sine of each pair's angle at `position`, interleaved: `table[2i] = cos`,
-/// `table[2i+1] = sin` of `position * theta^(-2i / HS)`.
+/// Base of the frequencies of [`sinusoid`].
+///
+/// # Source
+/// Vaswani et al. 2017, section 3.5.
+pub const SINUSOID_BASE: f32 = 10_000.0;
+
+/// By how many radians each pair turns from one position to the next:
+/// `out[i] = base^(-2i / (2 out.len()))`.
 ///
 /// # Shapes
-/// `table` `[HS]`.
+/// `out` `[HS / 2]` for [`rope_table`], `[C / 2]` for [`sinusoid`].
+pub fn frequencies(out: &mut [f32], base: f32) {
+    let width = (2 * out.len()) as f32;
+    for (i, frequency) in out.iter_mut().enumerate() {
+        *frequency = 1.0 / math::pow(base, (2 * i) as f32 / width);
+    }
+}
+
+/// Cosine and sine of each pair's angle at `position`, interleaved: `table[2i] = cos`,
+/// `table[2i+1] = sin` of `position * frequencies[i]`.
+///
+/// # Shapes
+/// `table` `[HS]`, `frequencies` `[HS / 2]` of base `rope_theta`.
 /// # Source
 /// Su et al. 2021, equation 15.
-pub fn rope_table(table: &mut [f32], position: usize, theta: f32) {
-    let head_size = table.len() as f32;
-    for (i, pair) in table.chunks_exact_mut(2).enumerate() {
-        let frequency = 1.0 / math::pow(theta, (2 * i) as f32 / head_size);
+pub fn rope_table(table: &mut [f32], position: usize, frequencies: &[f32]) {
+    for (pair, frequency) in table.chunks_exact_mut(2).zip(frequencies) {
         let (sin, cos) = math::sin_cos(position as f32 * frequency);
         pair[0] = cos;
         pair[1] = sin;
@@ -239,16 +255,14 @@ pub fn rope_backward(d_head: &mut [f32], table: &[f32]) {
 }
 
 /// The fixed embedding of `position`: `out[2i] = sin`, `out[2i+1] = cos` of
-/// `position / 10000^(2i / C)`.
+/// `position * frequencies[i]`.
 ///
 /// # Shapes
-/// `out` `[C]`.
+/// `out` `[C]`, `frequencies` `[C / 2]` of base [`SINUSOID_BASE`].
 /// # Source
 /// Vaswani et al. 2017, section 3.5.
-pub fn sinusoid(out: &mut [f32], position: usize) {
-    let n_embd = out.len() as f32;
-    for (i, pair) in out.chunks_exact_mut(2).enumerate() {
-        let frequency = 1.0 / math::pow(10_000.0, (2 * i) as f32 / n_embd);
+pub fn sinusoid(out: &mut [f32], position: usize, frequencies: &[f32]) {
+    for (pair, frequency) in out.chunks_exact_mut(2).zip(frequencies) {
         let (sin, cos) = math::sin_cos(position as f32 * frequency);
         pair[0] = sin;
         pair[1] = cos;
@@ -319,9 +333,12 @@ mod tests {
     fn rope_turns_and_keeps_length() {
         let (mut head, mut table) = (random(8), [0.0; 8]);
         let before = dot(&head, &head);
-        rope_table(&mut table, 5, 10_000.0);
+        let mut turns = [0.0; 4];
+        frequencies(&mut turns, 10_000.0);
+        rope_table(&mut table, 5, &turns);
         rope(&mut head, &table);
         assert!((dot(&head, &head) - before).abs() < 1e-5);
         assert!((f64::from(table[0]) - 5f64.cos()).abs() < 1e-6);
+        assert!((f64::from(table[3]) - 0.5f64.sin()).abs() < 1e-6);
     }
 }

@@ -38,7 +38,7 @@ pub const fn below(random: u64, n: u64) -> u64 {
 }
 
 /// A generator that walks one stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rng {
     seed: u64,
     stream: u64,

@@ -78,7 +78,7 @@ impl fmt::Display for SamplerError {
 impl core::error::Error for SamplerError {}
 
 /// Chooses tokens; `K` is the largest top-k, and costs `8 K` bytes of stack.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sampler<const K: usize = 64> {
     options: SamplerOptions,
     rng: Rng,
@@ -135,7 +135,8 @@ impl<const K: usize> Sampler<K> {
 
     /// Chooses a token; `logits` are used up as room to work in.
     ///
-    /// NaN is never chosen while there is a number.
+    /// NaN is never chosen while there is a number. Of a model that has more rows than its
+    /// tokenizer has tokens, give the tokenizer's: `&mut logits[..tokenizer.n_vocab()]`.
     ///
     /// # Shapes
     /// `logits` `[V]`.
@@ -163,8 +164,8 @@ impl<const K: usize> Sampler<K> {
             if heap.len() < k {
                 // There is room: `k` is at most `K`.
                 let _ = heap.push(candidate);
-            } else if let Some(mut least) = heap.peek_mut()
-                && candidate > *least
+            } else if heap.peek().is_some_and(|least| candidate > *least)
+                && let Some(mut least) = heap.peek_mut()
             {
                 *least = candidate;
             }

@@ -19,7 +19,7 @@ mod merge;
 mod sentencepiece;
 #[cfg(test)]
 #[allow(clippy::std_instead_of_alloc, reason = "tests run on hosts")]
-mod tests;
+pub(crate) mod tests;
 mod vocabulary;
 mod words;
 
@@ -31,12 +31,13 @@ pub use sentencepiece::SentencePiece;
 pub use vocabulary::Vocabulary;
 pub use words::Words;
 
-/// Most tokens a vocabulary may have; the limit of `Config::n_vocab`.
-pub const MAX_VOCAB: usize = 1 << 24;
+/// Most tokens a vocabulary may have: as many as a model.
+pub const MAX_VOCAB: usize = crate::config::MAX_VOCAB as usize;
 
 /// A tokenizer over borrowed tables.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
+// Append only: the order is the file format.
 pub enum Tokenizer<'a> {
     /// Each byte is a token: 256 of them, none special.
     Byte,
@@ -57,6 +58,7 @@ pub enum Tokenizer<'a> {
     clippy::exhaustive_structs,
     reason = "plain data that tokenizer builders write"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Specials {
     /// Fills rows of a batch; never a target of training.
     pub pad: Option<u32>,
@@ -135,7 +137,7 @@ impl Tokenizer<'_> {
     /// Encodes `text` into `out` and returns the number of tokens; adds neither `bos` nor `eos`.
     ///
     /// A buffer of `text.len() + 1` tokens always suffices. Special tokens are never produced from
-    /// text that spells them.
+    /// text that spells them; of the byte tokens of SentencePiece see [`SentencePiece`].
     ///
     /// # Errors
     /// [`TokenizeError::BufferTooSmall`]; for characters also `UnknownChar` and `InvalidUtf8`.

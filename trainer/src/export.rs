@@ -75,7 +75,7 @@ impl From<WriteError> for ExportError {
 /// # Errors
 /// An [`ExportError`] that names the tensor.
 pub fn export(header: &Header<'_>, parameters: &[Vec<f32>]) -> Result<ModelBytes, ExportError> {
-    let config = Config::new(header.hyperparameters).map_err(WriteError::Config)?;
+    let config = header.config().map_err(WriteError::Header)?;
     check(&config, parameters)?;
     let bytes = format::file_bytes(header)?;
     let memory = usize::try_from(bytes).ok().and_then(AlignedBytes::zeroed);

@@ -337,11 +337,20 @@ fn tables<B: Backend>(backend: &mut B, shape: &Shape) -> (Option<B::Buffer>, Opt
         backend.write(&mut buffer, &values);
         buffer
     };
-    let theta = config.rope_theta();
+    let frequencies = |width: usize, base| {
+        let mut frequencies = vec![0.0; width / 2];
+        ops::frequencies(&mut frequencies, base);
+        frequencies
+    };
     match config.positions() {
-        Positions::Sinusoidal => (Some(table(config.n_embd(), &ops::sinusoid)), None),
+        Positions::Sinusoidal => {
+            let turns = frequencies(config.n_embd(), ops::SINUSOID_BASE);
+            let fill = |row: &mut [f32], position| ops::sinusoid(row, position, &turns);
+            (Some(table(config.n_embd(), &fill)), None)
+        }
         Positions::Rope => {
-            let fill = |row: &mut [f32], position| ops::rope_table(row, position, theta);
+            let turns = frequencies(config.head_size(), config.rope_theta());
+            let fill = |row: &mut [f32], position| ops::rope_table(row, position, &turns);
             (None, Some(table(config.head_size(), &fill)))
         }
         _ => (None, None),

@@ -27,17 +27,8 @@ pub enum LoadError {
         /// How many.
         extra: usize,
     },
-    /// The hyper-parameters are not a model.
-    Config(ConfigError),
-    /// The tokenizer is damaged.
-    Tokenizer(TokenizerError),
-    /// The tokenizer has more tokens than the model.
-    Vocabulary {
-        /// The model's.
-        n_vocab: usize,
-        /// The tokenizer's.
-        tokens: usize,
-    },
+    /// What stands before the weights is no model's.
+    Header(HeaderError),
     /// The weights are not as long as the hyper-parameters ask for.
     WeightsLength {
         /// Bytes they need.
@@ -68,6 +59,7 @@ pub enum LoadError {
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const AGAIN: &str = "copy or export it again";
         match *self {
             Self::NotAModel => {
                 f.write_str("not a minigpt model: the file does not begin with \"MGPT\"")
@@ -76,54 +68,79 @@ impl fmt::Display for LoadError {
                 f,
                 "the file has version {found} and this program reads version {VERSION}; update the program or export the model again"
             ),
-            Self::Truncated => f.write_str("the file is cut short; copy or export it again"),
-            Self::Malformed => f.write_str("the file is damaged; copy or export it again"),
+            Self::Truncated => write!(f, "the file is cut short; {AGAIN}"),
+            Self::Malformed => write!(f, "the file is damaged; {AGAIN}"),
             Self::TrailingBytes { extra } => {
+                write!(f, "{extra} bytes too many follow the weights; {AGAIN}")
+            }
+            Self::Header(error) => write!(f, "the file is no model: {error}"),
+            Self::WeightsLength { needed, given } => {
                 write!(
                     f,
-                    "{extra} bytes too many follow the weights; copy or export it again"
+                    "the weights have {given} bytes and need {needed}; {AGAIN}"
                 )
             }
-            Self::Config(error) => {
-                write!(f, "the file's hyper-parameters are not a model: {error}")
-            }
-            Self::Tokenizer(error) => write!(f, "the file's tokenizer is damaged: {error}"),
-            Self::Vocabulary { n_vocab, tokens } => write!(
-                f,
-                "the tokenizer has {tokens} tokens and the model only {n_vocab}; export it again"
-            ),
-            Self::WeightsLength { needed, given } => write!(
-                f,
-                "the weights have {given} bytes and need {needed}; copy or export it again"
-            ),
             Self::Misaligned { offset } => write!(
                 f,
                 "the model lies {offset} bytes past a multiple of 16; move it to a 16-byte boundary"
             ),
             Self::Checksum { stored, computed } => write!(
                 f,
-                "the file is damaged: its checksum is {stored:08x} and its bytes give {computed:08x}; copy or export it again"
+                "the file is damaged: its checksum is {stored:08x} and its bytes give {computed:08x}; {AGAIN}"
             ),
-            Self::Format { file, asked } => write!(
-                f,
-                "the weights are stored as {} and {} was asked for",
-                file.name(),
-                asked.name()
-            ),
+            Self::Format { file, asked } => {
+                let (file, asked) = (file.name(), asked.name());
+                write!(
+                    f,
+                    "the weights are stored as {file} and {asked} was asked for"
+                )
+            }
         }
     }
 }
 
 impl core::error::Error for LoadError {}
 
+/// What is wrong with what stands before the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// The hyper-parameters are not a model.
+    Config(ConfigError),
+    /// The tokenizer is damaged.
+    Tokenizer(TokenizerError),
+    /// The tokenizer has more tokens than the model.
+    Vocabulary {
+        /// The model's.
+        n_vocab: usize,
+        /// The tokenizer's.
+        tokens: usize,
+    },
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Config(error) => write!(f, "its hyper-parameters do not fit: {error}"),
+            Self::Tokenizer(error) => write!(f, "its tokenizer is damaged: {error}"),
+            Self::Vocabulary { n_vocab, tokens } => write!(
+                f,
+                "its tokenizer has {tokens} tokens and the model only {n_vocab}; export it again"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for HeaderError {}
+
 /// Why a model cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The hyper-parameters are not a model.
-    Config(ConfigError),
+    /// A file with this header could not be opened.
+    Header(HeaderError),
     /// The header cannot be encoded.
-    Header,
+    Encoding,
     /// The output has another length than [`super::file_bytes`].
     Length {
         /// Bytes of the file.
@@ -136,8 +153,8 @@ pub enum WriteError {
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Config(error) => write!(f, "the hyper-parameters are not a model: {error}"),
-            Self::Header => f.write_str("the header cannot be encoded"),
+            Self::Header(error) => write!(f, "this cannot be a model: {error}"),
+            Self::Encoding => f.write_str("the header cannot be encoded"),
             Self::Length { needed, given } => {
                 write!(f, "the file has {needed} bytes and the output {given}")
             }

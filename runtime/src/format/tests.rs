@@ -1,15 +1,14 @@
 use std::string::ToString;
-use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::arena::{Aligned, KvFormat, MemoryPlan, SessionOptions};
+use crate::bytes::Buffer;
 use crate::config::{Mlp, Norm, Positions};
-use crate::quant::{F16, F32, Q8};
+use crate::layout::TensorSpec;
+use crate::quant::F16;
 use crate::rng::Rng;
-use crate::session::{Session, SessionError};
 
-const SMALL: Hyperparameters = Hyperparameters {
+pub(crate) const SMALL: Hyperparameters = Hyperparameters {
     n_vocab: 256,
     n_ctx: 9,
     n_embd: 12,
@@ -25,24 +24,7 @@ const SMALL: Hyperparameters = Hyperparameters {
     tied_head: true,
 };
 
-/// Bytes on a 16-byte boundary.
-struct Buffer(Vec<Aligned<[u8; 16]>>, usize);
-
-impl Buffer {
-    fn new(len: usize) -> Self {
-        Self(vec![Aligned([0; 16]); len.div_ceil(16)], len)
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        let bytes = self.0.len() * 16;
-        #[expect(unsafe_code, reason = "blocks to bytes")]
-        // SAFETY: the blocks are `bytes` initialised bytes without padding.
-        let all = unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), bytes) };
-        &mut all[..self.1]
-    }
-}
-
-fn file(hyperparameters: Hyperparameters, format: Format) -> Buffer {
+pub(crate) fn file(hyperparameters: Hyperparameters, format: Format) -> Buffer {
     let header = Header {
         hyperparameters,
         format,
@@ -53,11 +35,16 @@ fn file(hyperparameters: Hyperparameters, format: Format) -> Buffer {
             made_by: "a test",
         },
     };
-    let mut file = Buffer::new(file_bytes(&header).unwrap() as usize);
+    written(&header)
+}
+
+/// A file of random weights.
+pub(crate) fn written(header: &Header<'_>) -> Buffer {
+    let mut file = Buffer::new(file_bytes(header).unwrap() as usize);
     let mut rng = Rng::new(3, 0);
-    write::<WriteError>(file.bytes(), &header, |spec, place| {
+    write::<WriteError>(file.bytes(), header, |spec, place| {
         let values: Vec<f32> = (0..spec.len()).map(|_| rng.next_unit() - 0.5).collect();
-        let format = spec.stored_format(format);
+        let format = spec.stored_format(header.format);
         format.encode(place, &values, spec.cols);
         Ok(())
     })
@@ -106,18 +93,6 @@ fn every_flipped_bit_is_found_and_none_panics() {
 }
 
 #[test]
-fn damaged_weights_still_run() {
-    let mut file = file(SMALL, Format::Q8);
-    let middle = file.bytes().len() / 2;
-    file.bytes()[middle..].fill(0xFF);
-    let options = SessionOptions::DEFAULT;
-    assert_eq!(
-        logits::<Q8>(&mut file, options, &[&[1, 2, 3]]).len(),
-        3 * 256
-    );
-}
-
-#[test]
 fn errors_say_what_to_do() {
     let mut small = file(SMALL, Format::Q8);
     let bytes = small.bytes();
@@ -141,131 +116,41 @@ fn errors_say_what_to_do() {
     );
 }
 
-/// Logits after each token of `calls`.
-fn logits<W: WeightFormat>(
-    file: &mut Buffer,
-    options: SessionOptions,
-    calls: &[&[u32]],
-) -> Vec<f32> {
-    let opened = ModelFile::open(file.bytes()).unwrap();
-    let plan = MemoryPlan::new(opened.config(), W::FORMAT, &options);
-    let mut memory = Buffer::new(plan.total() as usize);
-    // Whatever lay there before must not matter.
-    memory.bytes().fill(0xFF);
-    let model = opened.model::<W>().unwrap();
-    let mut session = Session::new(model, memory.bytes(), &options).unwrap();
-    let mut all = Vec::new();
-    for call in calls {
-        let each = |_, logits: &[f32]| all.extend_from_slice(logits);
-        session.forward_each(call, each).unwrap();
-    }
-    all
-}
-
-fn chunking_changes_nothing<W: WeightFormat>(hyper: Hyperparameters, kv: KvFormat) {
-    let mut file = file(hyper, W::FORMAT);
-    let options = |n_chunk| SessionOptions {
-        n_ctx: 8,
-        n_chunk,
-        kv,
-    };
-    let single: [&[u32]; 7] = [&[5], &[250], &[7], &[7], &[0], &[9], &[1]];
-    let expected = logits::<W>(&mut file, options(1), &single);
-    let divisions: [&[&[u32]]; 3] = [
-        &[&[5, 250, 7, 7, 0, 9, 1]],
-        &[&[5], &[250, 7, 7, 0], &[9, 1]],
-        &[&[5, 250, 7], &[7, 0, 9, 1]],
-    ];
-    for n_chunk in [1, 2, 3, 7, 100] {
-        for calls in divisions {
-            let seen = logits::<W>(&mut file, options(n_chunk), calls);
-            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&seen), bits(&expected), "{hyper:?} {kv:?} {n_chunk}");
-        }
-    }
-}
-
 #[test]
-fn chunked_equals_one_by_one_to_the_bit() {
-    let gpt2 = Hyperparameters {
-        positions: Positions::Learned,
-        norm: Norm::LayerNorm,
-        mlp: Mlp::Gelu,
-        bias: true,
-        tied_head: false,
-        ..SMALL
+fn nothing_is_written_that_does_not_open() {
+    let header = |hyperparameters, tokenizer| Header {
+        hyperparameters,
+        format: Format::Q8,
+        tokenizer,
+        metadata: Metadata::default(),
     };
-    let plain = Hyperparameters {
-        positions: Positions::Sinusoidal,
-        mlp: Mlp::ReluSquared,
-        ..SMALL
-    };
-    for hyper in [SMALL, gpt2, plain] {
-        for kv in [KvFormat::F32, KvFormat::F16] {
-            chunking_changes_nothing::<F32>(hyper, kv);
-            chunking_changes_nothing::<F16>(hyper, kv);
-            chunking_changes_nothing::<Q8>(hyper, kv);
-        }
+    let (small_vocab, no_layers) = (
+        Hyperparameters {
+            n_vocab: 255,
+            ..SMALL
+        },
+        Hyperparameters {
+            n_layer: 0,
+            ..SMALL
+        },
+    );
+    let damaged = Tokenizer::Char(crate::tokenizer::Chars {
+        code_points: &[97, 0, 0, 0, 97, 0, 0, 0],
+    });
+    for (header, message) in [
+        (
+            header(small_vocab, Tokenizer::Byte),
+            "its tokenizer has 256 tokens and the model only 255",
+        ),
+        (
+            header(no_layers, Tokenizer::Byte),
+            "its hyper-parameters do not fit: n_layer is 0",
+        ),
+        (header(SMALL, damaged), "its tokenizer is damaged"),
+    ] {
+        let error = file_bytes(&header).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        let fill = |_: &TensorSpec, _: &mut [u8]| panic!("nothing to write");
+        assert_eq!(write::<WriteError>(&mut [], &header, fill), Err(error));
     }
-}
-
-#[test]
-fn the_arena_is_checked() {
-    let mut file = file(SMALL, Format::Q8);
-    let opened = ModelFile::open(file.bytes()).unwrap();
-    let model = opened.model::<Q8>().unwrap();
-    let options = SessionOptions::DEFAULT;
-    let len = MemoryPlan::new(opened.config(), Format::Q8, &options).total() as usize;
-    let mut memory = Buffer::new(len);
-    let error = Session::new(model, &mut memory.bytes()[..len - 1], &options).unwrap_err();
-    let too_small = SessionError::ArenaTooSmall {
-        needed: len as u64,
-        given: len as u64 - 1,
-    };
-    assert_eq!(error, too_small);
-    let error = Session::new(model, &mut memory.bytes()[1..], &options).unwrap_err();
-    assert_eq!(error, SessionError::ArenaMisaligned { offset: 1 });
-}
-
-#[test]
-fn sessions_reset_truncate_slide_and_fill_up() {
-    let mut file = file(SMALL, Format::Q8);
-    let opened = ModelFile::open(file.bytes()).unwrap();
-    let model = opened.model::<Q8>().unwrap();
-    let options = SessionOptions {
-        n_ctx: 6,
-        ..SessionOptions::DEFAULT
-    };
-    let plan = MemoryPlan::new(opened.config(), Format::Q8, &options);
-    let mut memory = Buffer::new(plan.total() as usize);
-    let mut session = Session::new(model, memory.bytes(), &options).unwrap();
-    let first = session.forward(&[1, 2, 3]).unwrap().to_vec();
-    assert_eq!(session.forward(&[]).unwrap_err(), SessionError::NoTokens);
-    let unknown = SessionError::UnknownToken {
-        token: 256,
-        n_vocab: 256,
-    };
-    assert_eq!(session.forward(&[4, 256]).unwrap_err(), unknown);
-    let full = SessionError::ContextFull {
-        n_ctx: 6,
-        position: 3,
-        added: 4,
-    };
-    assert_eq!(session.forward(&[4; 4]).unwrap_err(), full);
-    assert_eq!(session.position(), 3);
-    session.forward(&[9, 9, 9]).unwrap();
-    session.truncate(2);
-    assert_eq!(session.forward(&[3]).unwrap(), first);
-    session.reset();
-    assert_eq!(session.forward(&[1, 2, 3]).unwrap(), first);
-
-    session.reset();
-    let mut history = [1, 2, 3, 4, 5, 6];
-    session.forward(&history).unwrap();
-    let (kept, logits) = session.slide(&mut history, 1).unwrap();
-    let slid = logits.to_vec();
-    assert_eq!(history[..kept], [1, 4, 5, 6]);
-    assert_eq!(session.position(), 4);
-    session.reset();
-    assert_eq!(session.forward(&[1, 4, 5, 6]).unwrap(), slid);
 }

@@ -10,7 +10,7 @@ use half::f16;
 
 use super::scalar;
 use crate::ops::LANES;
-use crate::quant::{BLOCK, Q8Matrix, Q8Row};
+use crate::quant::{BLOCK, Q8Activations, Q8Matrix, Q8Row};
 
 /// Proof that AVX2, FMA and F16C are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ impl Avx2 {
         unsafe { matmul_f16(out, w, x, cols) }
     }
 
-    pub(super) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, quants: &[i8], scales: &[f32]) {
+    pub(super) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, x: Q8Activations<'_>) {
         // SAFETY: as above.
-        unsafe { matmul_q8(out, w, quants, scales) }
+        unsafe { matmul_q8(out, w, x) }
     }
 
     pub(super) fn quantize(self, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
@@ -62,7 +62,7 @@ const SUMS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_f32(out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
-    super::matmul(out, w.chunks_exact(cols), x, cols, |w, x| {
+    super::matmul(out, w.chunks_exact(cols), x.chunks_exact(cols), |w, x| {
         let (w_chunks, w_rest) = w.as_chunks::<LANES>();
         let (x_chunks, x_rest) = x.as_chunks::<LANES>();
         let sum = sum_products(w_chunks.iter().zip(x_chunks), |w| load(w));
@@ -73,7 +73,7 @@ fn matmul_f32(out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_f16(out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
-    super::matmul(out, w.chunks_exact(cols), x, cols, |w, x| {
+    super::matmul(out, w.chunks_exact(cols), x.chunks_exact(cols), |w, x| {
         let (w_chunks, w_rest) = w.as_chunks::<LANES>();
         let (x_chunks, x_rest) = x.as_chunks::<LANES>();
         let sum = sum_products(w_chunks.iter().zip(x_chunks), |w| load_f16(w));
@@ -130,17 +130,10 @@ fn load_i8(x: &[i8; BLOCK]) -> __m256i {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn matmul_q8(out: &mut [f32], w: Q8Matrix<'_>, quants: &[i8], scales: &[f32]) {
-    let blocks = w.blocks();
-    let n_rows = out.len() * blocks / scales.len();
-    for (r, row) in w.rows().enumerate() {
-        let x = quants
-            .chunks_exact(blocks * BLOCK)
-            .zip(scales.chunks_exact(blocks));
-        for (t, (quants, scales)) in x.enumerate() {
-            out[t * n_rows + r] = dot_q8(row, quants, scales);
-        }
-    }
+fn matmul_q8(out: &mut [f32], w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+    super::matmul(out, w.rows(), x.rows(), |w, (quants, scales)| {
+        dot_q8(w, quants, scales)
+    });
 }
 
 #[inline]
@@ -228,15 +221,20 @@ fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32; BLOCK]) -> f32 {
     );
     let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     let largest = _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-    let inverse = _mm256_set1_ps(scalar::inverse(largest));
-    let [a, b, c, d] = x.map(|x| _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse)));
+    let (scale, inverse) = scalar::scale(largest);
+    let inverse = _mm256_set1_ps(inverse);
+    let [a, b, c, d] = x.map(|x| {
+        let scaled = _mm256_mul_ps(x, inverse);
+        let number = _mm256_cmp_ps::<_CMP_ORD_Q>(scaled, scaled);
+        _mm256_cvtps_epi32(_mm256_and_ps(scaled, number))
+    });
     let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     // The packs work within 128-bit halves; this puts the groups of four back in order.
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     let bytes = _mm256_permutevar8x32_epi32(bytes, order);
     // SAFETY: the array is 32 writable bytes; the store needs no alignment.
     unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
-    largest / 127.0
+    scale
 }
 
 #[target_feature(enable = "avx2,f16c")]

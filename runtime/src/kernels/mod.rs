@@ -15,7 +15,7 @@ mod scalar;
 
 use half::f16;
 
-use crate::quant::Q8Matrix;
+use crate::quant::{Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,20 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The best set this machine has. Without the feature `std` the compiler's target decides.
+    /// Every set this machine has, [`Self::Scalar`] first and the best last. Without the feature `std` the compiler's target decides.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let all = [
+            Some(Self::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::detect().map(Self::Avx2),
+        ];
+        all.into_iter().flatten()
+    }
+
+    /// The best of [`Self::available`].
     #[must_use]
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(isa) = avx2::Avx2::detect() {
-            return Self::Avx2(isa);
-        }
-        Self::Scalar
+        Self::available().last().unwrap_or(Self::Scalar)
     }
 
     /// `scalar`, `avx2`.
@@ -55,7 +61,14 @@ impl Isa {
     /// `out` `[T, rows]`, `w` `[rows, cols]`, `x` `[T, cols]`.
     pub(crate) fn matmul_f32(self, out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
         match self {
-            Self::Scalar => matmul(out, w.chunks_exact(cols), x, cols, scalar::dot_f32),
+            Self::Scalar => {
+                matmul(
+                    out,
+                    w.chunks_exact(cols),
+                    x.chunks_exact(cols),
+                    scalar::dot_f32,
+                );
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
         }
@@ -64,22 +77,31 @@ impl Isa {
     /// [`Self::matmul_f32`] with weights in half precision.
     pub(crate) fn matmul_f16(self, out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
         match self {
-            Self::Scalar => matmul(out, w.chunks_exact(cols), x, cols, scalar::dot_f16),
+            Self::Scalar => {
+                matmul(
+                    out,
+                    w.chunks_exact(cols),
+                    x.chunks_exact(cols),
+                    scalar::dot_f16,
+                );
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
         }
     }
 
-    /// [`Self::matmul_f32`] in integers. `quants` and `scales` come from [`Self::quantize`].
-    pub(crate) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, quants: &[i8], scales: &[f32]) {
+    /// [`Self::matmul_f32`] in integers. `x` comes from [`Self::quantize`].
+    pub(crate) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, x: Q8Activations<'_>) {
         match self {
-            Self::Scalar => scalar::matmul_q8(out, w, quants, scales),
+            Self::Scalar => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_q8(out, w, quants, scales),
+            Self::Avx2(isa) => isa.matmul_q8(out, w, x),
         }
     }
 
     /// Turns rows of activations into blocks of integers with a scale each.
+    ///
+    /// NaN becomes 0, and a block that holds an infinity becomes zeros with scale 0.
     ///
     /// # Shapes
     /// `x` `[T, cols]`, `quants` `[T, blocks * 32]`, `scales` `[T, blocks]`, `blocks = cols / 32` rounded up.
@@ -103,20 +125,19 @@ impl Isa {
 
 /// Every row with every token; a row is read once and used while it is in the cache.
 #[inline(always)]
-fn matmul<Row: Copy>(
+fn matmul<Row: Copy, X>(
     out: &mut [f32],
     rows: impl ExactSizeIterator<Item = Row>,
-    x: &[f32],
-    cols: usize,
-    dot: impl Fn(Row, &[f32]) -> f32,
+    tokens: impl Iterator<Item = X> + Clone,
+    dot: impl Fn(Row, X) -> f32,
 ) {
     let n_rows = rows.len();
     for (r, row) in rows.enumerate() {
-        for (t, x) in x.chunks_exact(cols).enumerate() {
+        for (t, x) in tokens.clone().enumerate() {
             out[t * n_rows + r] = dot(row, x);
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use half::f16;
 
 use crate::math::ROUND;
 use crate::ops::{self, LANES};
-use crate::quant::{BLOCK, Q8Matrix, Q8Row};
+use crate::quant::{BLOCK, Q8Row};
 
 pub(super) fn dot_f32(w: &[f32], x: &[f32]) -> f32 {
     ops::dot(w, x)
@@ -20,23 +20,10 @@ pub(super) fn dot_f16(w: &[f16], x: &[f32]) -> f32 {
     ops::reduce(lanes)
 }
 
-pub(super) fn matmul_q8(out: &mut [f32], w: Q8Matrix<'_>, quants: &[i8], scales: &[f32]) {
-    let blocks = w.blocks();
-    let n_rows = out.len() * blocks / scales.len();
-    for (r, row) in w.rows().enumerate() {
-        let x = quants
-            .chunks_exact(blocks * BLOCK)
-            .zip(scales.chunks_exact(blocks));
-        for (t, (quants, scales)) in x.enumerate() {
-            out[t * n_rows + r] = dot_q8(row, quants, scales);
-        }
-    }
-}
-
 /// Dot product of a row with one token's activations.
 ///
 /// `lanes[b % 8] += f32(sum(w[b, i] * x[b, i])) * (w_scale[b] * x_scale[b])`, then [`ops::reduce`].
-fn dot_q8(w: Q8Row<'_>, quants: &[i8], scales: &[f32]) -> f32 {
+pub(super) fn dot_q8(w: Q8Row<'_>, (quants, scales): (&[i8], &[f32])) -> f32 {
     let mut lanes = [0.0; LANES];
     let w_blocks = w.quants.as_chunks::<BLOCK>().0.iter().zip(w.scales);
     let x_blocks = quants.as_chunks::<BLOCK>().0.iter().zip(scales);
@@ -61,6 +48,9 @@ pub(super) fn quantize(quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: u
 }
 
 /// Rounds a block to integers in -127..=127, ties to even, the rest of it to zero; returns the scale.
+///
+/// NaN becomes 0. A block that holds an infinity becomes zeros, like one whose values are too small
+/// to scale: every result is finite, and the same wherever NaN and infinity behave otherwise.
 pub(super) fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32]) -> f32 {
     let mut largest = 0.0f32;
     for value in x {
@@ -71,19 +61,26 @@ pub(super) fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32]) -> f32 {
             largest
         };
     }
-    let inverse = inverse(largest);
+    let (scale, inverse) = scale(largest);
     *quants = [0; BLOCK];
     for (quant, value) in quants.iter_mut().zip(x) {
-        *quant = (value * inverse + ROUND).to_bits() as i8;
+        let scaled = value * inverse;
+        // Also infinity times an inverse of 0.
+        let scaled = if scaled.is_nan() { 0.0 } else { scaled };
+        *quant = (scaled + ROUND).to_bits() as i8;
     }
-    largest / 127.0
+    scale
 }
 
-/// What a block whose largest magnitude is `largest` is multiplied by: 0 for a block of nothing
-/// or of values too small or too large to scale, so that every instruction set sees zeros.
-pub(super) fn inverse(largest: f32) -> f32 {
-    let inverse = 127.0 / largest;
-    if inverse.is_finite() { inverse } else { 0.0 }
+/// Scale of a block whose largest magnitude is `largest`, and what its values are multiplied by:
+/// 0 and 0 if one of them is infinite or the largest is 0.
+pub(super) fn scale(largest: f32) -> (f32, f32) {
+    let (scale, inverse) = (largest / 127.0, 127.0 / largest);
+    if scale.is_finite() && inverse.is_finite() {
+        (scale, inverse)
+    } else {
+        (0.0, 0.0)
+    }
 }
 
 pub(super) fn widen_f16(out: &mut [f32], x: &[f16]) {

@@ -18,8 +18,11 @@ pub struct F16Matrix<'w> {
     pub(crate) cols: usize,
 }
 
-/// The nearest `f16`; values beyond its range become its largest.
-pub(super) fn nearest(value: f32) -> f16 {
+/// The nearest `f16`; values beyond its range become its largest, NaN becomes 0.
+pub(crate) fn nearest(value: f32) -> f16 {
+    if value.is_nan() {
+        return f16::ZERO;
+    }
     f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()))
 }
 

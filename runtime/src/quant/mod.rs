@@ -7,9 +7,10 @@ mod q8;
 mod weight_format;
 
 pub use self::f16::F16;
+pub(crate) use self::f16::nearest as nearest_f16;
 pub use self::f32::F32;
 pub use self::q8::Q8;
-pub(crate) use self::q8::{Q8Matrix, Q8Row};
+pub(crate) use self::q8::{Q8Activations, Q8Matrix, Q8Row};
 pub(crate) use self::weight_format::Activations;
 pub use self::weight_format::{BLOCK, Format, WeightFormat};
 

@@ -6,6 +6,7 @@
 
 use half::f16;
 
+use super::weight_format::Blocks;
 use super::{Activations, BLOCK, Format, WeightFormat};
 use crate::bytes;
 use crate::kernels::Isa;
@@ -20,7 +21,7 @@ pub struct Q8;
 pub struct Q8Matrix<'w> {
     quants: &'w [i8],
     scales: &'w [f16],
-    blocks: usize,
+    blocks: Blocks,
 }
 
 /// One row: `scales.len()` blocks.
@@ -31,16 +32,30 @@ pub(crate) struct Q8Row<'w> {
 }
 
 impl<'w> Q8Matrix<'w> {
-    /// Blocks of a row.
-    pub(crate) fn blocks(&self) -> usize {
-        self.blocks
-    }
-
     /// The rows, first to last.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Q8Row<'w>> + use<'w> {
-        let quants = self.quants.chunks_exact(self.blocks * BLOCK);
-        let rows = quants.zip(self.scales.chunks_exact(self.blocks));
+    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = Q8Row<'w>> + use<'w> {
+        let quants = self.quants.chunks_exact(self.blocks.quants);
+        let rows = quants.zip(self.scales.chunks_exact(self.blocks.n));
         rows.map(|(quants, scales)| Q8Row { quants, scales })
+    }
+}
+
+/// Rows of activations as integers: `value = scale * integer`.
+///
+/// # Shapes
+/// `quants` `[T, blocks.quants]`, `scales` `[T, blocks.n]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Q8Activations<'a> {
+    pub(crate) quants: &'a [i8],
+    pub(crate) scales: &'a [f32],
+    pub(crate) blocks: Blocks,
+}
+
+impl<'a> Q8Activations<'a> {
+    /// Integers and scales of each token.
+    pub(crate) fn rows(self) -> impl Iterator<Item = (&'a [i8], &'a [f32])> + Clone {
+        let quants = self.quants.chunks_exact(self.blocks.quants);
+        quants.zip(self.scales.chunks_exact(self.blocks.n))
     }
 }
 
@@ -51,8 +66,8 @@ impl WeightFormat for Q8 {
     type Matrix<'w> = Q8Matrix<'w>;
 
     fn matrix(bytes: &[u8], rows: usize, cols: usize) -> Q8Matrix<'_> {
-        let blocks = cols.div_ceil(BLOCK);
-        let (quants, scales) = bytes.split_at(rows * blocks * BLOCK);
+        let blocks = Blocks::new(cols);
+        let (quants, scales) = bytes.split_at(blocks.quant_bytes(rows as u64) as usize);
         Q8Matrix {
             quants: bytes::cast(quants),
             scales: bytes::cast(scales),
@@ -61,8 +76,9 @@ impl WeightFormat for Q8 {
     }
 
     fn encode(out: &mut [u8], values: &[f32], cols: usize) {
-        let blocks = cols.div_ceil(BLOCK);
-        let (quants, scales) = out.split_at_mut(values.len() / cols * blocks * BLOCK);
+        let rows = values.len() / cols;
+        let quant_bytes = Blocks::new(cols).quant_bytes(rows as u64);
+        let (quants, scales) = out.split_at_mut(quant_bytes as usize);
         let values = values.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK));
         let quants = quants.as_chunks_mut::<BLOCK>().0.iter_mut();
         let scales = scales.as_chunks_mut::<2>().0.iter_mut();
@@ -83,8 +99,8 @@ impl WeightFormat for Q8 {
     }
 
     fn row(_isa: Isa, out: &mut [f32], matrix: Q8Matrix<'_>, row: usize) {
-        let quants = &matrix.quants[row * matrix.blocks * BLOCK..];
-        let scales = &matrix.scales[row * matrix.blocks..];
+        let quants = &matrix.quants[row * matrix.blocks.quants..];
+        let scales = &matrix.scales[row * matrix.blocks.n..];
         for ((out, quants), scale) in out.chunks_mut(BLOCK).zip(quants.chunks(BLOCK)).zip(scales) {
             let scale = scale.to_f32();
             for (out, quant) in out.iter_mut().zip(quants) {
@@ -94,6 +110,6 @@ impl WeightFormat for Q8 {
     }
 
     fn matmul(isa: Isa, out: &mut [f32], matrix: Q8Matrix<'_>, x: Activations<'_>) {
-        isa.matmul_q8(out, matrix, x.quants, x.scales);
+        isa.matmul_q8(out, matrix, x.q8);
     }
 }

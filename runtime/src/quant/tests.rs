@@ -2,16 +2,15 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{F16, F32, Q8, WeightFormat};
+use crate::bytes::Buffer;
 use crate::kernels::Isa;
 use crate::rng::Rng;
 
-#[repr(align(16))]
-struct Aligned([u8; 4096]);
-
 fn round_trip<W: WeightFormat>(values: &[f32], cols: usize) -> Vec<f32> {
     let rows = values.len() / cols;
-    let mut buffer = Aligned([0xAA; 4096]);
-    let bytes = &mut buffer.0[..W::FORMAT.matrix_bytes(rows, cols) as usize];
+    let mut buffer = Buffer::new(W::FORMAT.matrix_bytes(rows, cols) as usize);
+    let bytes = buffer.bytes();
+    bytes.fill(0xAA);
     W::FORMAT.encode(bytes, values, cols);
     let matrix = W::matrix(bytes, rows, cols);
     let mut out = vec![0.0; values.len()];
@@ -42,12 +41,13 @@ fn values_survive_to_the_format_s_precision() {
 
 #[test]
 fn extremes_stay_finite() {
-    let values = [0.0, -0.0, 1e-30, -1e30, 3e38, 65504.0, 1e-8, -1.0];
-    for value in round_trip::<F16>(&values, 8) {
-        assert!(value.is_finite());
-    }
-    for value in round_trip::<Q8>(&values, 8) {
-        assert!(value.is_finite());
-    }
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    let values = [0.0, -0.0, 1e-30, -1e30, 3e38, 65504.0, nan, -infinity];
+    let half = round_trip::<F16>(&values, 8);
+    assert!(half.iter().all(|value| value.is_finite()));
+    assert_eq!(half[3..], [-65504.0, 65504.0, 65504.0, 0.0, -65504.0]);
+    let q8 = round_trip::<Q8>(&values, 8);
+    assert!(q8.iter().all(|value| value.is_finite()));
+    assert_eq!(q8[6], 0.0);
     assert_eq!(round_trip::<Q8>(&[0.0; 5], 5), [0.0; 5]);
 }

@@ -4,7 +4,7 @@ use core::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::{F16, F32, Q8};
+use super::{F16, F32, Q8, Q8Activations};
 use crate::kernels::Isa;
 
 /// Values of a block that share one scale, in [`Format::Q8`].
@@ -14,6 +14,7 @@ pub const BLOCK: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+// Append only: the order is the file format.
 pub enum Format {
     /// IEEE single precision.
     F32,
@@ -41,11 +42,20 @@ impl Format {
     /// Bytes of a `[rows, cols]` matrix.
     #[must_use]
     pub const fn matrix_bytes(self, rows: usize, cols: usize) -> u64 {
-        let (rows, cols) = (rows as u64, cols as u64);
+        let rows = rows as u64;
         match self {
-            Self::F32 => 4 * rows * cols,
-            Self::F16 => 2 * rows * cols,
-            Self::Q8 => rows * cols.div_ceil(BLOCK as u64) * (BLOCK as u64 + 2),
+            Self::F32 => 4 * rows * cols as u64,
+            Self::F16 => 2 * rows * cols as u64,
+            Self::Q8 => Blocks::new(cols).bytes(rows),
+        }
+    }
+
+    /// The blocks of a row of `cols` activations; none where they are not turned into integers.
+    pub(crate) const fn blocks(self, cols: usize) -> Blocks {
+        if self.is_integer() {
+            Blocks::new(cols)
+        } else {
+            Blocks::new(0)
         }
     }
 
@@ -58,9 +68,14 @@ impl Format {
 
     /// Stores a `[rows, cols]` matrix.
     ///
+    /// Values beyond what the format can hold become the largest it can. In [`Self::F16`] and
+    /// [`Self::Q8`] NaN becomes 0.
+    ///
     /// # Panics
-    /// If `values` or `out` have other lengths than `rows * cols` and [`Self::matrix_bytes`].
+    /// If `cols` is 0, or if `values` or `out` have other lengths than `rows * cols` and
+    /// [`Self::matrix_bytes`].
     pub fn encode(self, out: &mut [u8], values: &[f32], cols: usize) {
+        assert_ne!(cols, 0, "rows have columns");
         let rows = values.len() / cols;
         assert_eq!(values.len(), rows * cols, "values are whole rows");
         assert_eq!(out.len() as u64, self.matrix_bytes(rows, cols), "out fits");
@@ -72,16 +87,42 @@ impl Format {
     }
 }
 
+/// How a row divides into blocks: all of [`BLOCK`] values, the last one filled up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocks {
+    /// Blocks of a row: as many scales.
+    pub(crate) n: usize,
+    /// Integers of a row.
+    pub(crate) quants: usize,
+}
+
+impl Blocks {
+    /// Of rows of `cols` values.
+    pub(crate) const fn new(cols: usize) -> Self {
+        let n = cols.div_ceil(BLOCK);
+        let quants = n * BLOCK;
+        Self { n, quants }
+    }
+
+    /// Bytes of the integers of a matrix, which come first.
+    pub(crate) const fn quant_bytes(self, rows: u64) -> u64 {
+        rows * self.quants as u64
+    }
+
+    /// Bytes of a matrix with `f16` scales.
+    pub(crate) const fn bytes(self, rows: u64) -> u64 {
+        self.quant_bytes(rows) + rows * self.n as u64 * 2
+    }
+}
+
 /// Activations of some tokens, as the kernels take them.
 ///
 /// # Shapes
-/// `values` `[T, cols]`; for integer formats also `quants` `[T, cols up to whole blocks]` and
-/// `scales` `[T, blocks]`, else empty.
+/// `values` `[T, cols]`; for integer formats also the same as integers, else those are empty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activations<'a> {
     pub(crate) values: &'a [f32],
-    pub(crate) quants: &'a [i8],
-    pub(crate) scales: &'a [f32],
+    pub(crate) q8: Q8Activations<'a>,
 }
 
 /// A weight format as a type: firmware that names one links one set of kernels.

@@ -18,6 +18,7 @@ use super::{Specials, TokenizerError, Vocabulary};
     clippy::exhaustive_structs,
     reason = "plain data that tokenizer builders write"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Bpe<'a> {
     /// The tokens that stand for no text.
     pub specials: Specials,

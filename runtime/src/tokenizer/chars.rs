@@ -13,6 +13,7 @@ use super::{TokenizeError, TokenizerError};
     clippy::exhaustive_structs,
     reason = "plain data that tokenizer builders write"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Chars<'a> {
     /// The characters' code points: `u32`, little-endian, ascending.
     #[serde(borrow)]

@@ -9,8 +9,9 @@ use super::Tokenizer;
 /// Bytes that cannot become a character yield U+FFFD, one for each sequence that std's
 /// `from_utf8_lossy` replaces. Special tokens yield nothing. With SentencePiece, the space that
 /// encoding put in front of a document is dropped: the one of the first token, and of the token
-/// after each `bos`.
-#[derive(Clone, Copy, Debug)]
+/// after each `bos`. Who decodes only what a model adds to a prompt begins with
+/// [`Self::continuing`], or that text lacks its first space.
+#[derive(Clone, Debug)]
 pub struct StreamDecoder {
     /// The start of a character whose end has not come yet.
     pending: [u8; 4],
@@ -56,6 +57,15 @@ impl StreamDecoder {
         }
     }
 
+    /// A decoder in the middle of a document: a space in front of the first token stays.
+    #[must_use]
+    pub const fn continuing() -> Self {
+        Self {
+            at_start: false,
+            ..Self::new()
+        }
+    }
+
     /// Bytes held back: the start of a character, at most 3.
     #[must_use]
     pub const fn n_pending(&self) -> usize {
@@ -84,12 +94,19 @@ impl StreamDecoder {
             bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
         }
         self.at_start = tokenizer.specials().bos == Some(id);
-        self.push_bytes(bytes, sink);
+        self.decode(bytes, sink);
         Ok(())
     }
 
-    /// Decodes bytes that stand between tokens.
-    pub fn push_bytes(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
+    /// Decodes bytes that stand between tokens, or before the first: the text of a prompt.
+    pub fn push_bytes(&mut self, bytes: &[u8], sink: &mut impl FnMut(&str)) {
+        if !bytes.is_empty() {
+            self.at_start = false;
+        }
+        self.decode(bytes, sink);
+    }
+
+    fn decode(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
         while self.n_pending > 0
             && let Some((&byte, rest)) = bytes.split_first()
         {
@@ -131,7 +148,7 @@ impl StreamDecoder {
             // What was pending is no character's start any more; the new byte may be one.
             Err(_) => {
                 sink("\u{fffd}");
-                self.push_bytes(&[byte], sink);
+                self.decode(&[byte], sink);
             }
         }
     }

@@ -5,16 +5,18 @@
 ///
 /// `merge` gives, for two neighbours, their key and the token they become. Hugging Face and llama2.c
 /// merge one pair at a time. Here one pass from left to right merges every pair with the lowest key,
-/// which is the same: the pass ends early in the one case that differs, when a new token and its
-/// neighbour have a still lower key (two merges with one result, or scores that grow along a merge).
+/// which is the same: while it runs, only the token made last can have a still lower key with a
+/// neighbour (two merges with one result, or scores that grow along a merge), and such merges are
+/// made at once.
 ///
-/// A pass looks up each pair of neighbours once, and learns the next key as it goes. That key is a
-/// lower bound: its pair may be gone by then, and the pass for it only raises the bound.
+/// A pass learns the next key as it goes. That key is a lower bound: its pair may be gone by then,
+/// and the pass for it only raises the bound.
 ///
-/// Passes are bounded by twice the merges made, and in tables where results have higher keys than
-/// their parts by twice the number of different keys that occur: a long run of one letter takes
-/// about two passes for each doubling. A word costs its length times the number of different merges
-/// in it, which is the price of having no heap; real words are short, and hosts have the trainer's.
+/// # Cost
+/// Keys rise from pass to pass, so there are at most as many passes as different keys occur, each of
+/// them one look-up a token; all passes together look up two more pairs for each merge made. That
+/// holds for any table. A word costs its length times the number of different merges that occur in
+/// it, which is the price of having no heap; real words are short, and hosts have the trainer's.
 pub(super) fn merge_all<K: PartialOrd + Copy>(
     ids: &mut [u32],
     merge: impl Fn(u32, u32) -> Option<(K, u32)>,
@@ -31,52 +33,44 @@ pub(super) fn merge_all<K: PartialOrd + Copy>(
 }
 
 /// One pass: tokens left and the next key.
+///
+/// `ids[..kept]` is done, up to its last token: pairs in it have keys above `key`. Pairs of what is
+/// not read yet have none below it.
 fn pass<K: PartialOrd + Copy>(
     ids: &mut [u32],
     key: K,
     merge: &impl Fn(u32, u32) -> Option<(K, u32)>,
 ) -> (usize, Option<K>) {
     let mut next = None;
-    // `ids[..kept]` is done; its last token waits for a right neighbour.
-    let mut kept = 0;
-    for read in 0..ids.len() {
-        ids[kept] = ids[read];
-        kept += 1;
-        while let Some(pair) = kept.checked_sub(2) {
-            let Some((found, id)) = merge(ids[pair], ids[pair + 1]) else {
-                break;
-            };
-            if found > key {
-                lower(&mut next, Some(found));
-                break;
+    let (mut kept, mut read) = (0, 0);
+    while let Some(&token) = ids.get(read) {
+        ids[kept] = token;
+        (kept, read) = (kept + 1, read + 1);
+        let mut made = false;
+        loop {
+            let left = kept.checked_sub(2);
+            let left = left.and_then(|left| merge(ids[left], ids[kept - 1]));
+            let right = ids.get(read).filter(|_| made);
+            let right = right.and_then(|right| merge(ids[kept - 1], *right));
+            let bound = left.map_or(key, |(left, _)| if left < key { left } else { key });
+            match (left, right) {
+                (_, Some((found, id))) if found < bound => {
+                    ids[kept - 1] = id;
+                    read += 1;
+                }
+                (Some((found, id)), _) if found <= key => {
+                    kept -= 1;
+                    ids[kept - 1] = id;
+                }
+                _ => {
+                    lower(&mut next, left.map(|(key, _)| key));
+                    break;
+                }
             }
-            ids[pair] = id;
-            kept -= 1;
-            if let Some(lowest) = around(ids, pair, read + 1, merge).filter(|new| *new < key) {
-                ids.copy_within(read + 1.., kept);
-                return (kept + ids.len() - (read + 1), Some(lowest));
-            }
+            made = true;
         }
     }
     (kept, next)
-}
-
-/// The lowest key of the pairs that the token at `at` forms with the tokens before it and at `right`.
-fn around<K: PartialOrd + Copy>(
-    ids: &[u32],
-    at: usize,
-    right: usize,
-    merge: &impl Fn(u32, u32) -> Option<(K, u32)>,
-) -> Option<K> {
-    let key = |left: usize, right: usize| {
-        let (left, right) = (ids.get(left)?, ids.get(right)?);
-        merge(*left, *right).map(|(key, _)| key)
-    };
-    let mut lowest = key(at, right);
-    if let Some(left) = at.checked_sub(1) {
-        lower(&mut lowest, key(left, at));
-    }
-    lowest
 }
 
 fn lower<K: PartialOrd>(lowest: &mut Option<K>, key: Option<K>) {

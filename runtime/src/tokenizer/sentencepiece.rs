@@ -21,7 +21,8 @@ const LOWEST_SCORE: f32 = -1e10;
 ///
 /// Text that is not empty gets a space in front. Characters that the vocabulary lacks become bytes.
 /// As in `run.c`, texts of tokens are compared as they stand in the vocabulary, so that a byte token
-/// is the six characters `<0x41>`.
+/// is the six characters `<0x41>`: where all of `<0x4`, `<0x` and so on are tokens, a text that
+/// spells it becomes it. Unlike in `run.c`, the three special tokens never come from text.
 ///
 /// # Source
 /// llama2.c, `run.c`, `encode` and `decode`.
@@ -30,6 +31,7 @@ const LOWEST_SCORE: f32 = -1e10;
     clippy::exhaustive_structs,
     reason = "plain data that tokenizer builders write"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct SentencePiece<'a> {
     /// Texts of all tokens, with spaces as spaces.
     #[serde(borrow)]
@@ -63,12 +65,17 @@ impl SentencePiece<'_> {
         (score > LOWEST_SCORE).then_some((-score, id))
     }
 
-    /// The token whose text is `start` followed by `end`.
+    /// The token, not a special one, whose text is `start` followed by `end`.
     fn id(&self, start: &[u8], end: &[u8]) -> Option<u32> {
         let index = find(self.sorted.len() / 4, |index| {
-            read_u32(self.sorted, index)
-                .and_then(|id| self.vocabulary.token(id))
-                .map_or(Ordering::Greater, |text| compare(text, start, end))
+            let id = read_u32(self.sorted, index);
+            let text = id.and_then(|id| self.vocabulary.token(id));
+            match text.map(|text| compare(text, start, end)) {
+                // Of equal texts the special tokens stand first.
+                Some(Ordering::Equal) if id < Some(FIRST_BYTE) => Ordering::Less,
+                Some(order) => order,
+                None => Ordering::Greater,
+            }
         })?;
         read_u32(self.sorted, index)
     }

@@ -29,7 +29,7 @@ fn vocabulary(texts: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A small BPE as postcard bytes: four specials, bytes in order, then these merges.
-fn bpe(pairs: &[(&str, &str)], wide: bool) -> Vec<u8> {
+pub(crate) fn bpe(pairs: &[(&str, &str)], wide: bool) -> Vec<u8> {
     let mut texts: Vec<Vec<u8>> = vec![vec![]; 4];
     texts.extend((0..=255).map(|byte| vec![byte]));
     let mut merges = Vec::new();
@@ -70,7 +70,7 @@ fn bpe(pairs: &[(&str, &str)], wide: bool) -> Vec<u8> {
     postcard_bytes(&tokenizer)
 }
 
-fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
+pub(crate) fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
     let mut texts: Vec<Vec<u8>> = ["<unk>", "\n<s>\n", "\n</s>\n"]
         .map(|text| text.as_bytes().to_vec())
         .to_vec();
@@ -92,7 +92,7 @@ fn sentencepiece(pieces: &[(&str, f32)], cuts_at_spaces: bool) -> Vec<u8> {
     postcard_bytes(&tokenizer)
 }
 
-const PIECES: [(&str, f32); 9] = [
+pub(crate) const PIECES: [(&str, f32); 9] = [
     (" ", -9.0),
     ("t", -9.0),
     ("h", -9.0),
@@ -104,7 +104,7 @@ const PIECES: [(&str, f32); 9] = [
     (" the", -4.0),
 ];
 
-const MERGES: [(&str, &str); 8] = [
+pub(crate) const MERGES: [(&str, &str); 8] = [
     (" ", "t"),
     ("h", "e"),
     (" t", "he"),
@@ -115,7 +115,7 @@ const MERGES: [(&str, &str); 8] = [
     (" th", "e"),
 ];
 
-fn chars() -> Vec<u8> {
+pub(crate) fn chars() -> Vec<u8> {
     let mut chars: Vec<char> = TEXTS.iter().flat_map(|text| text.chars()).collect();
     chars.sort_unstable();
     chars.dedup();
@@ -140,13 +140,13 @@ fn all() -> [Vec<u8>; 6] {
     ]
 }
 
-fn open(bytes: &[u8]) -> Tokenizer<'_> {
+pub(crate) fn open(bytes: &[u8]) -> Tokenizer<'_> {
     let tokenizer: Tokenizer<'_> = postcard::from_bytes(bytes).unwrap();
     tokenizer.validate().unwrap();
     tokenizer
 }
 
-fn encode(tokenizer: &Tokenizer<'_>, text: &[u8]) -> Vec<u32> {
+pub(crate) fn encode(tokenizer: &Tokenizer<'_>, text: &[u8]) -> Vec<u32> {
     let mut out = vec![0; text.len() + 1];
     let n = tokenizer.encode(text, &mut out).unwrap();
     out.truncate(n);
@@ -221,30 +221,75 @@ fn merges_go_by_rank_then_from_the_left() {
     };
     assert_eq!(texts(" the th"), [" the", " th"]);
     assert_eq!(texts("aaaaaaa"), ["aaaa", "aa", "a"]);
-    // Ranks that do not grow along merges (`yx|y` before `y|x`): against one merge at a time.
-    let bytes = bpe(&[("x", "y"), ("yx", "y"), ("y", "x"), ("xy", "xy")], true);
-    let slow = |text: &str| {
-        let Tokenizer::Bpe(bpe) = open(&bytes) else {
-            panic!("a BPE");
-        };
-        let mut ids: Vec<u32> = text.bytes().map(|byte| bpe.byte_id(byte)).collect();
-        while let Some((_, at, id)) = (1..ids.len())
-            .filter_map(|at| {
-                let (rank, id) = bpe.merge(ids[at - 1], ids[at])?;
-                Some((rank, at, id))
-            })
-            .min()
-        {
-            ids.splice(at - 1..=at, [id]);
-        }
-        ids
-    };
-    for bits in 0..1 << 10 {
-        let text: String = (0..10)
-            .map(|bit| if bits >> bit & 1 == 0 { 'x' } else { 'y' })
-            .collect();
-        assert_eq!(encode(&open(&bytes), text.as_bytes()), slow(&text));
+}
+
+/// One merge at a time, by definition.
+fn slow_merges(bpe: &Bpe<'_>, text: &[u8]) -> Vec<u32> {
+    let mut ids: Vec<u32> = text.iter().map(|byte| bpe.byte_id(*byte)).collect();
+    while let Some((_, at, id)) = (1..ids.len())
+        .filter_map(|at| {
+            let (rank, id) = bpe.merge(ids[at - 1], ids[at])?;
+            Some((rank, at, id))
+        })
+        .min()
+    {
+        ids.splice(at - 1..=at, [id]);
     }
+    ids
+}
+
+fn merge_table(postcard: &[u8]) -> Bpe<'_> {
+    match open(postcard) {
+        Tokenizer::Bpe(bpe) => bpe,
+        other => panic!("{}", other.kind()),
+    }
+}
+
+#[test]
+fn ranks_need_not_grow_along_merges() {
+    let tables: [&[(&str, &str)]; 4] = [
+        &[("x", "y"), ("yx", "y"), ("y", "x"), ("xy", "xy")],
+        &[("xy", "x"), ("x", "y"), ("x", "x")],
+        &[
+            ("xy", "xy"),
+            ("x", "yx"),
+            ("xx", "yx"),
+            ("y", "x"),
+            ("x", "y"),
+        ],
+        &[
+            ("y", "xyx"),
+            ("xy", "x"),
+            ("yx", "yx"),
+            ("y", "x"),
+            ("x", "y"),
+        ],
+    ];
+    for table in tables {
+        let bytes = bpe(table, true);
+        let bpe = merge_table(&bytes);
+        for bits in 0..1 << 12 {
+            let text: Vec<u8> = (0..12).map(|bit| b'x' + (bits >> bit & 1) as u8).collect();
+            assert_eq!(encode(&open(&bytes), &text), slow_merges(&bpe, &text));
+        }
+    }
+}
+
+#[test]
+fn merging_looks_up_few_pairs_whatever_the_table() {
+    let bytes = bpe(&[("ab", "x"), ("a", "b"), ("abx", "abx")], true);
+    let bpe = merge_table(&bytes);
+    let (n, passes) = (3000, 3);
+    let text: Vec<u8> = b"abx".iter().copied().cycle().take(n).collect();
+    let mut ids: Vec<u32> = text.iter().map(|byte| bpe.byte_id(*byte)).collect();
+    let looked_up = core::cell::Cell::new(0);
+    let merged = merge::merge_all(&mut ids, |left, right| {
+        looked_up.set(looked_up.get() + 1);
+        bpe.merge(left, right)
+    });
+    assert_eq!(ids[..merged], slow_merges(&bpe, &text));
+    let bound = (1 + passes) * n + 2 * n;
+    assert!(looked_up.get() <= bound, "{} of {bound}", looked_up.get());
 }
 
 #[test]
@@ -266,6 +311,52 @@ fn sentencepiece_prefers_scores_and_falls_back_to_bytes() {
     let table = "vocabulary";
     let error = TokenizerError::Text { table, index };
     assert_eq!(tokenizer.validate(), Err(error));
+}
+
+#[test]
+fn a_continuation_keeps_its_space() {
+    let bytes = sentencepiece(&PIECES, true);
+    let tokenizer = open(&bytes);
+    let the = 267;
+    let text = |mut decoder: StreamDecoder, prompt: &str| {
+        let mut text = String::new();
+        let mut sink = |part: &str| text.push_str(part);
+        decoder.push_bytes(prompt.as_bytes(), &mut sink);
+        decoder.push(&tokenizer, the, &mut sink).unwrap();
+        text
+    };
+    assert_eq!(text(StreamDecoder::new(), "Once"), "Once the");
+    assert_eq!(text(StreamDecoder::new(), ""), "the");
+    assert_eq!(text(StreamDecoder::continuing(), ""), " the");
+}
+
+#[test]
+fn special_tokens_never_come_from_text() {
+    let pieces = [" ", "<", "u", "n", "k", ">", "<u", "<un", "<unk", "0", "x"];
+    let pieces = pieces.map(|piece| (piece, -1.0));
+    let bytes = sentencepiece(&pieces, false);
+    let tokenizer = open(&bytes);
+    let ids = encode(&tokenizer, b"<unk>");
+    assert_eq!(ids, [259, 259 + 8, 259 + 5]);
+    // A piece of one character that is a special token's whole text.
+    let mut texts: Vec<Vec<u8>> = [&b"u"[..], b"\n", b"e"].map(Vec::from).to_vec();
+    texts.extend((0..256).map(|byte| format!("<0x{byte:02X}>").into_bytes()));
+    texts.extend([b" ".to_vec(), b"e".to_vec()]);
+    let mut sorted: Vec<u32> = (0..texts.len() as u32).collect();
+    sorted.sort_by_key(|&id| &texts[id as usize]);
+    let (ends, bytes) = vocabulary(&texts);
+    let tokenizer = Tokenizer::SentencePiece(SentencePiece {
+        vocabulary: Vocabulary {
+            ends: &ends,
+            bytes: &bytes,
+        },
+        scores: &le(texts.iter().map(|_| 0)),
+        sorted: &le(sorted),
+        cuts_at_spaces: true,
+    });
+    tokenizer.validate().unwrap();
+    let ids = encode(&tokenizer, b"u\ne");
+    assert_eq!(ids, [259, 3 + u32::from(b'u'), 3 + 10, 260]);
 }
 
 #[test]

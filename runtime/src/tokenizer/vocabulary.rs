@@ -10,6 +10,7 @@ use super::TokenizerError;
     clippy::exhaustive_structs,
     reason = "plain data that tokenizer builders write"
 )]
+// The order of the fields is the file format; one more is a new version of it.
 pub struct Vocabulary<'a> {
     /// Where each token's text ends in `bytes`: `u32`, little-endian, ascending.
     #[serde(borrow)]

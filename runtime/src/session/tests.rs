@@ -1,0 +1,320 @@
+use std::string::ToString;
+use std::vec::Vec;
+
+use super::*;
+use crate::arena::{KvFormat, MemoryPlan, SessionOptions};
+use crate::bytes::Buffer;
+use crate::config::{Hyperparameters, Mlp, Norm, Positions};
+use crate::format::ModelFile;
+use crate::format::tests::{SMALL, file};
+use crate::kernels::tests::{bits, every_isa};
+use crate::layout::{Tensor, TensorId};
+use crate::model::ReadError;
+use crate::quant::{F16, F32, Format, Q8, WeightFormat};
+
+/// Logits after each token of `calls`.
+fn logits<W: WeightFormat>(
+    file: &mut Buffer,
+    options: SessionOptions,
+    calls: &[&[u32]],
+) -> Vec<f32> {
+    logits_by::<W>(Isa::detect(), file, options, calls)
+}
+
+fn logits_by<W: WeightFormat>(
+    isa: Isa,
+    file: &mut Buffer,
+    options: SessionOptions,
+    calls: &[&[u32]],
+) -> Vec<f32> {
+    let opened = ModelFile::open(file.bytes()).unwrap();
+    let plan = MemoryPlan::new(opened.config(), W::FORMAT, &options);
+    let mut memory = Buffer::new(plan.total() as usize);
+    // Whatever lay there before must not matter.
+    memory.bytes().fill(0xFF);
+    let model = opened.model::<W>().unwrap();
+    let mut session = Session::with_isa(model, memory.bytes(), &options, isa).unwrap();
+    let mut all = Vec::new();
+    for call in calls {
+        let each = |_, logits: &[f32]| all.extend_from_slice(logits);
+        session.forward_each(call, each).unwrap();
+    }
+    all
+}
+
+fn chunking_changes_nothing<W: WeightFormat>(hyper: Hyperparameters, kv: KvFormat) {
+    let mut file = file(hyper, W::FORMAT);
+    let options = |n_chunk| SessionOptions {
+        n_ctx: 8,
+        n_chunk,
+        kv,
+    };
+    let single: [&[u32]; 7] = [&[5], &[250], &[7], &[7], &[0], &[9], &[1]];
+    let expected = logits::<W>(&mut file, options(1), &single);
+    let divisions: [&[&[u32]]; 3] = [
+        &[&[5, 250, 7, 7, 0, 9, 1]],
+        &[&[5], &[250, 7, 7, 0], &[9, 1]],
+        &[&[5, 250, 7], &[7, 0, 9, 1]],
+    ];
+    for n_chunk in [1, 2, 3, 7, 100] {
+        for calls in divisions {
+            let seen = logits::<W>(&mut file, options(n_chunk), calls);
+            assert_eq!(bits(&seen), bits(&expected), "{hyper:?} {kv:?} {n_chunk}");
+        }
+    }
+}
+
+/// A shape of every kind: rope, GPT-2's, sinusoids.
+fn shapes() -> [Hyperparameters; 3] {
+    let gpt2 = Hyperparameters {
+        positions: Positions::Learned,
+        norm: Norm::LayerNorm,
+        mlp: Mlp::Gelu,
+        bias: true,
+        tied_head: false,
+        ..SMALL
+    };
+    let plain = Hyperparameters {
+        positions: Positions::Sinusoidal,
+        mlp: Mlp::ReluSquared,
+        ..SMALL
+    };
+    [SMALL, gpt2, plain]
+}
+
+#[test]
+fn chunked_equals_one_by_one_to_the_bit() {
+    for hyper in shapes() {
+        for kv in [KvFormat::F32, KvFormat::F16] {
+            chunking_changes_nothing::<F32>(hyper, kv);
+            chunking_changes_nothing::<F16>(hyper, kv);
+            chunking_changes_nothing::<Q8>(hyper, kv);
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_bits_of_scalar() {
+    for hyper in shapes() {
+        // Widths beyond eight blocks, and ends of blocks and lanes.
+        for (n_embd, n_ff) in [(12, 33), (288, 300)] {
+            let hyper = Hyperparameters {
+                n_embd,
+                n_ff,
+                ..hyper
+            };
+            let mut file = file(hyper, Format::Q8);
+            for kv in [KvFormat::F32, KvFormat::F16] {
+                let options = SessionOptions {
+                    n_ctx: 8,
+                    n_chunk: 3,
+                    kv,
+                };
+                let calls: [&[u32]; 3] = [&[5, 250, 7, 7], &[0], &[9, 1]];
+                let mut run = |isa| bits(&logits_by::<Q8>(isa, &mut file, options, &calls));
+                let expected = run(Isa::Scalar);
+                for isa in every_isa() {
+                    assert!(run(isa) == expected, "{isa:?}, {hyper:?}, {kv:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_beyond_half_precision_stay_finite() {
+    let mut values = Buffer::new(16);
+    let mut cache = Cache::F16(crate::bytes::cast_mut(values.bytes()));
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    cache.write(1, &[1e6, -1e30, nan, infinity, -infinity, -0.0, 1e-9]);
+    let Cache::F16(values) = cache else {
+        unreachable!()
+    };
+    let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    let largest = 65504.0;
+    assert_eq!(
+        bits(&wide[1..]),
+        bits(&[largest, -largest, 0.0, largest, -largest, -0.0, 0.0])
+    );
+}
+
+#[test]
+fn tensors_are_read_or_an_error() {
+    let mut file = file(SMALL, Format::Q8);
+    let opened = ModelFile::open(file.bytes()).unwrap();
+    let model = opened.model::<Q8>().unwrap();
+    let mut rows = 0;
+    let id = TensorId::new(Tensor::MlpProjWeight, 1);
+    model
+        .read(id, &mut [0.0; 33], |_, row| {
+            rows += usize::from(row.len() == 33)
+        })
+        .unwrap();
+    assert_eq!(rows, 12);
+    let none = |_: usize, _: &[f32]| panic!("nothing to read");
+    for (tensor, layer) in [
+        (Tensor::CFcWeight, 2),
+        (Tensor::Wte, 1),
+        (Tensor::LmHead, 0),
+    ] {
+        let id = TensorId::new(tensor, layer);
+        let error = model.read(id, &mut [0.0; 33], none).unwrap_err();
+        assert_eq!(error, ReadError::NoSuchTensor { id });
+    }
+    let error = model.read(id, &mut [0.0; 32], none).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a row has 33 values and there is room for 32"
+    );
+}
+
+#[test]
+fn no_memory_is_planned_for_what_is_not_used() {
+    let [rope, learned, sinusoidal] = shapes().map(|hyper| crate::Config::new(hyper).unwrap());
+    let plan = |config, kv| {
+        let options = SessionOptions {
+            kv,
+            ..SessionOptions::DEFAULT
+        };
+        MemoryPlan::new(config, Format::F32, &options)
+    };
+    let bytes = |len: u64| (4 * len).next_multiple_of(16);
+    // x, branch, wide: n_embd 12, twice n_ff 33 with swiglu.
+    let activations = |wide| bytes(12) + bytes(12) + bytes(wide);
+    assert_eq!(
+        plan(&rope, KvFormat::F32).activations,
+        activations(66) + bytes(2) + bytes(1)
+    );
+    assert_eq!(plan(&learned, KvFormat::F32).activations, activations(33));
+    assert_eq!(
+        plan(&sinusoidal, KvFormat::F32).activations,
+        activations(33) + bytes(6)
+    );
+    assert_eq!(plan(&rope, KvFormat::F32).scores, bytes(9));
+    assert_eq!(plan(&rope, KvFormat::F16).scores, bytes(9) + bytes(2));
+}
+
+#[test]
+fn the_arena_is_checked() {
+    let mut file = file(SMALL, Format::Q8);
+    let opened = ModelFile::open(file.bytes()).unwrap();
+    let model = opened.model::<Q8>().unwrap();
+    let options = SessionOptions::DEFAULT;
+    let len = MemoryPlan::new(opened.config(), Format::Q8, &options).total() as usize;
+    let mut memory = Buffer::new(len);
+    let error = Session::new(model, &mut memory.bytes()[..len - 1], &options).unwrap_err();
+    let too_small = SessionError::ArenaTooSmall {
+        needed: len as u64,
+        given: len as u64 - 1,
+    };
+    assert_eq!(error, too_small);
+    let error = Session::new(model, &mut memory.bytes()[1..], &options).unwrap_err();
+    assert_eq!(error, SessionError::ArenaMisaligned { offset: 1 });
+}
+
+#[test]
+fn sessions_reset_truncate_slide_and_fill_up() {
+    let mut file = file(SMALL, Format::Q8);
+    let opened = ModelFile::open(file.bytes()).unwrap();
+    let model = opened.model::<Q8>().unwrap();
+    let options = SessionOptions {
+        n_ctx: 6,
+        ..SessionOptions::DEFAULT
+    };
+    let plan = MemoryPlan::new(opened.config(), Format::Q8, &options);
+    let mut memory = Buffer::new(plan.total() as usize);
+    let mut session = Session::new(model, memory.bytes(), &options).unwrap();
+    let first = session.forward(&[1, 2, 3]).unwrap().to_vec();
+    assert_eq!(session.forward(&[]).unwrap_err(), SessionError::NoTokens);
+    let unknown = SessionError::UnknownToken {
+        token: 256,
+        n_vocab: 256,
+    };
+    assert_eq!(session.forward(&[4, 256]).unwrap_err(), unknown);
+    let full = SessionError::ContextFull {
+        n_ctx: 6,
+        position: 3,
+        added: 4,
+    };
+    assert_eq!(session.forward(&[4; 4]).unwrap_err(), full);
+    assert_eq!(session.position(), 3);
+    session.forward(&[9, 9, 9]).unwrap();
+    session.truncate(2);
+    assert_eq!(session.forward(&[3]).unwrap(), first);
+    session.reset();
+    assert_eq!(session.forward(&[1, 2, 3]).unwrap(), first);
+
+    session.reset();
+    let mut history = [1, 2, 3, 4, 5, 6];
+    session.forward(&history).unwrap();
+    let (kept, logits) = session.slide(&mut history, 1).unwrap();
+    let slid = logits.to_vec();
+    assert_eq!(history[..kept], [1, 4, 5, 6]);
+    assert_eq!(session.position(), 4);
+    session.reset();
+    assert_eq!(session.forward(&[1, 4, 5, 6]).unwrap(), slid);
+}
+
+#[test]
+fn damaged_weights_still_run() {
+    let mut file = file(SMALL, Format::Q8);
+    let middle = file.bytes().len() / 2;
+    file.bytes()[middle..].fill(0xFF);
+    let options = SessionOptions::DEFAULT;
+    assert_eq!(
+        logits::<Q8>(&mut file, options, &[&[1, 2, 3]]).len(),
+        3 * 256
+    );
+}
+
+#[test]
+fn sliding_always_makes_room() {
+    let mut file = file(SMALL, Format::Q8);
+    let opened = ModelFile::open(file.bytes()).unwrap();
+    let model = opened.model::<Q8>().unwrap();
+    for n_ctx in 1..=9 {
+        let options = SessionOptions {
+            n_ctx,
+            ..SessionOptions::DEFAULT
+        };
+        let plan = MemoryPlan::new(opened.config(), Format::Q8, &options);
+        let mut memory = Buffer::new(plan.total() as usize);
+        let mut session = Session::new(model, memory.bytes(), &options).unwrap();
+        for n_keep in [0, 1, 2, 5, 6, 100, usize::MAX] {
+            for len in 1..=n_ctx + 3 {
+                let mut history: Vec<u32> = (0..len as u32).collect();
+                session.reset();
+                let slid = session.slide(&mut history, n_keep);
+                if n_ctx == 1 {
+                    assert_eq!(slid.unwrap_err(), SessionError::ContextTooShort { n_ctx });
+                    continue;
+                }
+                let (kept, _) = slid.unwrap();
+                assert!((1..n_ctx).contains(&kept), "{n_ctx} {n_keep} {len}: {kept}");
+                assert_eq!(history[kept - 1], len as u32 - 1);
+                assert_eq!(session.position(), kept);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_slide_changes_nothing() {
+    let mut file = file(SMALL, Format::Q8);
+    let opened = ModelFile::open(file.bytes()).unwrap();
+    let model = opened.model::<Q8>().unwrap();
+    let options = SessionOptions::DEFAULT;
+    let plan = MemoryPlan::new(opened.config(), Format::Q8, &options);
+    let mut memory = Buffer::new(plan.total() as usize);
+    let mut session = Session::new(model, memory.bytes(), &options).unwrap();
+    session.forward(&[1, 2, 3]).unwrap();
+    let mut history = [1, 2, 3, 256];
+    let (token, n_vocab) = (256, 256);
+    let unknown = SessionError::UnknownToken { token, n_vocab };
+    assert_eq!(session.slide(&mut history, 1).unwrap_err(), unknown);
+    assert_eq!(
+        session.slide(&mut [], 1).unwrap_err(),
+        SessionError::NoTokens
+    );
+    assert_eq!((history, session.position()), ([1, 2, 3, 256], 3));
+}
