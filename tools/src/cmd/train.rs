@@ -7,8 +7,10 @@ use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained};
-use minigpt_trainer::run_config::{Overlay, RunConfig, TokenizerChoice};
+use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained, start_threads};
+use minigpt_trainer::run_config::{
+    ModelSettings, Overlay, RunConfig, RunConfigError, TokenizerChoice,
+};
 use minigpt_trainer::train::{Ending, Summary, train};
 use toml::Value;
 
@@ -20,7 +22,10 @@ use crate::progress::TrainProgress;
 use crate::settings;
 
 /// Longest text that is written at the end of training, in tokens.
-const STORY_TOKENS: usize = 300;
+const STORY_TOKENS: i64 = 300;
+
+/// Texts from this size on take so long to prepare that it is said, in bytes.
+const LONG_TEXT: usize = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,23 +58,23 @@ pub(crate) struct TrainArgs {
     /// characters, bpe for other UTF-8 text, byte for the rest
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<TokenizerChoice>,
-    /// Shape and training to start from: stories, cpu, tiny, baby, gpt2 [default: cpu with --data]
+    /// Shape and training to start from, see below [default: stories, or cpu with --data]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Steps of the optimiser
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     steps: Option<i64>,
     /// Windows of text in one pass
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     batch: Option<i64>,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Seed of everything random; same seed, same model [default: 1337]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     seed: Option<i64>,
     /// Threads; changes the speed and nothing else [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<i64>,
     /// Settings from a TOML or YAML file, such as the config.toml of a run
     #[arg(long, value_name = "FILE")]
@@ -89,9 +94,13 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
     let asked = args.settings(None)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&asked));
-    let mut run = match Run::find(&out)? {
+    let stored = Run::find(&out)?;
+    if args.resume && stored.is_none() {
+        return Err(RunError::Absent { path: out }.into());
+    }
+    start_threads(args.threads(stored.as_ref(), &asked))?;
+    let mut run = match stored {
         Some(stored) => args.take_up(&out, &stored, asked)?,
-        None if args.resume => return Err(RunError::Absent { path: out }.into()),
         None => begin(&out, asked)?,
     };
     let summary = advance(&mut run)?;
@@ -114,41 +123,93 @@ impl TrainArgs {
         let file = self
             .config
             .as_deref()
-            .map(settings::read_file)
+            .map(settings::File::read)
             .transpose()?;
-        let in_file = |key: &str| file.as_ref().and_then(|table| table.get(key));
-        let has_data = !self.data.is_empty()
-            || in_file("data").is_some_and(|data| data.get("files").is_some());
-        let named = self
-            .preset
-            .as_deref()
-            .or(in_file("preset").and_then(Value::as_str));
-        let base = match (stored, named) {
-            (Some(stored), None) => stored.clone(),
-            (stored, name) => {
-                let usual = if has_data { "cpu" } else { "stories" };
-                let preset = settings::preset(name.unwrap_or(usual))?;
-                settings::with_preset(stored.cloned().unwrap_or_default(), preset)?
-            }
-        };
+        let file = file.as_ref();
+        let base = self.base(stored, file)?;
         let mut overlay = Overlay::new(&base);
-        if let Some(mut file) = file {
-            // What a run found out is not asked of another.
-            file.remove("facts");
-            file.remove("preset");
-            overlay.merge(file);
+        if let (Some(file), None) = (file, &self.preset) {
+            let mut table = file.table.clone();
+            table.remove("preset");
+            overlay.merge(table);
         }
-        for (name, value) in self.flags()? {
-            overlay.set(name, value).map_err(Failure::misuse)?;
+        let flags = self.flags()?;
+        for (name, value) in &flags {
+            overlay.set(name, value.clone()).map_err(Failure::misuse)?;
+            let typed = overlay.clone().finish();
+            typed.map_err(|error| Failure::Misuse(format!("{}: {error}", flag(name))))?;
         }
         for assignment in &self.set {
             let assigned = overlay.assign(assignment);
-            assigned.map_err(|error| Failure::Misuse(format!("--set {error}")))?;
+            assigned.map_err(|error| {
+                Failure::Misuse(format!("--set {assignment}: {}", settings::unknown(&error)))
+            })?;
         }
-        overlay
-            .finish()
-            .and_then(RunConfig::resolve)
-            .map_err(Failure::misuse)
+        let mut asked = overlay.finish().map_err(Failure::misuse)?;
+        if let Err(error) = asked.clone().resolve() {
+            return Err(Failure::Misuse(self.located(&error, file, &flags)));
+        }
+        forget_preset(&mut asked);
+        Ok(asked)
+    }
+
+    /// What the flags are laid over: a preset that a flag names over the file, or the file over the
+    /// preset that it names.
+    fn base(
+        &self,
+        stored: Option<&RunConfig>,
+        file: Option<&settings::File>,
+    ) -> Result<RunConfig, Failure> {
+        let in_file = |key: &str| file.and_then(|file| file.table.get(key));
+        if let Some(name) = &self.preset {
+            let mut below = Overlay::new(&stored.cloned().unwrap_or_default());
+            below.merge(file.map(|file| file.table.clone()).unwrap_or_default());
+            let below = below.finish().map_err(Failure::misuse)?;
+            return settings::with_preset(below, settings::preset(name)?);
+        }
+        let named = in_file("preset").and_then(Value::as_str);
+        if let (Some(stored), None) = (stored, named) {
+            return Ok(stored.clone());
+        }
+        let files = in_file("data").and_then(|data| data.get("files")?.as_array());
+        let has_data = !self.data.is_empty() || files.is_some_and(|files| !files.is_empty());
+        let usual = if has_data { "cpu" } else { "stories" };
+        let preset = settings::preset(named.unwrap_or(usual))?;
+        settings::with_preset(stored.cloned().unwrap_or_default(), preset)
+    }
+
+    /// `error` behind the flag or the line of the file that made it.
+    fn located(
+        &self,
+        error: &RunConfigError,
+        file: Option<&settings::File>,
+        flags: &[(&'static str, Value)],
+    ) -> String {
+        let Some(field) = error.field() else {
+            return error.to_string();
+        };
+        let sets = |text: &&String| {
+            let name = text.split('=').next().unwrap_or_default().trim();
+            name == field || name.rsplit('.').next() == Some(field)
+        };
+        if let Some(assignment) = self.set.iter().rfind(sets) {
+            format!("--set {assignment}: {error}")
+        } else if flags.iter().any(|(name, _)| *name == field) {
+            format!("{}: {error}", flag(field))
+        } else if let Some(file) = file.filter(|file| file.states(field)) {
+            format!("{}: {error}", file.place(field))
+        } else {
+            error.to_string()
+        }
+    }
+
+    /// Threads to prepare and train with; those of the run itself where it is only resumed.
+    fn threads(&self, stored: Option<&RunConfig>, asked: &RunConfig) -> u32 {
+        let given = self.threads.is_some() || self.set.iter().any(|set| set.contains("threads"));
+        match stored {
+            Some(stored) if self.resume && !given => stored.run.threads,
+            _ => asked.run.threads,
+        }
     }
 
     /// The flags that were given, by the settings that they are.
@@ -192,15 +253,46 @@ impl TrainArgs {
         };
         // A run to be resumed has its tokens; otherwise the data must be the same.
         let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
-        let by_text = !asked.data.files.is_empty() || asked.data.tokenizer == TokenizerChoice::Auto;
+        let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
+        let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
         if restated && by_text {
-            let inputs = Inputs::read(&asked.data).map_err(RunError::from)?;
+            let inputs = Inputs::read(&asked.data)?;
             asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
             asked.facts = Some(inputs.facts());
         }
         let mut run = Run::open(out)?;
-        run.adopt(&asked, self.resume)?;
-        Ok(run)
+        match run.adopt(&asked, self.resume) {
+            Err(RunError::Differs { .. }) if !self.resume && !Run::has_checkpoint(out)? => {
+                drop(run);
+                say!(
+                    "the run in {} has no checkpoint yet: it is begun anew",
+                    out.display()
+                );
+                begin(out, asked)
+            }
+            adopted => adopted.map(|()| run).map_err(Failure::from),
+        }
+    }
+}
+
+/// How the setting `field` is spelt as a flag.
+fn flag(field: &str) -> String {
+    match field {
+        "files" => "--data".to_owned(),
+        "val_files" => "--val-data".to_owned(),
+        _ => format!("--{}", field.replace('_', "-")),
+    }
+}
+
+/// A model of another shape than its preset's is not of that preset.
+fn forget_preset(settings: &mut RunConfig) {
+    let preset = settings.preset.as_deref().map(settings::preset);
+    let Some(Ok(preset)) = preset else {
+        return;
+    };
+    let (shape, of) = (preset.hyperparameters(1), ModelSettings::of);
+    if of(&settings.model.hyperparameters(1)) != of(&shape) {
+        settings.preset = None;
     }
 }
 
@@ -215,14 +307,33 @@ fn default_out(settings: &RunConfig) -> PathBuf {
 
 /// Makes a run directory.
 fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
-    let inputs = Inputs::read(&settings.data).map_err(RunError::from)?;
-    let choice = inputs.settle(settings.data.tokenizer);
-    let run = Run::create(out, settings, &inputs, &mut |stage| {
-        if let (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) = (stage, choice) {
+    interrupt::making(out);
+    let run = Inputs::read(&settings.data).and_then(|inputs| {
+        let choice = inputs.settle(settings.data.tokenizer);
+        let bytes = inputs.train.iter().map(|source| source.bytes.len()).sum();
+        Run::create(out, settings, &inputs, &mut |stage| {
+            say_stage(stage, choice, bytes)
+        })
+    });
+    if run.is_err() {
+        interrupt::made();
+    }
+    Ok(run?)
+}
+
+fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
+    match (stage, choice) {
+        (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) => {
             say!("learning a BPE of {n_vocab} tokens");
         }
-    })?;
-    Ok(run)
+        (Stage::Tokens, _) if bytes >= LONG_TEXT => {
+            say!(
+                "turning {} bytes of text into tokens",
+                grouped(bytes as u64)
+            );
+        }
+        _ => {}
+    }
 }
 
 /// Says what is to be done and does it.
@@ -237,11 +348,10 @@ fn advance(run: &mut Run) -> Result<Summary, Failure> {
             grouped(facts.val_tokens)
         );
     }
-    let threads = run.settings.run.threads as usize;
-    let backend = Cpu::new((threads > 0).then_some(threads));
     let mut progress = TrainProgress::new(run.settings.training.steps);
     interrupt::heed(true);
-    let result = train(run, backend, &mut progress);
+    interrupt::made();
+    let result = train(run, Cpu::default(), &mut progress);
     interrupt::heed(false);
     progress.finish();
     Ok(result?)
@@ -284,7 +394,7 @@ fn finish(run: &Run, summary: &Summary) -> Outcome {
         let story = generate::story(&path, STORY_TOKENS, seed)?;
         let written = fs::create_dir_all(run.samples())
             .and_then(|()| durable::replace_file(&sample, story.as_bytes()));
-        written.map_err(|error| Failure::with(&sample, error))?;
+        written.map_err(|error| Failure::writing(&sample, &error))?;
         say!("");
         output::print(&(story + "\n"))?;
         say!("");
