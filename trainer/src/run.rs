@@ -14,8 +14,10 @@
 //! that what is there is an unfinished run, to be made anew.
 
 mod error;
+mod files;
 mod inputs;
 pub(crate) mod memory;
+mod prepare;
 mod trained;
 mod unfinished;
 
@@ -24,20 +26,19 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout;
 use rayon::ThreadPoolBuilder;
 
 use crate::checkpoint;
-use crate::data::DataError;
-use crate::data::sources::hash;
 use crate::data::token_file::TokenFile;
 use crate::durable;
 use crate::metrics::MetricsLog;
-use crate::run_config::{Difference, Facts, RunConfig, RunConfigError};
+use crate::run_config::{Difference, RunConfig, RunConfigError};
 use crate::tokenizer::OwnedTokenizer;
 
 pub use error::RunError;
+use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;
+use prepare::prepare;
 pub use trained::Trained;
 use unfinished::Unfinished;
 
@@ -265,121 +266,12 @@ pub fn start_threads(threads: u32) -> Result<(), RunError> {
     })
 }
 
-/// The tokenizer in the directory `path`, and the model's shape with its vocabulary.
-fn tokenizer_and_config(
-    path: &Path,
-    settings: &RunConfig,
-) -> Result<(OwnedTokenizer, Config), RunError> {
-    let file = path.join(TOKENIZER);
-    let damaged = |message: String| RunError::Damaged {
-        path: file.clone(),
-        message,
-    };
-    let bytes = fs::read(&file).map_err(|error| damaged(error.to_string()))?;
-    let facts = settings.facts.as_ref();
-    if facts.is_some_and(|facts| differs(&facts.tokenizer_xxh64, || hash(&bytes))) {
-        return Err(damaged(CHANGED.to_owned()));
-    }
-    let tokenizer = OwnedTokenizer::from_bytes(bytes);
-    let tokenizer = tokenizer.map_err(|error| damaged(error.to_string()))?;
-    let n_vocab = tokenizer.view().n_vocab() as u32;
-    if facts.is_some_and(|facts| facts.n_vocab != n_vocab) {
-        return Err(damaged(CHANGED.to_owned()));
-    }
-    let shape = settings.model.hyperparameters(n_vocab);
-    let config = Config::new(shape).map_err(RunConfigError::Model)?;
-    Ok((tokenizer, config))
-}
-
-/// What is wrong with a file that is not the one the run began with.
-const CHANGED: &str = "it has changed since the run began";
-
-/// Whether a hash was stored and is not `found`.
-fn differs(stored: &Option<String>, found: impl FnOnce() -> String) -> bool {
-    stored.as_ref().is_some_and(|stored| *stored != found())
-}
-
-/// Other tokens than the run began with would be another run.
-fn unchanged(
-    path: &Path,
-    file: &TokenFile,
-    tokens: u64,
-    xxh64: &Option<String>,
-) -> Result<(), RunError> {
-    if file.len() as u64 == tokens && !differs(xxh64, || file.xxh64()) {
-        return Ok(());
-    }
-    Err(RunError::Damaged {
-        path: path.with_extension(file.extension()),
-        message: CHANGED.to_owned(),
-    })
-}
-
 /// What `new` may not change of `old`. To extend a run is to raise its steps, never to lower them.
 fn forbidden(old: &RunConfig, new: &RunConfig, extended: bool) -> Vec<Difference> {
     let extends = extended && new.training.steps >= old.training.steps;
     let mut differences = old.differences(new);
     differences.retain(|one| !(extends && EXTENDABLE.contains(&one.field.as_str())));
     differences
-}
-
-/// Fills the directory `path` with tokenizer, tokens and, last, settings.
-fn prepare(
-    path: &Path,
-    mut settings: RunConfig,
-    inputs: &Inputs,
-    progress: &mut dyn FnMut(Stage),
-) -> Result<(), RunError> {
-    progress(Stage::Tokenizer);
-    settings.data.tokenizer = inputs.settle(settings.data.tokenizer);
-    let tokenizer = inputs.tokenizer(settings.data.tokenizer)?;
-    let n_vocab = tokenizer.view().n_vocab();
-    let shape = settings.model.hyperparameters(n_vocab as u32);
-    let config = Config::new(shape).map_err(RunConfigError::Model)?;
-    memory::check(&settings, &config)?;
-    progress(Stage::Tokens);
-    let (train, val) = inputs.tokens(&tokenizer, settings.data.val_fraction)?;
-    let data = path.join(DATA);
-    fs::create_dir(&data).map_err(|error| RunError::file(&data, error))?;
-    TokenFile::create(&data, "train", &train, n_vocab)?;
-    TokenFile::create(&data, "val", &val, n_vocab)?;
-    durable::sync_directory(&data).map_err(|error| RunError::file(&data, error))?;
-    let written = TokenFile::open(&data, "train", n_vocab)?;
-    enough(&written, &config)?;
-    let file = path.join(TOKENIZER);
-    durable::write_synced(&file, tokenizer.bytes())
-        .map_err(|error| RunError::file(&file, error))?;
-    settings.facts = Some(Facts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        n_vocab: n_vocab as u32,
-        n_params: layout::n_params(&config),
-        train_tokens: train.len() as u64,
-        val_tokens: val.len() as u64,
-        train_xxh64: Some(written.xxh64()),
-        val_xxh64: Some(TokenFile::open(&data, "val", n_vocab)?.xxh64()),
-        tokenizer_xxh64: Some(hash(tokenizer.bytes())),
-        ..inputs.facts()
-    });
-    write_settings(path, &settings)
-}
-
-/// A window and the target behind its last token must fit.
-fn enough(train: &TokenFile, config: &Config) -> Result<(), DataError> {
-    let (tokens, n_ctx) = (train.len(), config.n_ctx());
-    if tokens > n_ctx {
-        Ok(())
-    } else {
-        Err(DataError::TooShort { tokens, n_ctx })
-    }
-}
-
-fn write_settings(directory: &Path, settings: &RunConfig) -> Result<(), RunError> {
-    let file = directory.join(CONFIG);
-    let text = toml::to_string(settings).map_err(|error| RunError::Malformed {
-        path: file.clone(),
-        message: error.to_string(),
-    })?;
-    durable::replace_file(&file, text.as_bytes()).map_err(|error| RunError::file(&file, error))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::format::{Header, Metadata};
 use minigpt_runtime::quant::Format;
 
-use super::{CHECKPOINTS, DATA, Run, RunError, tokenizer_and_config};
+use super::files::tokenizer_and_config;
+use super::{CHECKPOINTS, DATA, Run, RunError};
 use crate::checkpoint::{self, CheckpointError, State};
 use crate::data::token_file::TokenFile;
 use crate::export::{self, ExportError};
