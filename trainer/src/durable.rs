@@ -164,6 +164,7 @@ impl fmt::Display for Writing<'_> {
                 "; choose a directory you may write to"
             }
             ErrorKind::NotFound => "; choose a directory that exists",
+            ErrorKind::AlreadyExists => "; choose another name",
             _ => "",
         })
     }
@@ -198,6 +199,24 @@ mod tests {
         assert!(replace_file(&taken, b"new").is_err());
         assert_eq!(fs::read(&mine).unwrap(), b"mine");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_the_system_refuses_comes_with_advice() {
+        let cases = [
+            (
+                ErrorKind::StorageFull,
+                "free space and run the same command again",
+            ),
+            (ErrorKind::PermissionDenied, "a directory you may write to"),
+            (ErrorKind::NotFound, "a directory that exists"),
+        ];
+        for (kind, words) in cases {
+            let text = Writing(&kind.into()).to_string();
+            assert!(text.ends_with(words), "{text}");
+        }
+        let text = Reading(&ErrorKind::PermissionDenied.into()).to_string();
+        assert!(text.ends_with("that you may read"), "{text}");
     }
 
     #[test]
