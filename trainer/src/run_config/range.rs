@@ -21,49 +21,28 @@ impl RunConfig {
 
     fn check_counts(&self) -> Checked {
         let (data, training, run) = (&self.data, &self.training, &self.run);
-        let from_1 = [
-            ("steps", training.steps),
-            ("batch", training.batch.into()),
-            ("accumulation", training.accumulation.into()),
-            ("eval_interval", training.eval_interval),
-            ("log_interval", run.log_interval),
-            ("checkpoint_interval", run.checkpoint_interval),
-            ("keep_checkpoints", run.keep_checkpoints.into()),
-            ("stories_bytes", data.stories_bytes),
+        let counts = [
+            ("steps", training.steps, 1),
+            ("batch", training.batch.into(), 1),
+            ("accumulation", training.accumulation.into(), 1),
+            ("warmup_steps", training.warmup_steps.unwrap_or(0), 0),
+            ("eval_interval", training.eval_interval, 1),
+            ("log_interval", run.log_interval, 1),
+            ("checkpoint_interval", run.checkpoint_interval, 1),
+            ("keep_checkpoints", run.keep_checkpoints.into(), 1),
+            ("stories_bytes", data.stories_bytes, 1),
+            ("seed", training.seed, 0),
+            ("stories_seed", data.stories_seed, 0),
         ];
-        for (field, value) in from_1 {
-            range(field, value as f64, value >= 1, "at least 1")?;
-        }
-        let up_to = [
-            (
-                "threads",
-                run.threads.into(),
-                u64::from(MOST_THREADS),
-                "at most 1024",
-            ),
-            (
-                "stories_bytes",
-                data.stories_bytes,
-                MOST_STORIES,
-                "at most 4294967296",
-            ),
-        ];
-        for (field, value, most, words) in up_to {
-            range(field, value as f64, value <= most, words)?;
-        }
-        let integers = [
-            ("steps", training.steps),
-            ("warmup_steps", training.warmup_steps.unwrap_or(0)),
-            ("eval_interval", training.eval_interval),
-            ("log_interval", run.log_interval),
-            ("checkpoint_interval", run.checkpoint_interval),
-            ("seed", training.seed),
-            ("stories_seed", data.stories_seed),
-        ];
-        for (field, value) in integers {
+        for (field, value, least) in counts {
+            range(field, value as f64, value >= least, "at least 1")?;
             range(field, value as f64, value <= LARGEST, "at most 2^63 - 1")?;
         }
-        Ok(())
+        let (threads, stories) = (run.threads, data.stories_bytes);
+        let fits = threads <= MOST_THREADS;
+        range("threads", threads.into(), fits, "at most 1024")?;
+        let fits = stories <= MOST_STORIES;
+        range("stories_bytes", stories as f64, fits, "at most 4294967296")
     }
 
     fn check_rates(&self) -> Checked {
