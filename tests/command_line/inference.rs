@@ -182,6 +182,46 @@ fn a_run_is_exported_and_measured() {
         2,
         &["runs/none"],
     );
+    let output = run(dir, &["export", ".", "-o", "x.mgpt"]);
+    assert_refused(&output, 2, &["not the directory of a run"]);
+    assert!(!stderr(&output).contains("--out"));
+    let output = run(
+        dir,
+        &["export", "runs/fish", "-o", "q8.mgpt", "--measure=0"],
+    );
+    assert!(stderr(&output).starts_with("replaced q8.mgpt"));
+}
+
+#[test]
+fn a_run_directory_stands_for_its_model() {
+    let dir = trained();
+    let args = ["--max-tokens", "9", "--seed", "3"];
+    let text = |path| stdout(&run(dir, &[&["generate", path], &args[..]].concat()));
+    assert_eq!(text("runs/fish"), text("runs/fish/model.mgpt"));
+    let json = json(&run(dir, &["inspect", "runs/fish", "--json"]));
+    assert_eq!(json["config"]["n_embd"], 16);
+    let report = stdout(&run(dir, &["inspect", "runs/fish"]));
+    for line in [
+        "norm       layer_norm\n",
+        "mlp        gelu\n",
+        "tied_head  true\n",
+    ] {
+        assert!(report.contains(line), "{line:?} is not in {report}");
+    }
+    for command in ["generate", "inspect"] {
+        let words = ["runs is a directory; give the .mgpt file in it"];
+        assert_refused(&run(dir, &[command, "runs"]), 2, &words);
+    }
+}
+
+#[test]
+fn a_text_of_unknown_characters_is_a_misuse() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("other.txt"), "1234").unwrap();
+    let model = trained().join("runs/fish");
+    let args = ["eval", model.to_str().unwrap(), "--data", "other.txt"];
+    let words = ["other.txt: character '1' at byte 0", "--tokenizer byte"];
+    assert_refused(&run(dir.path(), &args), 2, &words);
 }
 
 #[test]
@@ -215,7 +255,11 @@ fn evaluation_agrees_with_training() {
 fn bad_options_are_one_sentence() {
     let model = "runs/fish/model.mgpt";
     let long = "one fish ".repeat(4);
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&["--max-tokens", "-1"], &["--max-tokens is -1"]),
+        (&["--top-k", "-2"], &["top-k is -2"]),
+        (&["--seed", "-3"], &["--seed is -3"]),
+        (&["--prompt", "-ß"], &["'-'", "--prompt"]),
         (&["--temperature", "-1"], &["temperature is -1"]),
         (&["--temperature", "nan"], &["temperature is NaN"]),
         (&["--top-p", "0"], &["top-p is 0"]),

@@ -10,6 +10,7 @@ use std::process::Output;
 use tempfile::TempDir;
 
 mod inference;
+mod mistakes;
 mod train;
 
 /// The binary.

@@ -119,7 +119,7 @@ fn interruptions_leave_no_trace() {
     let more = fs::read_to_string(&log).unwrap() + "{\"step\":13,\"tok";
     drop(run);
     fs::write(&log, more).unwrap();
-    let leftover = path.join("checkpoints/step-000013.partial");
+    let leftover = path.join("checkpoints/.minigpt-1-13.partial");
     fs::create_dir(&leftover).unwrap();
     let mut run = Run::open(&path).unwrap();
     let summary = go(&mut run, 1);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use minigpt_trainer::durable::{Reading, Writing};
 use minigpt_trainer::run::RunError;
 use minigpt_trainer::train::TrainError;
 
@@ -34,6 +35,11 @@ impl Failure {
         Self::Failed(error.to_string())
     }
 
+    /// A failure to write a file.
+    pub(crate) fn writing(path: &Path, error: &io::Error) -> Self {
+        Self::with(path, Writing(error))
+    }
+
     /// A failure about a file.
     pub(crate) fn with(path: &Path, error: impl Display) -> Self {
         Self::Failed(format!("{}: {error}", path.display()))
@@ -46,7 +52,7 @@ impl Failure {
                 "there is no file {}; check the name",
                 path.display()
             )),
-            _ => Self::with(path, error),
+            _ => Self::with(path, Reading(error)),
         }
     }
 

@@ -15,9 +15,13 @@ use clap::Parser;
 
 use crate::cmd::{eval, export, generate, import, inspect, train};
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 tried and failed; 2 the command line, or a file it names, asks for something that \
+cannot be; 130 stopped by Ctrl-C.";
+
 /// Train, export and run small GPT models.
 #[derive(Debug, Parser)]
-#[command(name = "minigpt", version)]
+#[command(name = "minigpt", version, after_help = EXIT_CODES)]
 enum Cli {
     Train(train::TrainArgs),
     Generate(generate::GenerateArgs),

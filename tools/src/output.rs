@@ -1,11 +1,11 @@
 //! Standard output through a checked handle, and files that appear whole.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use minigpt_runtime::format::MAGIC;
-use minigpt_trainer::durable;
+use minigpt_trainer::durable::{self, Writing};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
@@ -29,7 +29,7 @@ pub(crate) fn print(text: &str) -> Outcome {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Failed(format!("standard output: {error}")),
+        _ => Failure::Failed(format!("standard output: {}", Writing(&error))),
     })
 }
 
@@ -39,29 +39,44 @@ pub(crate) fn print_json(value: &impl Serialize) -> Outcome {
     print(&(json + "\n"))
 }
 
-/// Writes a model to `path`, whole or not at all.
+/// Writes a model to `path`, whole or not at all, and says what was done in one word.
 ///
-/// A model that is there is replaced; any other file is left alone.
-pub(crate) fn write_model(path: &Path, bytes: &[u8]) -> Outcome {
-    match File::open(path) {
-        Ok(mut file) => {
-            let mut start = [0; MAGIC.len()];
-            let is_file = file.metadata().is_ok_and(|data| data.is_file());
-            if is_file && (file.read_exact(&mut start).is_err() || start != MAGIC) {
-                return Err(Failure::Misuse(format!(
-                    "{} exists and is not a model; it is left alone: choose another name with -o",
-                    path.display()
-                )));
-            }
-            if !is_file {
-                // A device or a pipe takes the bytes themselves.
-                return std::fs::write(path, bytes).map_err(|error| Failure::with(path, error));
-            }
+/// A model that is there is replaced; any other file is left alone. A device or a pipe takes the
+/// bytes themselves, as soon as someone reads them.
+pub(crate) fn write_model(path: &Path, bytes: &[u8]) -> Result<&'static str, Failure> {
+    let failed = |error: io::Error| Failure::writing(path, &error);
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(Failure::Misuse(format!(
+            "{} is a directory; give the name of a file with -o",
+            path.display()
+        ))),
+        Ok(found) if !found.is_file() => {
+            fs::write(path, bytes).map_err(failed)?;
+            Ok("wrote")
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(Failure::with(path, error)),
+        Ok(_) if !is_model(path).map_err(failed)? => Err(Failure::Misuse(format!(
+            "{} exists and is not a model; it is left alone: choose another name with -o",
+            path.display()
+        ))),
+        Ok(_) => {
+            durable::replace_file(path, bytes).map_err(failed)?;
+            Ok("replaced")
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            durable::replace_file(path, bytes).map_err(failed)?;
+            Ok("wrote")
+        }
+        Err(error) => Err(failed(error)),
     }
-    durable::replace_file(path, bytes).map_err(|error| Failure::with(path, error))
+}
+
+fn is_model(path: &Path) -> io::Result<bool> {
+    let mut start = [0; MAGIC.len()];
+    match File::open(path)?.read_exact(&mut start) {
+        Ok(()) => Ok(start == MAGIC),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// `n` with a thin mark every three digits: `1,234,567`.
@@ -97,14 +112,18 @@ mod tests {
     fn only_models_are_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.mgpt");
-        write_model(&path, b"MGPTone").unwrap();
-        write_model(&path, b"MGPTtwo").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"MGPTtwo");
-        std::fs::write(&path, b"a letter").unwrap();
+        assert_eq!(write_model(&path, b"MGPTone").unwrap(), "wrote");
+        assert_eq!(write_model(&path, b"MGPTtwo").unwrap(), "replaced");
+        assert_eq!(fs::read(&path).unwrap(), b"MGPTtwo");
+        fs::write(&path, b"a letter").unwrap();
         assert!(matches!(
             write_model(&path, b"MGPT"),
             Err(Failure::Misuse(_))
         ));
-        assert_eq!(std::fs::read(&path).unwrap(), b"a letter");
+        assert_eq!(fs::read(&path).unwrap(), b"a letter");
+        assert!(matches!(
+            write_model(dir.path(), b"MGPT"),
+            Err(Failure::Misuse(_))
+        ));
     }
 }

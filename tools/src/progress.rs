@@ -15,6 +15,67 @@ use crate::output::{grouped, say};
 /// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Counts tokens on standard error while a text goes through a model.
+pub(crate) struct TokenProgress {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    tokens: usize,
+    begin: Instant,
+    spoke: Instant,
+}
+
+impl TokenProgress {
+    /// For `tokens` tokens; `what` is done with them.
+    pub(crate) fn new(what: &'static str, tokens: usize) -> Self {
+        let bar = bar(
+            tokens as u64,
+            "{msg} {wide_bar} {pos}/{len} tokens, {per_sec}, {eta} left",
+        );
+        if let Some(bar) = &bar {
+            bar.set_message(what);
+        }
+        Self {
+            bar,
+            what,
+            tokens,
+            begin: Instant::now(),
+            spoke: Instant::now(),
+        }
+    }
+
+    /// `done` tokens are done.
+    pub(crate) fn set(&mut self, done: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+        } else if self.spoke.elapsed() >= PAUSE {
+            self.spoke = Instant::now();
+            let seconds = self.begin.elapsed().as_secs_f64() / done.max(1) as f64;
+            let left = Left(Some(seconds * self.tokens.saturating_sub(done) as f64));
+            let rate = grouped((1.0 / seconds.max(1e-9)) as u64);
+            let (what, tokens) = (self.what, self.tokens);
+            say!("{what}: {done}/{tokens} tokens  {rate} tokens/s  {left}");
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar in the form of `template`, on a terminal.
+fn bar(length: u64, template: &str) -> Option<ProgressBar> {
+    io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(length);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar
+    })
+}
+
 /// Watches training on standard error.
 pub(crate) struct TrainProgress {
     bar: Option<ProgressBar>,
@@ -28,16 +89,8 @@ pub(crate) struct TrainProgress {
 impl TrainProgress {
     /// For a run of `steps` steps.
     pub(crate) fn new(steps: u64) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(steps);
-            let template = "{wide_bar} {pos}/{len}  {msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar
-        });
         Self {
-            bar,
+            bar: bar(steps, "{wide_bar} {pos}/{len}  {msg}"),
             steps,
             origin: None,
             spoke: Instant::now(),
@@ -81,6 +134,13 @@ impl Observer for TrainProgress {
                 say!("step {step}/{steps}  loss {loss:.3}{val}  {rate} tokens/s  {left}");
             }
             None => {}
+        }
+    }
+
+    fn warning(&mut self, message: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say!("warning: {message}")),
+            None => say!("warning: {message}"),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Settings from presets, files and flags, laid over each other.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minigpt_models::{PRESETS, Preset};
-use minigpt_trainer::run_config::{ModelSettings, RunConfig};
-use toml::Table;
+use minigpt_trainer::durable::Reading;
+use minigpt_trainer::run_config::{ModelSettings, RunConfig, RunConfigError, mistake};
+use toml::{Table, Value};
 
 use crate::failure::Failure;
 
@@ -31,28 +32,80 @@ pub(crate) fn with_preset(mut base: RunConfig, preset: &Preset) -> Result<RunCon
     Ok(base)
 }
 
-/// Reads a configuration file, TOML or, where its name ends so, YAML.
-pub(crate) fn read_file(path: &Path) -> Result<Table, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::Misuse(format!("cannot read {}: {error}", path.display())))?;
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let table = match extension {
-        Some("yaml" | "yml") => from_yaml(&text),
-        _ => from_toml(&text),
-    };
-    table.map_err(|message| Failure::Misuse(format!("{}, {message}", path.display())))
+/// A configuration file.
+pub(crate) struct File {
+    path: PathBuf,
+    text: String,
+    /// What it states.
+    pub(crate) table: Table,
+}
+
+impl File {
+    /// Reads a configuration file, TOML or, where its name ends so, YAML. Of a file that a run wrote
+    /// only what was chosen counts, not what followed from it.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::Misuse(format!(
+                "cannot read {}: {}",
+                path.display(),
+                Reading(&error)
+            ))
+        })?;
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let extension = extension.map(str::to_ascii_lowercase);
+        let table = match extension.as_deref() {
+            Some("yaml" | "yml") => from_yaml(&text),
+            _ => from_toml(&text),
+        };
+        let table =
+            table.map_err(|message| Failure::Misuse(format!("{}, {message}", path.display())))?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            table: without_derived(table),
+        })
+    }
+
+    /// Whether it states `field`.
+    pub(crate) fn states(&self, field: &str) -> bool {
+        let mut sections = self.table.values().filter_map(Value::as_table);
+        sections.any(|section| section.contains_key(field))
+    }
+
+    /// `my.toml, line 3`, where `field` is stated.
+    pub(crate) fn place(&self, field: &str) -> String {
+        let begins = |line: &str| {
+            let rest = line.trim_start().strip_prefix(field);
+            rest.is_some_and(|rest| rest.trim_start().starts_with(['=', ':']))
+        };
+        match self.text.lines().position(begins) {
+            Some(line) => format!("{}, line {}", self.path.display(), line + 1),
+            None => self.path.display().to_string(),
+        }
+    }
+}
+
+/// Removes from the settings of a run what followed from the others, and what the run found out.
+fn without_derived(mut table: Table) -> Table {
+    if table.remove("facts").is_none() {
+        return table;
+    }
+    let bare = table.clone().try_into().map(RunConfig::without_derived);
+    let bare = bare.ok().and_then(|config| Table::try_from(config).ok());
+    for (name, section) in bare.iter().flatten() {
+        if let (Some(Value::Table(stated)), Some(section)) =
+            (table.get_mut(name), section.as_table())
+        {
+            stated.retain(|field, _| section.contains_key(field));
+        }
+    }
+    table
 }
 
 /// The table, if it also reads as settings: that way every mistake has a line.
 fn from_toml(text: &str) -> Result<Table, String> {
-    let settings = toml::from_str::<RunConfig>(text);
-    settings
-        .and_then(|_| toml::from_str(text))
-        .map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text[..start].matches('\n').count();
-            mistake(text, line, error.message())
-        })
+    RunConfig::from_toml(text)?;
+    toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
 }
 
 fn from_yaml(text: &str) -> Result<Table, String> {
@@ -67,22 +120,23 @@ fn from_yaml(text: &str) -> Result<Table, String> {
         })
 }
 
-/// `line 3, n_layer: what is wrong`, where the line counted from 0 begins with a name.
-fn mistake(text: &str, line: usize, message: &str) -> String {
-    let here = text.lines().nth(line).unwrap_or_default();
-    let name = here.split(['=', ':']).next().unwrap_or_default().trim();
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    let name = if is_name {
-        format!(", {name}")
-    } else {
-        String::new()
+/// What is wrong with `--set` of a setting that does not exist, with the nearest that does.
+pub(crate) fn unknown(error: &RunConfigError) -> String {
+    let RunConfigError::UnknownField { field, known } = error else {
+        return error.to_string();
     };
-    format!(
-        "line {}{name}: {}",
-        line + 1,
-        message.trim().replace('\n', " ")
-    )
+    let bare = field.rsplit('.').next().unwrap_or(field);
+    let distance = |name: &&String| strsim::damerau_levenshtein(bare, name);
+    match known.iter().min_by_key(distance) {
+        Some(near) if bare != "n_vocab" && distance(&near) <= MOST_SLIPS => {
+            format!("there is no such setting; did you mean {near}?")
+        }
+        _ => error.to_string(),
+    }
 }
+
+/// Letters wrong in a name that is still recognised.
+const MOST_SLIPS: usize = 2;
 
 /// Characters of a line of help.
 const WIDTH: usize = 96;
@@ -114,8 +168,16 @@ pub(crate) fn help(examples: &str) -> String {
         }
         text += &line;
     }
-    text + "\n  positions is learned, sinusoidal or rope; norm layer_norm or rms_norm; mlp relu, gelu, swiglu \
-            or\n  relu_squared"
+    text += "\n  positions is learned, sinusoidal or rope; norm layer_norm or rms_norm; mlp relu, gelu, swiglu \
+            or\n  relu_squared\n\nPresets:";
+    for preset in &PRESETS {
+        let (name, about) = (preset.name, preset.description);
+        let (steps, batch, rate) = (preset.steps, preset.n_batch, preset.learning_rate);
+        text += &format!(
+            "\n  {name:<8} {about}\n           {steps} steps of {batch} windows, learning rate {rate}"
+        );
+    }
+    text
 }
 
 #[cfg(test)]
@@ -155,6 +217,25 @@ mod tests {
             let error = from_yaml(text).unwrap_err();
             assert!(error.starts_with("line 2, n_layer"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_settings_of_a_run_follow_again() {
+        let mut run = RunConfig::default();
+        run.model.n_ff = Some(100);
+        let text = toml::to_string(&run.resolve().unwrap()).unwrap();
+        let facts = "\n[facts]\nversion = \"1\"\nn_vocab = 1\nn_params = 1\ntrain_tokens = 1\nval_tokens = 1\ndata = []\nval_data = []\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.TOML");
+        fs::write(&path, text + facts).unwrap();
+        let file = File::read(&path).unwrap();
+        assert!(!file.states("n_head_kv") && !file.states("warmup_steps"));
+        assert!(file.states("n_ff") && file.states("n_head") && !file.states("version"));
+        assert!(file.place("n_ff").contains(", line "));
+        let path = dir.path().join("my.YAML");
+        fs::write(&path, "model:\n  n_layer: 6\n").unwrap();
+        let file = File::read(&path).unwrap();
+        assert!(file.states("n_layer") && file.place("n_layer").ends_with("line 2"));
     }
 
     #[test]

@@ -114,16 +114,9 @@ pub fn save(
     snapshot: &Snapshot,
 ) -> Result<PathBuf, CheckpointError> {
     let path = directory.join(name(snapshot.state.step));
-    let aside = durable::partial(&path);
-    let result =
-        write(&aside, config, snapshot).and_then(|()| durable::publish_directory(&aside, &path));
-    match result {
+    match durable::create_directory(&path, |aside| write(aside, config, snapshot)) {
         Ok(()) => Ok(path),
-        Err(error) => {
-            // The error that counts is the first; a leftover is removed at the next start anyway.
-            let _ = fs::remove_dir_all(&aside);
-            Err(CheckpointError::Write { path, error })
-        }
+        Err(error) => Err(CheckpointError::Write { path, error }),
     }
 }
 
@@ -136,10 +129,6 @@ fn write(aside: &Path, config: &Config, snapshot: &Snapshot) -> std::io::Result<
         .map(|(name, bytes)| (name.to_owned(), hash(bytes)))
         .into();
     let state = serde_json::to_vec_pretty(&state)?;
-    if aside.exists() {
-        fs::remove_dir_all(aside)?;
-    }
-    fs::create_dir_all(aside)?;
     for (name, bytes) in [(MODEL, model), (OPTIMIZER, optimizer), (STATE, state)] {
         durable::write_synced(&aside.join(name), &bytes)?;
     }
@@ -224,14 +213,10 @@ pub fn prune(directory: &Path, keep: usize, best: Option<u64>) -> Result<(), Che
     let surplus = found.len().saturating_sub(keep);
     for (step, path) in &found[..surplus] {
         if Some(*step) != best {
-            // Renamed first: half a checkpoint under its own name is one that cannot be read.
-            let aside = durable::partial(path);
-            fs::rename(path, &aside)
-                .and_then(|()| fs::remove_dir_all(&aside))
-                .map_err(|error| CheckpointError::Remove {
-                    path: path.clone(),
-                    error,
-                })?;
+            durable::remove_directory(path).map_err(|error| CheckpointError::Remove {
+                path: path.clone(),
+                error,
+            })?;
         }
     }
     Ok(())
@@ -240,15 +225,17 @@ pub fn prune(directory: &Path, keep: usize, best: Option<u64>) -> Result<(), Che
 /// Removes what a crash left half-written in `directory`.
 ///
 /// # Errors
-/// [`CheckpointError::Read`] or [`CheckpointError::Remove`].
+/// [`CheckpointError::Remove`].
 pub fn remove_leftovers(directory: &Path) -> Result<(), CheckpointError> {
-    for path in entries(directory)? {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        if name.starts_with(b"step-") && name.ends_with(durable::PARTIAL.as_bytes()) {
-            fs::remove_dir_all(&path).map_err(|error| CheckpointError::Remove { path, error })?;
+    match durable::remove_partial(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CheckpointError::Remove {
+                path: directory.to_owned(),
+                error,
+            })
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {

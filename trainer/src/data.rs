@@ -11,6 +11,8 @@ use core::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::durable::{Reading, Writing};
+
 /// Why data cannot be trained on.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -27,7 +29,7 @@ pub enum DataError {
         /// Which.
         path: PathBuf,
     },
-    /// A directory holds no file.
+    /// A directory holds no file, or none with anything in it.
     NoFiles {
         /// Which.
         path: PathBuf,
@@ -45,6 +47,13 @@ pub enum DataError {
         tokens: usize,
         /// The context they must fill.
         n_ctx: usize,
+    },
+    /// A token file cannot be read.
+    LostTokens {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
     },
     /// A token file's length is no multiple of its width.
     TornTokens {
@@ -83,7 +92,10 @@ impl DataError {
             | Self::NoFiles { .. }
             | Self::NotText { .. }
             | Self::TooShort { .. } => true,
-            Self::TornTokens { .. } | Self::ForeignToken { .. } | Self::Write { .. } => false,
+            Self::LostTokens { .. }
+            | Self::TornTokens { .. }
+            | Self::ForeignToken { .. }
+            | Self::Write { .. } => false,
         }
     }
 }
@@ -95,7 +107,7 @@ impl fmt::Display for DataError {
                 write!(f, "there is no file {}; check the path", path.display())
             }
             Self::Read { path, error } => {
-                write!(f, "cannot read {}: {error}", path.display())
+                write!(f, "cannot read {}: {}", path.display(), Reading(error))
             }
             Self::Empty { path } => write!(
                 f,
@@ -104,7 +116,8 @@ impl fmt::Display for DataError {
             ),
             Self::NoFiles { path } => write!(
                 f,
-                "the directory {} holds no files (names that begin with a dot do not count)",
+                "the directory {} holds no files with anything in them (names that begin with a dot \
+                 do not count); give another one",
                 path.display()
             ),
             Self::NotText { path, offset } => write!(
@@ -118,6 +131,11 @@ impl fmt::Display for DataError {
                  give more text or a shorter context (--set n_ctx={})",
                 n_ctx + 1,
                 tokens.saturating_sub(1).max(1)
+            ),
+            Self::LostTokens { path, error } => write!(
+                f,
+                "the run is damaged: cannot read {}: {error}; train into a new --out",
+                path.display()
             ),
             Self::TornTokens { path, bytes } => write!(
                 f,
@@ -135,7 +153,9 @@ impl fmt::Display for DataError {
                  train into a new --out",
                 path.display()
             ),
-            Self::Write { path, error } => write!(f, "cannot write {}: {error}", path.display()),
+            Self::Write { path, error } => {
+                write!(f, "cannot write {}: {}", path.display(), Writing(error))
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable::Writing;
+
 /// One line: what a step was like.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(
@@ -168,7 +170,9 @@ impl fmt::Display for MetricsError {
                 "another process is training in this directory ({} is locked); wait for it or use another --out",
                 path.display()
             ),
-            Self::File { path, error } => write!(f, "cannot write {}: {error}", path.display()),
+            Self::File { path, error } => {
+                write!(f, "cannot write {}: {}", path.display(), Writing(error))
+            }
         }
     }
 }

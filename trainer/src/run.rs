@@ -10,30 +10,45 @@
 //! samples/        texts that the model wrote
 //! model.mgpt      the result
 //! ```
-//! The directory is made under another name and renamed, so that it is there whole or not at all.
+//! `config.toml` is written last: a directory is a run when it has one. Until then a hidden file says
+//! that what is there is an unfinished run, to be made anew.
 
 mod error;
+mod files;
 mod inputs;
+pub(crate) mod memory;
+mod prepare;
 mod trained;
+mod unfinished;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout;
+use rayon::ThreadPoolBuilder;
 
 use crate::checkpoint;
-use crate::data::DataError;
 use crate::data::token_file::TokenFile;
 use crate::durable;
 use crate::metrics::MetricsLog;
-use crate::run_config::{Difference, Facts, RunConfig, RunConfigError};
+use crate::run_config::{Difference, RunConfig, RunConfigError};
 use crate::tokenizer::OwnedTokenizer;
 
 pub use error::RunError;
+use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;
+use prepare::prepare;
 pub use trained::Trained;
+use unfinished::Unfinished;
+
+/// The settings of a run, and the mark that a directory is one.
+const CONFIG: &str = "config.toml";
+const TOKENIZER: &str = "tokenizer";
+const DATA: &str = "data";
+const METRICS: &str = "metrics.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const PICTURE: &str = "loss.svg";
 
 /// Settings that may change when a run is taken further.
 pub(crate) const EXTENDABLE: [&str; 2] = ["steps", "patience"];
@@ -86,42 +101,66 @@ impl Run {
             Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(foreign()),
             Err(error) => return Err(RunError::file(path, error)),
         }
-        let file = path.join("config.toml");
-        if !file.is_file() {
-            return Err(foreign());
+        let file = path.join(CONFIG);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return match Unfinished::is_in(path) {
+                    true => Ok(None),
+                    false => Err(foreign()),
+                };
+            }
+            Err(error) => return Err(RunError::file(&file, error)),
+        };
+        let settings = RunConfig::from_toml(&text)
+            .and_then(|settings| settings.resolve().map_err(|error| error.to_string()));
+        match settings {
+            Ok(settings) => Ok(Some(settings)),
+            // Many programs have a file of that name.
+            Err(_) if !path.join(TOKENIZER).is_file() => Err(foreign()),
+            Err(message) => Err(RunError::Malformed {
+                path: file,
+                message,
+            }),
         }
-        let text = fs::read_to_string(&file).map_err(|error| RunError::file(&file, error))?;
-        let settings = toml::from_str(&text).map_err(|error| RunError::Malformed {
-            path: file,
-            message: error.to_string().trim().to_owned(),
-        })?;
-        Ok(Some(settings))
     }
 
-    /// Makes the run directory `path` for `settings` and opens it.
+    /// Whether the run in the directory `path` has come to a checkpoint.
     ///
     /// # Errors
-    /// A [`RunError`]; there is then no such directory.
+    /// A [`RunError`] if the directory cannot be read.
+    pub fn has_checkpoint(path: &Path) -> Result<bool, RunError> {
+        Ok(!checkpoint::list(&path.join(CHECKPOINTS))?.is_empty())
+    }
+
+    /// Makes a run for `settings` in the directory `path` and opens it. What may be there already is
+    /// nothing at all, or a run without a checkpoint, which is replaced.
+    ///
+    /// # Errors
+    /// A [`RunError`]; there is then no such run.
     pub fn create(
         path: &Path,
         settings: RunConfig,
         inputs: &Inputs,
         progress: &mut dyn FnMut(Stage),
     ) -> Result<Self, RunError> {
-        let aside = durable::partial(path);
-        let failed = |error| RunError::file(path, error);
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(failed)?;
-        }
-        fs::create_dir_all(aside.join("data")).map_err(failed)?;
-        let prepared = prepare(&aside, settings, inputs, progress)
-            .and_then(|()| durable::publish_directory(&aside, path).map_err(failed));
+        let settings = settings.resolve()?;
+        let smallest = Config::new(settings.model.hyperparameters(1));
+        memory::check(&settings, &smallest.map_err(RunConfigError::Model)?)?;
+        let unfinished = Unfinished::begin(path)?;
+        let prepared = prepare(path, settings, inputs, progress);
         if let Err(error) = prepared {
-            // The error that counts is the first; a leftover is removed at the next start anyway.
-            let _ = fs::remove_dir_all(&aside);
+            unfinished.remove();
             return Err(error);
         }
+        unfinished.finish()?;
         Self::open(path)
+    }
+
+    /// Removes what [`Self::create`] has made so far in `path`, for a program that has to end at
+    /// once; the directory itself too unless it is to be kept.
+    pub fn abandon(path: &Path, keep_directory: bool) {
+        unfinished::remove(path, keep_directory);
     }
 
     /// Opens the run directory `path`.
@@ -132,13 +171,23 @@ impl Run {
         let settings = Self::find(path)?.ok_or_else(|| RunError::Absent {
             path: path.to_owned(),
         })?;
-        let log = MetricsLog::open(&path.join("metrics.jsonl"))?;
-        checkpoint::remove_leftovers(&path.join("checkpoints"))?;
+        let log = MetricsLog::open(&path.join(METRICS))?;
+        durable::remove_partial(path).map_err(|error| RunError::file(path, error))?;
+        checkpoint::remove_leftovers(&path.join(CHECKPOINTS))?;
         let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
         let n_vocab = config.n_vocab();
-        let data = path.join("data");
+        let data = path.join(DATA);
         let train = TokenFile::open(&data, "train", n_vocab)?;
         let val = TokenFile::open(&data, "val", n_vocab)?;
+        if let Some(facts) = &settings.facts {
+            unchanged(
+                &data.join("train"),
+                &train,
+                facts.train_tokens,
+                &facts.train_xxh64,
+            )?;
+            unchanged(&data.join("val"), &val, facts.val_tokens, &facts.val_xxh64)?;
+        }
         enough(&train, &config)?;
         Ok(Self {
             path: path.to_owned(),
@@ -151,8 +200,9 @@ impl Run {
         })
     }
 
-    /// Takes over those of the new `settings` that may change without making another run, and
-    /// writes them down. Steps and patience are among them only if the run is to be `extended`.
+    /// Takes over those of the new `settings`, not resolved, that may change without making another
+    /// run, and writes them down. Steps and patience are among them only if the run is to be
+    /// `extended`.
     ///
     /// # Errors
     /// [`RunError::Differs`] names all settings that may not change.
@@ -168,7 +218,8 @@ impl Run {
         let mut adopted = self.settings.clone();
         adopted.run = settings.run.clone();
         if extended {
-            adopted.training = settings.training.clone();
+            adopted.training.steps = settings.training.steps;
+            adopted.training.patience = settings.training.patience;
         }
         if adopted != self.settings {
             write_settings(&self.path, &adopted)?;
@@ -186,7 +237,7 @@ impl Run {
     /// Where its checkpoints are.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// Where its texts are.
@@ -202,18 +253,17 @@ impl Run {
     }
 }
 
-/// The tokenizer in the directory `path`, and the model's shape with its vocabulary.
-fn tokenizer_and_config(
-    path: &Path,
-    settings: &RunConfig,
-) -> Result<(OwnedTokenizer, Config), RunError> {
-    let file = path.join("tokenizer");
-    let bytes = fs::read(&file).map_err(|error| RunError::file(&file, error))?;
-    let tokenizer = OwnedTokenizer::from_bytes(bytes).map_err(RunError::Tokenizer)?;
-    let n_vocab = tokenizer.view().n_vocab() as u32;
-    let shape = settings.model.hyperparameters(n_vocab);
-    let config = Config::new(shape).map_err(RunConfigError::Model)?;
-    Ok((tokenizer, config))
+/// Starts the threads that prepare and train: `threads`, or with 0 one a core. Once in a process,
+/// and before anything else is computed there.
+///
+/// # Errors
+/// [`RunError::Threads`] if the system refuses, or if they are already running.
+pub fn start_threads(threads: u32) -> Result<(), RunError> {
+    let builder = ThreadPoolBuilder::new().num_threads(threads as usize);
+    builder.build_global().map_err(|error| RunError::Threads {
+        threads,
+        message: error.to_string(),
+    })
 }
 
 /// What `new` may not change of `old`. To extend a run is to raise its steps, never to lower them.
@@ -222,59 +272,6 @@ fn forbidden(old: &RunConfig, new: &RunConfig, extended: bool) -> Vec<Difference
     let mut differences = old.differences(new);
     differences.retain(|one| !(extends && EXTENDABLE.contains(&one.field.as_str())));
     differences
-}
-
-/// Fills the directory `aside` with tokenizer, tokens and settings.
-fn prepare(
-    aside: &Path,
-    mut settings: RunConfig,
-    inputs: &Inputs,
-    progress: &mut dyn FnMut(Stage),
-) -> Result<(), RunError> {
-    progress(Stage::Tokenizer);
-    settings.data.tokenizer = inputs.settle(settings.data.tokenizer);
-    let tokenizer = inputs.tokenizer(settings.data.tokenizer)?;
-    let n_vocab = tokenizer.view().n_vocab();
-    let shape = settings.model.hyperparameters(n_vocab as u32);
-    let config = Config::new(shape).map_err(RunConfigError::Model)?;
-    progress(Stage::Tokens);
-    let (train, val) = inputs.tokens(&tokenizer, settings.data.val_fraction)?;
-    let data = aside.join("data");
-    TokenFile::create(&data, "train", &train, n_vocab)?;
-    TokenFile::create(&data, "val", &val, n_vocab)?;
-    durable::sync_directory(&data).map_err(|error| RunError::file(&data, error))?;
-    enough(&TokenFile::open(&data, "train", n_vocab)?, &config)?;
-    let file = aside.join("tokenizer");
-    durable::write_synced(&file, tokenizer.bytes())
-        .map_err(|error| RunError::file(&file, error))?;
-    settings.facts = Some(Facts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        n_vocab: n_vocab as u32,
-        n_params: layout::n_params(&config),
-        train_tokens: train.len() as u64,
-        val_tokens: val.len() as u64,
-        ..inputs.facts()
-    });
-    write_settings(aside, &settings)
-}
-
-/// A window and the target behind its last token must fit.
-fn enough(train: &TokenFile, config: &Config) -> Result<(), DataError> {
-    let (tokens, n_ctx) = (train.len(), config.n_ctx());
-    if tokens > n_ctx {
-        Ok(())
-    } else {
-        Err(DataError::TooShort { tokens, n_ctx })
-    }
-}
-
-fn write_settings(directory: &Path, settings: &RunConfig) -> Result<(), RunError> {
-    let file = directory.join("config.toml");
-    let text = toml::to_string(settings).map_err(|error| RunError::Malformed {
-        path: file.clone(),
-        message: error.to_string(),
-    })?;
-    durable::replace_file(&file, text.as_bytes()).map_err(|error| RunError::file(&file, error))
 }
 
 #[cfg(test)]

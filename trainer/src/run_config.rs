@@ -5,7 +5,9 @@
 
 mod difference;
 mod overlay;
+mod range;
 mod sections;
+mod text;
 mod tokenizer_choice;
 
 use core::fmt;
@@ -16,10 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use difference::Difference;
 pub use overlay::Overlay;
 pub use sections::{DataSettings, Facts, ModelSettings, RunSettings, TrainingSettings};
+pub use text::mistake;
 pub use tokenizer_choice::TokenizerChoice;
-
-/// Far beyond any machine this runs on, and few enough for every system to start.
-const MOST_THREADS: u32 = 1024;
 
 /// All settings of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,81 +93,48 @@ impl RunConfig {
         Ok(self)
     }
 
-    fn check(&self) -> Result<(), RunConfigError> {
-        let (training, run) = (&self.training, &self.run);
-        let from_1 = [
-            ("steps", training.steps),
-            ("batch", training.batch.into()),
-            ("accumulation", training.accumulation.into()),
-            ("eval_interval", training.eval_interval),
-            ("log_interval", run.log_interval),
-            ("checkpoint_interval", run.checkpoint_interval),
-            ("keep_checkpoints", run.keep_checkpoints.into()),
-            ("stories_bytes", self.data.stories_bytes),
-        ];
-        for (field, value) in from_1 {
-            range(field, value as f64, value >= 1, "at least 1")?;
-        }
-        let threads = f64::from(run.threads);
-        range(
-            "threads",
-            threads,
-            run.threads <= MOST_THREADS,
-            "at most 1024",
-        )?;
-        let positive = [
-            ("learning_rate", training.learning_rate),
-            ("eps", training.eps),
-        ];
-        for (field, value) in positive {
-            let fits = value > 0.0 && value.is_finite();
-            range(field, value, fits, "finite and above 0")?;
-        }
-        let not_negative = [
-            (
-                "min_learning_rate",
-                training.min_learning_rate.unwrap_or(0.0),
-            ),
-            ("weight_decay", training.weight_decay),
-            ("grad_clip", training.grad_clip),
-            ("max_seconds", run.max_seconds),
-        ];
-        for (field, value) in not_negative {
-            let fits = value >= 0.0 && value.is_finite();
-            range(field, value, fits, "finite and at least 0")?;
-        }
-        let below_1 = [
-            ("beta1", training.beta1),
-            ("beta2", training.beta2),
-            ("dropout", training.dropout),
-            ("val_fraction", self.data.val_fraction),
-        ];
-        for (field, value) in below_1 {
-            range(
-                field,
-                value,
-                (0.0..1.0).contains(&value),
-                "at least 0 and below 1",
-            )?;
-        }
-        Ok(())
+    /// The same settings, where those that [`Self::resolve`] would state in the same way are not
+    /// stated: they follow again when another setting is changed.
+    #[must_use]
+    pub fn without_derived(mut self) -> Self {
+        let shape = ModelSettings {
+            n_head_kv: None,
+            n_ff: None,
+            ..self.model.clone()
+        };
+        let shape = shape.hyperparameters(1);
+        let training = TrainingSettings {
+            min_learning_rate: None,
+            warmup_steps: None,
+            ..self.training.clone()
+        };
+        let schedule = training.schedule();
+        let (model, training) = (&mut self.model, &mut self.training);
+        model.n_head_kv.take_if(|n| *n == shape.n_head_kv);
+        model.n_ff.take_if(|n| *n == shape.n_ff);
+        let rate = &mut training.min_learning_rate;
+        rate.take_if(|rate| *rate == schedule.min_learning_rate);
+        let warmup = &mut training.warmup_steps;
+        warmup.take_if(|steps| *steps == schedule.warmup_steps);
+        self
     }
 }
 
-fn range(
-    field: &'static str,
-    value: f64,
-    fits: bool,
-    range: &'static str,
-) -> Result<(), RunConfigError> {
-    if fits {
-        Ok(())
-    } else {
-        Err(RunConfigError::Range {
-            field,
-            value,
-            range,
-        })
+impl RunConfigError {
+    /// The setting that is wrong, if it is one.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Range { field, .. } => Some(field),
+            Self::UnknownField { field, .. } => Some(field),
+            Self::Model(ConfigError::Zero { field } | ConfigError::TooLarge { field, .. }) => {
+                Some(field)
+            }
+            Self::Model(ConfigError::RopeTheta { .. }) => Some("rope_theta"),
+            Self::Model(ConfigError::HeadSize { .. }) => Some("n_head"),
+            Self::Model(ConfigError::KvHeads { .. }) => Some("n_head_kv"),
+            _ => None,
+        }
     }
 }
 

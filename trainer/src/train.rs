@@ -15,10 +15,10 @@ use crate::loss_plot::loss_plot;
 use crate::metrics::Metrics;
 use crate::model::{Gpt, PassOptions};
 use crate::optimizer::AdamW;
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, memory};
 use crate::run_config::TrainingSettings;
 
-pub use error::{Diverged, TrainError};
+pub use error::{Diverged, Diverging, TrainError};
 pub use summary::{Ending, Summary};
 use summary::{ending, summary};
 use validation::Validation;
@@ -27,6 +27,9 @@ use validation::Validation;
 pub trait Observer {
     /// A step is done.
     fn step(&mut self, _metrics: &Metrics) {}
+
+    /// Something beside the training itself did not work; the run goes on.
+    fn warning(&mut self, _message: &str) {}
 
     /// Asked after each step: whether to save and stop here.
     fn stops(&mut self) -> bool {
@@ -54,10 +57,11 @@ pub fn train<B: Backend>(
         let state = checkpoint::load_state(path)?;
         if let Some(ending) = ending(&state, &run.settings.training) {
             // It may have been killed between its last checkpoint and the picture.
-            draw(run)?;
+            warn(observer, draw(run));
             return Ok(summary(ending, *step, &state, path.clone()));
         }
     }
+    memory::check(&run.settings, &run.config)?;
     Training::start(run, backend, latest.map(|(_, path)| path))?.go(observer)
 }
 
@@ -131,7 +135,7 @@ impl<'r, B: Backend> Training<'r, B> {
             };
             let due = metrics.step.is_multiple_of(run.checkpoint_interval);
             if due || improved || ending.is_some() {
-                let path = self.save()?;
+                let path = self.save(observer)?;
                 if let Some(ending) = ending {
                     return Ok(summary(ending, self.start, &self.state, path));
                 }
@@ -146,12 +150,12 @@ impl<'r, B: Backend> Training<'r, B> {
         let begin = Instant::now();
         let train_loss = self.accumulate(step, &settings);
         if !train_loss.is_finite() {
-            return Err(self.diverged("the training loss", train_loss));
+            return Err(self.diverged(Diverging::TrainingLoss, train_loss));
         }
         let learning_rate = settings.schedule().at(step);
         let grad_norm = self.gpt.update(&optimizer(&settings, learning_rate), step);
         if !grad_norm.is_finite() {
-            return Err(self.diverged("the norm of the gradients", grad_norm.into()));
+            return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
         }
         let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
         self.state.step = step;
@@ -200,7 +204,7 @@ impl<'r, B: Backend> Training<'r, B> {
         };
         let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch);
         if !best.val_loss.is_finite() {
-            return Err(self.diverged("the validation loss", best.val_loss));
+            return Err(self.diverged(Diverging::ValidationLoss, best.val_loss));
         }
         metrics.val_loss = Some(best.val_loss);
         metrics.val_bits_per_byte = Some(best.val_bits_per_byte);
@@ -218,7 +222,7 @@ impl<'r, B: Backend> Training<'r, B> {
     }
 
     /// Saves a checkpoint and the picture, and removes checkpoints that are no longer needed.
-    fn save(&mut self) -> Result<PathBuf, TrainError> {
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
         // The record first: it must not end before the checkpoint does.
         self.run.log.sync()?;
         let (first, second) = self.gpt.read_moments();
@@ -231,22 +235,31 @@ impl<'r, B: Backend> Training<'r, B> {
         let directory = self.run.checkpoints();
         let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
         let keep = self.run.settings.run.keep_checkpoints as usize;
-        checkpoint::prune(&directory, keep, self.state.best.map(|best| best.step))?;
-        draw(self.run)?;
+        // The checkpoint is safe: what follows is no reason to stop.
+        let best = self.state.best.map(|best| best.step);
+        warn(observer, checkpoint::prune(&directory, keep, best));
+        warn(observer, draw(self.run));
         self.checkpoint = Some(path.clone());
         Ok(path)
     }
 
-    fn diverged(&self, what: &'static str, value: f64) -> TrainError {
+    fn diverged(&self, what: Diverging, value: f64) -> TrainError {
         let schedule = self.run.settings.training.schedule();
         TrainError::Diverged(Diverged {
             what,
             value,
-            step: self.state.step + u64::from(what != "the validation loss"),
+            // Validation is of a step that is done; the others end one that is not.
+            step: self.state.step + u64::from(what != Diverging::ValidationLoss),
             checkpoint: self.checkpoint.clone(),
             learning_rate: schedule.learning_rate,
             warmup_steps: schedule.warmup_steps,
         })
+    }
+}
+
+fn warn<E: core::fmt::Display>(observer: &mut dyn Observer, result: Result<(), E>) {
+    if let Err(error) = result {
+        observer.warning(&error.to_string());
     }
 }
 

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use minigpt_runtime::ModelFile;
 use minigpt_trainer::data::sources;
 use minigpt_trainer::evaluate::evaluate;
 use minigpt_trainer::run::RunError;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
-use super::open_model;
+use super::{count, open_model};
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::progress::TokenProgress;
 
 /// Measure how well a model predicts a text.
 ///
@@ -31,8 +32,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// Predict only this many tokens, from the start
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<usize>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    max_tokens: Option<i64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -53,27 +54,22 @@ struct Report {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
+    let most = args.max_tokens.unwrap_or(i64::MAX);
+    let most = count("--max-tokens", most, 1)?.saturating_add(1);
     let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
-    let tokenizer = OwnedTokenizer::new(file.tokenizer()).map_err(Failure::failed)?;
-    let mut tokens = Vec::new();
-    for source in sources::read(&args.data).map_err(RunError::from)? {
-        let encoded = tokenizer
-            .encode_documents(&source.bytes)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", source.name)))?;
-        tokens.extend(encoded);
-    }
-    let max_tokens = args.max_tokens.unwrap_or(usize::MAX);
-    tokens.truncate(max_tokens.saturating_add(1));
+    let mut tokens = encode(&file, &args.data)?;
+    tokens.truncate(most);
     if tokens.len() < 2 {
         return Err(Failure::Misuse(
-            "there is nothing to predict: the text has fewer than two tokens".to_owned(),
+            "there is nothing to predict: the text has fewer than two tokens; give more".to_owned(),
         ));
     }
-    let bar = progress_bar(tokens.len() - 1);
+    let mut progress = TokenProgress::new("eval", tokens.len() - 1);
     let start = Instant::now();
-    let sums = evaluate(&file, &tokens, |n| bar.set_position(n as u64)).map_err(Failure::failed)?;
-    bar.finish_and_clear();
+    let sums = evaluate(&file, &tokens, |n| progress.set(n));
+    progress.finish();
+    let sums = sums.map_err(Failure::failed)?;
     let report = Report {
         loss: sums.loss(),
         perplexity: sums.perplexity(),
@@ -84,22 +80,38 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
         context_tokens: file.config().n_ctx(),
         tokens_per_second: sums.tokens as f64 / start.elapsed().as_secs_f64(),
     };
-    if args.json {
-        return output::print_json(&report);
+    match args.json {
+        true => output::print_json(&report),
+        false => output::print(&text(&report)),
     }
-    output::print(&format!(
-        "loss           {:.4} nats per token\nperplexity     {:.3}\nbits per byte  {:.4}\ntokens         {}\nbytes          {}\n",
+}
+
+/// Tokens of the files below `data`, one after the other.
+fn encode(file: &ModelFile<'_>, data: &[PathBuf]) -> Result<Vec<u32>, Failure> {
+    let tokenizer = OwnedTokenizer::new(file.tokenizer()).map_err(Failure::failed)?;
+    let mut tokens = Vec::new();
+    for source in sources::read(data).map_err(RunError::from)? {
+        let encoded = tokenizer.encode_documents(&source.bytes);
+        tokens.extend(encoded.map_err(|error| {
+            Failure::Misuse(format!(
+                "{}: {error}; this model knows only the characters of the text it was trained on: \
+                 give a text of those, or train with --tokenizer byte or bpe",
+                source.name
+            ))
+        })?);
+    }
+    Ok(tokens)
+}
+
+/// The report for people.
+fn text(report: &Report) -> String {
+    format!(
+        "loss           {:.4} nats per token\nperplexity     {:.3}\nbits per byte  {:.4}\n\
+         tokens         {}\nbytes          {}\n",
         report.loss,
         report.perplexity,
         report.bits_per_byte,
         output::grouped(report.tokens as u64),
         output::grouped(report.bytes as u64),
-    ))
-}
-
-fn progress_bar(tokens: usize) -> ProgressBar {
-    let bar = ProgressBar::new(tokens as u64);
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} tokens, {per_sec}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+    )
 }

@@ -8,9 +8,10 @@ use minigpt_trainer::evaluate::{Evaluation, evaluate};
 use minigpt_trainer::inference::ModelBytes;
 use minigpt_trainer::run::Trained;
 
-use super::import::parse_format;
+use super::{count, format_parser};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, grouped, say};
+use crate::progress::TokenProgress;
 
 /// Write the best weights of a run as one model file.
 ///
@@ -24,38 +25,44 @@ Examples:
 pub(crate) struct ExportArgs {
     /// Run directory of `minigpt train`
     run: PathBuf,
-    /// How to store the matrices: f32, f16 or q8
-    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = parse_format)]
+    /// How to store the matrices
+    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = format_parser())]
     format: Format,
-    /// Where to write the model file
+    /// Where to write the model file; a model that is there is replaced
     #[arg(short, long, value_name = "OUT.mgpt")]
     output: PathBuf,
     /// Measure on this many tokens of the validation text; 0 measures nothing
-    #[arg(long, value_name = "N", default_value_t = 8192)]
-    measure: usize,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8192,
+        allow_negative_numbers = true
+    )]
+    measure: i64,
 }
 
 pub(crate) fn run(args: &ExportArgs) -> Outcome {
+    let n_measured = count("--measure", args.measure, 0)?;
     let trained = Trained::load(&args.run)?;
     let name = args.output.file_stem().unwrap_or_default();
     let name = name.to_string_lossy();
     let export = |format| trained.export(&name, format).map_err(Failure::failed);
     let model = export(args.format)?;
-    output::write_model(&args.output, model.bytes())?;
+    let done = output::write_model(&args.output, model.bytes())?;
     let bytes = |model: &ModelBytes| grouped(model.bytes().len() as u64);
     say!(
-        "wrote {}: {} bytes as {}",
+        "{done} {}: {} bytes as {}",
         args.output.display(),
         bytes(&model),
         args.format.name()
     );
-    let tokens = trained.validation_tokens(args.measure.saturating_add(1))?;
-    if args.measure == 0 || tokens.len() < 2 {
+    let tokens = trained.validation_tokens(n_measured.saturating_add(1))?;
+    if n_measured == 0 || tokens.len() < 2 {
         return Ok(());
     }
     let reference = export(Format::F32)?;
-    let exact = measure(&reference, &tokens)?;
-    let stored = measure(&model, &tokens)?;
+    let exact = measure("f32", &reference, &tokens)?;
+    let stored = measure(args.format.name(), &model, &tokens)?;
     let (exact, stored) = (exact.bits_per_byte(), stored.bits_per_byte());
     say!("on {} tokens of the validation text:", tokens.len() - 1);
     say!(
@@ -73,7 +80,10 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     Ok(())
 }
 
-fn measure(model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {
+fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {
     let file = model.file().map_err(Failure::failed)?;
-    evaluate(&file, tokens, |_| {}).map_err(Failure::failed)
+    let mut progress = TokenProgress::new(what, tokens.len() - 1);
+    let sums = evaluate(&file, tokens, |n| progress.set(n));
+    progress.finish();
+    sums.map_err(Failure::failed)
 }

@@ -1,17 +1,19 @@
 //! `minigpt generate`.
 
+mod writer;
+
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
-    Format, KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, StreamDecoder, Tokenizer,
+    Format, KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, Tokenizer,
 };
 use minigpt_trainer::inference::{self, AnySession};
-use serde::Serialize;
 
-use super::open_model;
+use self::writer::{Report, Writer};
+use super::{at_least, context, count, open_model};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
 
@@ -37,17 +39,27 @@ pub(crate) struct GenerateArgs {
     /// The model file
     model: PathBuf,
     /// Text to continue; without it the model begins a text of its own
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     prompt: String,
     /// Stop after this many tokens, unless the text ends before
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    max_tokens: usize,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 256,
+        allow_negative_numbers = true
+    )]
+    max_tokens: i64,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Longest context in tokens; the model's own if not given. A text that outgrows it goes on
     /// from its start token and its last half context
-    #[arg(long, value_name = "N")]
-    context: Option<usize>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    context: Option<i64>,
     /// How keys and values are kept
     #[arg(long, value_name = "FORMAT", default_value = "f32")]
     kv: Kv,
@@ -68,8 +80,8 @@ pub(crate) struct SamplingArgs {
     )]
     temperature: f32,
     /// Draw only from the K likeliest tokens (up to 1024)
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    top_k: Option<i64>,
     /// Draw only from the fewest likeliest tokens whose probabilities sum to P, in (0, 1]
     #[arg(
         long,
@@ -79,8 +91,8 @@ pub(crate) struct SamplingArgs {
     )]
     top_p: f32,
     /// Same seed, same text; without it one is drawn and said
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    seed: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -89,38 +101,21 @@ enum Kv {
     F16,
 }
 
-/// Why the text ended.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Stop {
-    /// The model ended it.
-    EndOfText,
-    /// `--max-tokens`.
-    MaxTokens,
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    prompt: String,
-    text: String,
-    stop: Stop,
-    seed: u64,
-    prompt_tokens: usize,
-    tokens: usize,
-    prompt_seconds: f64,
-    tokens_per_second: f64,
-    kernels: &'static str,
-}
-
 impl SamplingArgs {
     fn sampler(&self) -> Result<(Sampler<MAX_TOP_K>, u64), Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let drawn = || now.map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs());
-        let seed = self.seed.unwrap_or_else(drawn);
+        let seed = self.seed.map(|seed| at_least("--seed", seed, 0));
+        let seed = seed.unwrap_or_else(|| Ok(drawn()))?;
+        let top_k = self.top_k.map(|k| match usize::try_from(k) {
+            Ok(k) => Ok(k),
+            Err(_) => Err(Failure::Misuse(format!(
+                "top-k is {k}; it must be 1 to {MAX_TOP_K}"
+            ))),
+        });
         let options = SamplerOptions {
             temperature: self.temperature,
-            top_k: self.top_k,
+            top_k: top_k.transpose()?,
             top_p: self.top_p,
             seed,
         };
@@ -130,7 +125,7 @@ impl SamplingArgs {
 }
 
 /// A text of the model's own of up to `max_tokens` tokens, as [`run`] makes it.
-pub(crate) fn story(model: &Path, max_tokens: usize, seed: u64) -> Result<String, Failure> {
+pub(crate) fn story(model: &Path, max_tokens: i64, seed: u64) -> Result<String, Failure> {
     let args = GenerateArgs {
         model: model.to_owned(),
         prompt: String::new(),
@@ -139,7 +134,7 @@ pub(crate) fn story(model: &Path, max_tokens: usize, seed: u64) -> Result<String
             temperature: 0.5,
             top_k: None,
             top_p: 0.95,
-            seed: Some(seed),
+            seed: i64::try_from(seed).ok(),
         },
         context: None,
         kv: Kv::F32,
@@ -167,6 +162,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
 /// Makes the text, and writes it as it is made unless it is to be JSON.
 fn report(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
     let (sampler, seed) = args.sampling.sampler()?;
+    let max_tokens = count("--max-tokens", args.max_tokens, 0)?;
     let bytes = open_model(&args.model)?;
     let file = bytes.file().map_err(|e| Failure::with(&args.model, e))?;
     let options = args.session_options(&file)?;
@@ -188,28 +184,15 @@ fn report(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
     if args.sampling.seed.is_none() && args.sampling.temperature != 0.0 && !args.json {
         say!("seed {seed}");
     }
-    let mut writer = Writer {
-        tokenizer: file.tokenizer(),
-        session,
-        sampler,
-        decoder: StreamDecoder::new(),
-        text: String::new(),
-        quiet: args.json,
-    };
-    Ok((writer.write(args, prompt, seed)?, file.format()))
+    let writer = Writer::new(file.tokenizer(), session, sampler, args.json);
+    let report = writer.write(&args.prompt, prompt, max_tokens, seed)?;
+    Ok((report, file.format()))
 }
 
 impl GenerateArgs {
     fn session_options(&self, file: &ModelFile<'_>) -> Result<SessionOptions, Failure> {
-        let n_ctx = file.config().n_ctx();
-        let asked = self.context.unwrap_or(n_ctx);
-        if !(1..=n_ctx).contains(&asked) {
-            return Err(Failure::Misuse(format!(
-                "--context is {asked}; this model's is between 1 and {n_ctx}"
-            )));
-        }
         Ok(SessionOptions {
-            n_ctx: asked,
+            n_ctx: context(self.context, file)?,
             n_chunk: CHUNK,
             kv: match self.kv {
                 Kv::F32 => KvFormat::F32,
@@ -243,99 +226,4 @@ fn prompt_tokens(tokenizer: &Tokenizer<'_>, text: &[u8]) -> Result<Vec<u32>, Fai
         None => {}
     }
     Ok(tokens)
-}
-
-struct Writer<'a> {
-    tokenizer: &'a Tokenizer<'a>,
-    session: AnySession<'a>,
-    sampler: Sampler<MAX_TOP_K>,
-    decoder: StreamDecoder,
-    text: String,
-    quiet: bool,
-}
-
-impl Writer<'_> {
-    fn write(
-        &mut self,
-        args: &GenerateArgs,
-        mut history: Vec<u32>,
-        seed: u64,
-    ) -> Result<Report, Failure> {
-        let specials = self.tokenizer.specials();
-        let n_keep = usize::from(specials.bos.is_some());
-        let prompt_tokens = history.len();
-        let start = Instant::now();
-        self.push_text(args.prompt.as_bytes())?;
-        let mut prompt_end = start;
-        let (mut tokens, mut stop) = (0, Stop::MaxTokens);
-        while tokens < args.max_tokens {
-            let logits = if self.session.position() == self.session.n_ctx() {
-                let slid = self.session.slide(&mut history, n_keep);
-                let (kept, logits) = slid.map_err(Failure::failed)?;
-                history.truncate(kept);
-                logits
-            } else {
-                let new = &history[self.session.position()..];
-                self.session.forward(new).map_err(Failure::failed)?
-            };
-            if tokens == 0 {
-                prompt_end = Instant::now();
-            }
-            let token = self.sampler.sample(logits);
-            tokens += 1;
-            if specials.eos == Some(token) || specials.bos == Some(token) {
-                stop = Stop::EndOfText;
-                break;
-            }
-            history.push(token);
-            self.push_token(token)?;
-        }
-        self.finish()?;
-        let decode_seconds = prompt_end.elapsed().as_secs_f64();
-        Ok(Report {
-            prompt: args.prompt.clone(),
-            text: core::mem::take(&mut self.text),
-            stop,
-            seed,
-            prompt_tokens,
-            tokens,
-            prompt_seconds: (prompt_end - start).as_secs_f64(),
-            tokens_per_second: tokens as f64 / decode_seconds.max(1e-9),
-            kernels: self.session.isa().name(),
-        })
-    }
-
-    /// The prompt is part of the text, as it was given.
-    fn push_text(&mut self, text: &[u8]) -> Outcome {
-        let mut complete = String::new();
-        self.decoder
-            .push_bytes(text, &mut |part| complete.push_str(part));
-        self.emit(&complete)
-    }
-
-    fn push_token(&mut self, token: u32) -> Outcome {
-        let mut complete = String::new();
-        let pushed = self
-            .decoder
-            .push(self.tokenizer, token, &mut |part| complete.push_str(part));
-        // A model may have more rows than its tokenizer has tokens: such a token is no text.
-        if pushed.is_err() {
-            return Ok(());
-        }
-        self.emit(&complete)
-    }
-
-    fn finish(&mut self) -> Outcome {
-        let mut complete = String::new();
-        self.decoder.finish(&mut |part| complete.push_str(part));
-        self.emit(&complete)
-    }
-
-    fn emit(&mut self, text: &str) -> Outcome {
-        self.text.push_str(text);
-        if self.quiet || text.is_empty() {
-            return Ok(());
-        }
-        output::print(text)
-    }
 }

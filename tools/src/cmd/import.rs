@@ -9,6 +9,7 @@ use minigpt_runtime::format::{Header, Metadata};
 use minigpt_trainer::export::export;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 
+use super::format_parser;
 use crate::convert::{Foreign, llama2c};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
@@ -36,18 +37,12 @@ struct Llama2cArgs {
     /// Its tokenizer, TOK.bin
     #[arg(long, value_name = "TOK.bin")]
     tokenizer: PathBuf,
-    /// How to store the matrices: f32, f16 or q8
-    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = parse_format)]
+    /// How to store the matrices
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = format_parser())]
     format: Format,
-    /// Where to write the model file
+    /// Where to write the model file; a model that is there is replaced
     #[arg(short, long, value_name = "OUT.mgpt")]
     output: PathBuf,
-}
-
-/// A format by its name.
-pub(crate) fn parse_format(name: &str) -> Result<Format, String> {
-    let known = Format::ALL.into_iter().find(|format| format.name() == name);
-    known.ok_or_else(|| "the formats are f32, f16 and q8".to_owned())
 }
 
 pub(crate) fn run(args: &ImportArgs) -> Outcome {
@@ -84,9 +79,9 @@ fn write(
         },
     };
     let bytes = export(&header, &model.parameters).map_err(Failure::failed)?;
-    output::write_model(path, bytes.bytes())?;
+    let done = output::write_model(path, bytes.bytes())?;
     say!(
-        "wrote {}: {} bytes, {} parameters as {}",
+        "{done} {}: {} bytes, {} parameters as {}",
         path.display(),
         output::grouped(bytes.bytes().len() as u64),
         output::grouped(model.parameters.iter().map(|p| p.len() as u64).sum()),

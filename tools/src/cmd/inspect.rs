@@ -1,15 +1,16 @@
 //! `minigpt inspect`.
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use minigpt_runtime::{
-    Config, Format, KvFormat, MemoryPlan, ModelFile, SessionOptions, Specials, layout,
+    Config, Format, Hyperparameters, KvFormat, MemoryPlan, ModelFile, SessionOptions, Specials,
+    config::Positions, layout,
 };
 use serde::Serialize;
 
-use super::open_model;
+use super::{context, open_model};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, grouped};
 
@@ -23,8 +24,8 @@ pub(crate) struct InspectArgs {
     /// The model file
     model: PathBuf,
     /// Plan memory for this many tokens of context; the model's own if not given
-    #[arg(long, value_name = "N")]
-    context: Option<usize>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    context: Option<i64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -80,13 +81,7 @@ struct PlanReport {
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
-    let n_ctx = file.config().n_ctx();
-    let context = args.context.unwrap_or(n_ctx);
-    if !(1..=n_ctx).contains(&context) {
-        return Err(Failure::Misuse(format!(
-            "--context is {context}; this model's is between 1 and {n_ctx}"
-        )));
-    }
+    let context = context(args.context, &file)?;
     let report = report(args.model.display().to_string(), &file, context);
     if args.json {
         output::print_json(&report)
@@ -153,59 +148,72 @@ fn text(report: &Report) -> String {
     out
 }
 
-fn write_text(out: &mut String, report: &Report) -> core::fmt::Result {
-    let hyper = report.config.hyperparameters();
-    writeln!(
-        out,
-        "{}  {} bytes",
-        report.file,
-        grouped(report.bytes as u64)
-    )?;
+fn write_text(out: &mut String, report: &Report) -> fmt::Result {
+    let (file, bytes) = (&report.file, grouped(report.bytes as u64));
+    writeln!(out, "{file}  {bytes} bytes")?;
     writeln!(out, "{}, {}", report.name, report.made_by)?;
     if let Some(bits) = report.bits_per_byte {
         writeln!(out, "{bits:.4} bits per byte on its validation text")?;
     }
+    let (n_params, format) = (grouped(report.n_params), report.format.name());
+    let TokenizerReport { kind, n_vocab, .. } = &report.tokenizer;
     writeln!(
         out,
-        "{} parameters as {}, {} tokenizer with {} tokens\n",
-        grouped(report.n_params),
-        report.format.name(),
-        report.tokenizer.kind,
-        report.tokenizer.n_vocab
+        "{n_params} parameters as {format}, {kind} tokenizer with {n_vocab} tokens\n"
     )?;
-    let sizes = [
-        ("n_vocab", hyper.n_vocab),
-        ("n_ctx", hyper.n_ctx),
-        ("n_embd", hyper.n_embd),
-        ("n_head", hyper.n_head),
-        ("n_head_kv", hyper.n_head_kv),
-        ("n_layer", hyper.n_layer),
-        ("n_ff", hyper.n_ff),
+    write_options(out, &report.config.hyperparameters())?;
+    write_tensors(out, &report.tensors)?;
+    write_plans(out, &report.memory_plan)
+}
+
+fn write_options(out: &mut String, hyper: &Hyperparameters) -> fmt::Result {
+    let options = [
+        ("n_vocab", hyper.n_vocab.to_string()),
+        ("n_ctx", hyper.n_ctx.to_string()),
+        ("n_embd", hyper.n_embd.to_string()),
+        ("n_head", hyper.n_head.to_string()),
+        ("n_head_kv", hyper.n_head_kv.to_string()),
+        ("n_layer", hyper.n_layer.to_string()),
+        ("n_ff", hyper.n_ff.to_string()),
+        ("positions", name(&hyper.positions)),
+        ("rope_theta", hyper.rope_theta.to_string()),
+        ("norm", name(&hyper.norm)),
+        ("mlp", name(&hyper.mlp)),
+        ("bias", hyper.bias.to_string()),
+        ("tied_head", hyper.tied_head.to_string()),
     ];
-    for (name, value) in sizes {
-        writeln!(out, "{name:10} {value}")?;
+    for (option, value) in options {
+        if option != "rope_theta" || hyper.positions == Positions::Rope {
+            writeln!(out, "{option:10} {value}")?;
+        }
     }
-    let positions = format!("{:?}", hyper.positions).to_lowercase();
-    writeln!(out, "{:10} {positions}", "positions")?;
-    writeln!(out, "{:10} {:?}, mlp {:?}", "norm", hyper.norm, hyper.mlp)?;
-    writeln!(
-        out,
-        "{:10} {}, tied head {}\n",
-        "bias", hyper.bias, hyper.tied_head
-    )?;
+    writeln!(out)
+}
+
+/// The name that `--set` takes.
+fn name(option: &impl Serialize) -> String {
+    let value = serde_json::to_value(option).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn write_tensors(out: &mut String, tensors: &[TensorReport]) -> fmt::Result {
     writeln!(
         out,
         "{:28} {:>14} {:>6} {:>12}",
         "tensor", "shape", "format", "bytes"
     )?;
-    for tensor in &report.tensors {
+    for tensor in tensors {
         let [rows, cols] = tensor.shape;
         let (shape, bytes) = (format!("{rows} x {cols}"), grouped(tensor.bytes));
         let (name, format) = (&tensor.name, tensor.format.name());
         writeln!(out, "{name:28} {shape:>14} {format:>6} {bytes:>12}")?;
     }
+    Ok(())
+}
+
+fn write_plans(out: &mut String, plans: &[PlanReport]) -> fmt::Result {
     writeln!(out, "\nmemory to run it, one token at a time, in bytes")?;
-    for plan in &report.memory_plan {
+    for plan in plans {
         writeln!(
             out,
             "context {}, keys and values in {}: {} (cache {}, activations {}, integers {}, scores {}, logits {})",

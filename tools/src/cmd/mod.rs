@@ -9,14 +9,63 @@ pub(crate) mod train;
 
 use std::path::Path;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use minigpt_runtime::{Format, ModelFile};
 use minigpt_trainer::inference::{ModelBytes, OpenError};
 
 use crate::failure::Failure;
 
-/// Maps and checks the model file at `path`.
+/// Maps and checks the model file at `path`, or the one in the run directory `path`.
 fn open_model(path: &Path) -> Result<ModelBytes, Failure> {
-    ModelBytes::open(path).map_err(|error| match error {
-        OpenError::Read(error) => Failure::reading(path, &error),
-        error => Failure::with(path, error),
+    let inside = path.join("model.mgpt");
+    let file = match path.is_dir() {
+        true if inside.is_file() => &inside,
+        true => {
+            return Err(Failure::Misuse(format!(
+                "{} is a directory; give the .mgpt file in it",
+                path.display()
+            )));
+        }
+        false => path,
+    };
+    ModelBytes::open(file).map_err(|error| match error {
+        OpenError::Read(error) => Failure::reading(file, &error),
+        error => Failure::with(file, error),
+    })
+}
+
+/// `--context`, or the model's own.
+fn context(asked: Option<i64>, file: &ModelFile<'_>) -> Result<usize, Failure> {
+    let n_ctx = file.config().n_ctx();
+    let Some(asked) = asked else {
+        return Ok(n_ctx);
+    };
+    let fits = usize::try_from(asked)
+        .ok()
+        .filter(|n| (1..=n_ctx).contains(n));
+    fits.ok_or_else(|| {
+        Failure::Misuse(format!(
+            "--context is {asked}; this model's is between 1 and {n_ctx}"
+        ))
+    })
+}
+
+/// The number that `flag` was given, at least `least`.
+fn at_least(flag: &str, value: i64, least: u64) -> Result<u64, Failure> {
+    let fits = u64::try_from(value).ok().filter(|value| *value >= least);
+    fits.ok_or_else(|| Failure::Misuse(format!("{flag} is {value}; it must be at least {least}")))
+}
+
+/// As [`at_least`], for what is counted in memory.
+fn count(flag: &str, value: i64, least: u64) -> Result<usize, Failure> {
+    Ok(usize::try_from(at_least(flag, value, least)?).unwrap_or(usize::MAX))
+}
+
+/// Names of the formats to the formats.
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    let names = PossibleValuesParser::new(Format::ALL.map(|format| format.name()));
+    names.map(|name| {
+        let format = Format::ALL.into_iter().find(|format| format.name() == name);
+        format.unwrap_or(Format::F32)
     })
 }

@@ -1,5 +1,7 @@
 //! `minigpt train`.
 
+mod asked;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,10 +9,9 @@ use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained};
-use minigpt_trainer::run_config::{Overlay, RunConfig, TokenizerChoice};
+use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained, start_threads};
+use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, train};
-use toml::Value;
 
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
@@ -20,7 +21,10 @@ use crate::progress::TrainProgress;
 use crate::settings;
 
 /// Longest text that is written at the end of training, in tokens.
-const STORY_TOKENS: usize = 300;
+const STORY_TOKENS: i64 = 300;
+
+/// Texts from this size on take so long to prepare that it is said, in bytes.
+const LONG_TEXT: usize = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,23 +57,23 @@ pub(crate) struct TrainArgs {
     /// characters, bpe for other UTF-8 text, byte for the rest
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<TokenizerChoice>,
-    /// Shape and training to start from: stories, cpu, tiny, baby, gpt2 [default: cpu with --data]
+    /// Shape and training to start from, see below [default: stories, or cpu with --data]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Steps of the optimiser
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     steps: Option<i64>,
     /// Windows of text in one pass
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     batch: Option<i64>,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Seed of everything random; same seed, same model [default: 1337]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     seed: Option<i64>,
     /// Threads; changes the speed and nothing else [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<i64>,
     /// Settings from a TOML or YAML file, such as the config.toml of a run
     #[arg(long, value_name = "FILE")]
@@ -89,9 +93,15 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
     let asked = args.settings(None)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&asked));
-    let mut run = match Run::find(&out)? {
-        Some(stored) => args.take_up(&out, &stored, asked)?,
+    let stored = Run::find(&out)?;
+    let asked = match &stored {
+        Some(stored) if args.resume => args.settings(Some(stored))?,
         None if args.resume => return Err(RunError::Absent { path: out }.into()),
+        _ => asked,
+    };
+    start_threads(asked.run.threads)?;
+    let mut run = match stored {
+        Some(_) => args.take_up(&out, asked)?,
         None => begin(&out, asked)?,
     };
     let summary = advance(&mut run)?;
@@ -109,98 +119,29 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
 }
 
 impl TrainArgs {
-    /// Preset, file and flags, over `stored` where there is a run to go on with.
-    fn settings(&self, stored: Option<&RunConfig>) -> Result<RunConfig, Failure> {
-        let file = self
-            .config
-            .as_deref()
-            .map(settings::read_file)
-            .transpose()?;
-        let in_file = |key: &str| file.as_ref().and_then(|table| table.get(key));
-        let has_data = !self.data.is_empty()
-            || in_file("data").is_some_and(|data| data.get("files").is_some());
-        let named = self
-            .preset
-            .as_deref()
-            .or(in_file("preset").and_then(Value::as_str));
-        let base = match (stored, named) {
-            (Some(stored), None) => stored.clone(),
-            (stored, name) => {
-                let usual = if has_data { "cpu" } else { "stories" };
-                let preset = settings::preset(name.unwrap_or(usual))?;
-                settings::with_preset(stored.cloned().unwrap_or_default(), preset)?
-            }
-        };
-        let mut overlay = Overlay::new(&base);
-        if let Some(mut file) = file {
-            // What a run found out is not asked of another.
-            file.remove("facts");
-            file.remove("preset");
-            overlay.merge(file);
-        }
-        for (name, value) in self.flags()? {
-            overlay.set(name, value).map_err(Failure::misuse)?;
-        }
-        for assignment in &self.set {
-            let assigned = overlay.assign(assignment);
-            assigned.map_err(|error| Failure::Misuse(format!("--set {error}")))?;
-        }
-        overlay
-            .finish()
-            .and_then(RunConfig::resolve)
-            .map_err(Failure::misuse)
-    }
-
-    /// The flags that were given, by the settings that they are.
-    fn flags(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
-        let files = |paths: &[PathBuf]| {
-            let path = |path: &PathBuf| match path.to_str() {
-                Some(path) => Ok(Value::String(path.to_owned())),
-                None => Err(Failure::Misuse(format!(
-                    "the path {} is not UTF-8; rename it or link to it",
-                    path.display()
-                ))),
-            };
-            let values: Result<Vec<_>, _> = paths.iter().map(path).collect();
-            values.map(|values| (!values.is_empty()).then_some(Value::Array(values)))
-        };
-        let tokenizer = self
-            .tokenizer
-            .map(|choice| Value::String(choice.to_string()));
-        let flags = [
-            ("files", files(&self.data)?),
-            ("val_files", files(&self.val_data)?),
-            ("val_fraction", self.val_fraction.map(Value::Float)),
-            ("tokenizer", tokenizer),
-            ("steps", self.steps.map(Value::Integer)),
-            ("batch", self.batch.map(Value::Integer)),
-            ("learning_rate", self.learning_rate.map(Value::Float)),
-            ("seed", self.seed.map(Value::Integer)),
-            ("threads", self.threads.map(Value::Integer)),
-        ];
-        let given = flags
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        Ok(given.collect())
-    }
-
     /// Opens the run in `out` if it is the one that was asked for.
-    fn take_up(&self, out: &Path, stored: &RunConfig, asked: RunConfig) -> Result<Run, Failure> {
-        let mut asked = match self.resume {
-            true => self.settings(Some(stored))?,
-            false => asked,
-        };
+    fn take_up(&self, out: &Path, mut asked: RunConfig) -> Result<Run, Failure> {
         // A run to be resumed has its tokens; otherwise the data must be the same.
         let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
-        let by_text = !asked.data.files.is_empty() || asked.data.tokenizer == TokenizerChoice::Auto;
+        let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
+        let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
         if restated && by_text {
-            let inputs = Inputs::read(&asked.data).map_err(RunError::from)?;
+            let inputs = Inputs::read(&asked.data)?;
             asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
             asked.facts = Some(inputs.facts());
         }
         let mut run = Run::open(out)?;
-        run.adopt(&asked, self.resume)?;
-        Ok(run)
+        match run.adopt(&asked, self.resume) {
+            Err(RunError::Differs { .. }) if !self.resume && !Run::has_checkpoint(out)? => {
+                drop(run);
+                say!(
+                    "the run in {} has no checkpoint yet: it is begun anew",
+                    out.display()
+                );
+                begin(out, asked)
+            }
+            adopted => adopted.map(|()| run).map_err(Failure::from),
+        }
     }
 }
 
@@ -215,14 +156,33 @@ fn default_out(settings: &RunConfig) -> PathBuf {
 
 /// Makes a run directory.
 fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
-    let inputs = Inputs::read(&settings.data).map_err(RunError::from)?;
-    let choice = inputs.settle(settings.data.tokenizer);
-    let run = Run::create(out, settings, &inputs, &mut |stage| {
-        if let (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) = (stage, choice) {
+    interrupt::making(out);
+    let run = Inputs::read(&settings.data).and_then(|inputs| {
+        let choice = inputs.settle(settings.data.tokenizer);
+        let bytes = inputs.train.iter().map(|source| source.bytes.len()).sum();
+        Run::create(out, settings, &inputs, &mut |stage| {
+            say_stage(stage, choice, bytes)
+        })
+    });
+    if run.is_err() {
+        interrupt::made();
+    }
+    Ok(run?)
+}
+
+fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
+    match (stage, choice) {
+        (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) => {
             say!("learning a BPE of {n_vocab} tokens");
         }
-    })?;
-    Ok(run)
+        (Stage::Tokens, _) if bytes >= LONG_TEXT => {
+            say!(
+                "turning {} bytes of text into tokens",
+                grouped(bytes as u64)
+            );
+        }
+        _ => {}
+    }
 }
 
 /// Says what is to be done and does it.
@@ -237,11 +197,10 @@ fn advance(run: &mut Run) -> Result<Summary, Failure> {
             grouped(facts.val_tokens)
         );
     }
-    let threads = run.settings.run.threads as usize;
-    let backend = Cpu::new((threads > 0).then_some(threads));
     let mut progress = TrainProgress::new(run.settings.training.steps);
     interrupt::heed(true);
-    let result = train(run, backend, &mut progress);
+    interrupt::made();
+    let result = train(run, Cpu::default(), &mut progress);
     interrupt::heed(false);
     progress.finish();
     Ok(result?)
@@ -284,7 +243,7 @@ fn finish(run: &Run, summary: &Summary) -> Outcome {
         let story = generate::story(&path, STORY_TOKENS, seed)?;
         let written = fs::create_dir_all(run.samples())
             .and_then(|()| durable::replace_file(&sample, story.as_bytes()));
-        written.map_err(|error| Failure::with(&sample, error))?;
+        written.map_err(|error| Failure::writing(&sample, &error))?;
         say!("");
         output::print(&(story + "\n"))?;
         say!("");

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::VERSION;
+use crate::durable::{Reading, Writing};
 
 /// Why a checkpoint was not saved or not loaded.
 #[derive(Debug)]
@@ -84,10 +85,13 @@ impl fmt::Display for CheckpointError {
         match self {
             Self::Write { path, error } => write!(
                 f,
-                "cannot save the checkpoint {}: {error}; earlier checkpoints are untouched",
-                path.display()
+                "cannot save the checkpoint {}: {}; earlier checkpoints are untouched",
+                path.display(),
+                Writing(error)
             ),
-            Self::Read { path, error } => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Read { path, error } => {
+                write!(f, "cannot read {}: {}", path.display(), Reading(error))
+            }
             Self::Remove { path, error } => write!(
                 f,
                 "cannot remove the old checkpoint {}: {error}",

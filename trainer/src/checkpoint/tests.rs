@@ -51,7 +51,7 @@ fn the_latest_and_the_best_are_kept_and_leftovers_go() {
     for step in [10, 20, 30, 1_000_000] {
         save(dir.path(), &config(1), &snapshot(step)).unwrap();
     }
-    let leftover = dir.path().join("step-000040.partial");
+    let leftover = dir.path().join(".minigpt-7-0.partial");
     fs::create_dir(&leftover).unwrap();
     fs::create_dir(dir.path().join("mine")).unwrap();
     prune(dir.path(), 2, Some(10)).unwrap();

@@ -71,33 +71,37 @@ pub fn hash(bytes: &[u8]) -> String {
 }
 
 /// Reads every file of `paths`, where a directory stands for all files below it, sorted by path;
-/// names that begin with a dot are left out there.
+/// names that begin with a dot and empty files are left out there.
 ///
 /// # Errors
 /// A [`DataError`] for what cannot be read, is empty, or is a directory without files.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, DataError> {
-    let mut files = Vec::new();
+    let mut sources = Vec::new();
     for path in paths {
-        if path.is_dir() {
-            let before = files.len();
-            walk(path, &mut files)?;
-            if files.len() == before {
-                return Err(DataError::NoFiles { path: path.clone() });
-            }
-        } else {
-            files.push(path.clone());
+        if !path.is_dir() {
+            let source = read_file(path.clone())?;
+            sources.push(source.ok_or_else(|| DataError::Empty { path: path.clone() })?);
+            continue;
+        }
+        let (mut files, before) = (Vec::new(), sources.len());
+        walk(path, &mut files)?;
+        for file in files {
+            sources.extend(read_file(file)?);
+        }
+        if sources.len() == before {
+            return Err(DataError::NoFiles { path: path.clone() });
         }
     }
-    files.into_iter().map(read_file).collect()
+    Ok(sources)
 }
 
-fn read_file(path: PathBuf) -> Result<Source, DataError> {
+/// `None` if there is nothing in it.
+fn read_file(path: PathBuf) -> Result<Option<Source>, DataError> {
     match fs::read(&path) {
-        Ok(bytes) if bytes.is_empty() => Err(DataError::Empty { path }),
-        Ok(bytes) => Ok(Source {
+        Ok(bytes) => Ok((!bytes.is_empty()).then(|| Source {
             name: path.to_string_lossy().into_owned(),
             bytes,
-        }),
+        })),
         Err(error) => Err(DataError::Read { path, error }),
     }
 }
@@ -134,7 +138,13 @@ mod tests {
     fn a_directory_is_its_files_sorted_without_hidden_ones() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("b")).unwrap();
-        for (name, text) in [("c", "3"), ("b/z", "2"), ("a", "1"), (".git", "no")] {
+        for (name, text) in [
+            ("c", "3"),
+            ("b/z", "2"),
+            ("a", "1"),
+            (".git", "no"),
+            ("nil", ""),
+        ] {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let sources = read(&[dir.path().to_owned()]).unwrap();

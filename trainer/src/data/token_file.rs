@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::DataError;
+use super::sources::hash;
 use crate::mapped::Mapped;
 
 /// Vocabularies up to this size are stored in two bytes a token.
@@ -58,7 +59,7 @@ impl TokenFile {
     pub fn open(directory: &Path, name: &str, n_vocab: usize) -> Result<Self, DataError> {
         let path = token_path(directory, name, n_vocab);
         let wide = is_wide(n_vocab);
-        let bytes = Mapped::open(&path).map_err(|error| DataError::Read {
+        let bytes = Mapped::open(&path).map_err(|error| DataError::LostTokens {
             path: path.clone(),
             error,
         })?;
@@ -88,6 +89,17 @@ impl TokenFile {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// xxHash64 of the file's bytes, as 16 hexadecimal digits.
+    #[must_use]
+    pub fn xxh64(&self) -> String {
+        hash(&self.bytes)
+    }
+
+    /// How the file's name ends.
+    pub(crate) const fn extension(&self) -> &'static str {
+        extension(self.wide)
     }
 
     /// Token `index`.
@@ -126,8 +138,11 @@ const fn width(wide: bool) -> usize {
 }
 
 fn token_path(directory: &Path, name: &str, n_vocab: usize) -> PathBuf {
-    let ending = if is_wide(n_vocab) { "u32" } else { "u16" };
-    directory.join(format!("{name}.{ending}"))
+    directory.join(format!("{name}.{}", extension(is_wide(n_vocab))))
+}
+
+const fn extension(wide: bool) -> &'static str {
+    if wide { "u32" } else { "u16" }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use minigpt_runtime::tokenizer::TokenizeError;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::durable::Writing;
 use crate::metrics::MetricsError;
 use crate::run_config::{Difference, RunConfigError};
 use crate::tokenizer;
@@ -39,6 +40,34 @@ pub enum RunError {
         path: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// Training takes more memory than there is.
+    Memory {
+        /// Bytes it takes at least.
+        needed: u64,
+        /// Bytes there are, where the system says.
+        available: Option<u64>,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The system does not start as many threads.
+    Threads {
+        /// How many were asked for; 0 is one a core.
+        threads: u32,
+        /// What the system says.
+        message: String,
+    },
+    /// A file of a run is not what it was.
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// What should be read as a run is none.
+    NoRun {
+        /// Where.
+        path: PathBuf,
     },
     /// A file cannot be understood.
     Malformed {
@@ -89,13 +118,18 @@ impl RunError {
             Self::Settings(_)
             | Self::Tokenizer(_)
             | Self::Encode { .. }
+            | Self::Memory { .. }
+            | Self::Threads { .. }
+            | Self::NoRun { .. }
             | Self::Absent { .. }
             | Self::Untrained { .. }
             | Self::Foreign { .. }
             | Self::Differs { .. } => true,
-            Self::Checkpoint(_) | Self::Metrics(_) | Self::File { .. } | Self::Malformed { .. } => {
-                false
-            }
+            Self::Checkpoint(_)
+            | Self::Metrics(_)
+            | Self::File { .. }
+            | Self::Damaged { .. }
+            | Self::Malformed { .. } => false,
         }
     }
 }
@@ -110,10 +144,38 @@ impl fmt::Display for RunError {
             Self::Checkpoint(error) => error.fmt(f),
             Self::Metrics(error) => error.fmt(f),
             Self::File { path, error } => {
-                write!(f, "cannot use {}: {error}", path.display())
+                write!(f, "cannot use {}: {}", path.display(), Writing(error))
             }
+            Self::Memory {
+                needed,
+                available,
+                advice,
+            } => {
+                write!(
+                    f,
+                    "this needs at least {needed} bytes of memory and there are "
+                )?;
+                match available {
+                    Some(available) => write!(f, "{available}; {advice}"),
+                    None => write!(f, "fewer; {advice}"),
+                }
+            }
+            Self::Threads { threads, message } => write!(
+                f,
+                "cannot start {threads} threads: {message}; give fewer with --threads"
+            ),
+            Self::Damaged { path, message } => write!(
+                f,
+                "{} is damaged: {message}; train into a new --out",
+                path.display()
+            ),
+            Self::NoRun { path } => write!(
+                f,
+                "{} is not the directory of a run; give one that minigpt train made",
+                path.display()
+            ),
             Self::Malformed { path, message } => {
-                write!(f, "cannot understand {}: {message}", path.display())
+                write!(f, "{}, {message}; correct that file", path.display())
             }
             Self::Absent { path } => write!(
                 f,

@@ -1,12 +1,11 @@
 //! The text of a run, before it is tokens.
 
-use crate::data::DataError;
 use crate::data::sources::{self, Source};
 use crate::run_config::{DataSettings, Facts, TokenizerChoice};
 use crate::stories;
 use crate::tokenizer::OwnedTokenizer;
 
-use super::RunError;
+use super::{RunError, memory};
 
 /// Name under which the built-in stories appear.
 const STORIES: &str = "built-in stories";
@@ -25,9 +24,10 @@ impl Inputs {
     /// Reads the files that `settings` name, or tells the built-in stories.
     ///
     /// # Errors
-    /// A [`DataError`] that names the file.
-    pub fn read(settings: &DataSettings) -> Result<Self, DataError> {
+    /// A [`RunError`] that names the file, or says that there is no memory for such stories.
+    pub fn read(settings: &DataSettings) -> Result<Self, RunError> {
         let train = if settings.files.is_empty() {
+            memory::check_stories(settings.stories_bytes)?;
             let text = stories::corpus(settings.stories_seed, settings.stories_bytes as usize);
             vec![Source::text(STORIES, text)]
         } else {
@@ -46,6 +46,9 @@ impl Inputs {
             n_params: 0,
             train_tokens: 0,
             val_tokens: 0,
+            train_xxh64: None,
+            val_xxh64: None,
+            tokenizer_xxh64: None,
             data: self.train.iter().map(Source::fingerprint).collect(),
             val_data: self.val.iter().map(Source::fingerprint).collect(),
         }

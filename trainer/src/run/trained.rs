@@ -1,18 +1,23 @@
 //! What a run has come to: its best weights.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::format::{Header, Metadata};
 use minigpt_runtime::quant::Format;
 
-use super::{Run, RunError, tokenizer_and_config};
-use crate::checkpoint::{self, State};
+use super::files::tokenizer_and_config;
+use super::{CHECKPOINTS, DATA, Run, RunError};
+use crate::checkpoint::{self, CheckpointError, State};
 use crate::data::token_file::TokenFile;
 use crate::export::{self, ExportError};
 use crate::inference::ModelBytes;
 use crate::run_config::RunConfig;
 use crate::tokenizer::OwnedTokenizer;
+
+/// How often what has vanished is looked for again.
+const RETRIES: usize = 5;
 
 /// The best checkpoint of a run, or its latest where nothing was validated.
 #[derive(Clone, Debug)]
@@ -36,11 +41,26 @@ impl Trained {
     /// # Errors
     /// A [`RunError`]; [`RunError::Untrained`] if there is no checkpoint yet.
     pub fn load(path: &Path) -> Result<Self, RunError> {
-        let settings = Run::find(path)?.ok_or_else(|| RunError::Absent {
-            path: path.to_owned(),
-        })?;
+        // A run that is trained in removes checkpoints, perhaps the one that is about to be read.
+        for _ in 0..RETRIES {
+            match Self::load_once(path) {
+                Err(RunError::Checkpoint(CheckpointError::Read { error, .. }))
+                    if error.kind() == ErrorKind::NotFound => {}
+                loaded => return loaded,
+            }
+        }
+        Self::load_once(path)
+    }
+
+    fn load_once(path: &Path) -> Result<Self, RunError> {
+        let settings = match Run::find(path) {
+            Err(RunError::Foreign { path }) => return Err(RunError::NoRun { path }),
+            found => found?.ok_or_else(|| RunError::Absent {
+                path: path.to_owned(),
+            })?,
+        };
         let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
-        let directory = path.join("checkpoints");
+        let directory = path.join(CHECKPOINTS);
         let Some((latest, latest_path)) = checkpoint::list(&directory)?.pop() else {
             return Err(RunError::Untrained {
                 path: path.to_owned(),
@@ -48,7 +68,7 @@ impl Trained {
         };
         let best = checkpoint::load_state(&latest_path)?.best;
         let step = best.map_or(latest, |best| best.step);
-        let data = path.join("data");
+        let data = path.join(DATA);
         let path = directory.join(checkpoint::name(step));
         Ok(Self {
             state: checkpoint::load_state(&path)?,

@@ -21,27 +21,33 @@ pub struct Difference {
 }
 
 /// Paths do not count: the files behind them do, by size and hash.
-const PATHS: [&str; 2] = ["files", "val_files"];
+pub(super) const PATHS: [&str; 2] = ["files", "val_files"];
 /// Settings of the built-in stories, which count only where they are used.
-const STORIES: [&str; 2] = ["stories_bytes", "stories_seed"];
+pub(super) const STORIES: [&str; 2] = ["stories_bytes", "stories_seed"];
 
 impl RunConfig {
     /// Every setting that decides the loss curve and is not the same in `new`.
     ///
-    /// Both must be resolved. Data is compared where both have [`Facts`].
+    /// `self` must be resolved; `new` need not be, and what it does not state is no difference where
+    /// `self` has what follows from its other settings. Data is compared where both have [`Facts`].
     #[must_use]
     pub fn differences(&self, new: &Self) -> Vec<Difference> {
-        let (old_table, new_table) = (to_table(self), to_table(new));
+        let resolved = new.clone().resolve().unwrap_or_else(|_| new.clone());
+        let (old_table, new_table) = (to_table(self), to_table(&resolved));
+        let unstated = (to_table(&self.clone().without_derived()), to_table(new));
         let own_text = !self.data.files.is_empty() && !new.data.files.is_empty();
-        let mut found = Vec::new();
+        let mut found = origin_difference(self, new);
         for section in ["data", "model", "training"] {
             let (old, new) = (table(&old_table, section), table(&new_table, section));
             for (field, value) in new {
                 let skipped = section == "data"
                     && (PATHS.contains(&field.as_str())
                         || own_text && STORIES.contains(&field.as_str()));
+                let stated = |config| table(config, section).contains_key(field);
+                let follows =
+                    !stated(&unstated.1) && (!stated(&unstated.0) || self.extended(field));
                 let old = old.get(field);
-                if !skipped && old != Some(value) {
+                if !skipped && !follows && old != Some(value) {
                     found.push(Difference {
                         field: field.clone(),
                         old: old.map_or_else(|| "absent".to_owned(), Value::to_string),
@@ -55,6 +61,35 @@ impl RunConfig {
         }
         found
     }
+
+    /// Whether `field` is a warm-up that may have followed from fewer steps: a run that was taken
+    /// further keeps the one it began with.
+    fn extended(&self, field: &str) -> bool {
+        let mut rule = self.training.clone();
+        rule.warmup_steps = None;
+        let most = rule.schedule().warmup_steps;
+        field == "warmup_steps"
+            && self
+                .training
+                .warmup_steps
+                .is_some_and(|steps| steps <= most)
+    }
+}
+
+/// Whether text of one's own or the built-in stories are learned.
+fn origin_difference(old: &RunConfig, new: &RunConfig) -> Vec<Difference> {
+    let words = |config: &RunConfig| match config.data.files.first() {
+        Some(file) => file.display().to_string(),
+        None => "the built-in stories".to_owned(),
+    };
+    if old.data.files.is_empty() == new.data.files.is_empty() {
+        return Vec::new();
+    }
+    vec![Difference {
+        field: "data".to_owned(),
+        old: words(old),
+        new: words(new),
+    }]
 }
 
 fn table<'a>(config: &'a Table, section: &str) -> &'a Table {

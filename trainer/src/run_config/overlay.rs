@@ -60,16 +60,8 @@ impl Overlay {
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(value.trim().to_owned()));
         self.set(name.trim(), value)?;
-        // A wrong type is reported here, where the assignment can be named.
-        self.clone()
-            .finish()
-            .map(|_| ())
-            .map_err(|error| match error {
-                RunConfigError::Type { message } => RunConfigError::Type {
-                    message: format!("{assignment}: {message}"),
-                },
-                error => error,
-            })
+        // A wrong type is reported here, where the assignment is known.
+        self.clone().finish().map(|_| ())
     }
 
     /// The settings as they now stand, not yet checked.

@@ -134,6 +134,15 @@ pub struct Facts {
     pub train_tokens: u64,
     /// Tokens of the validation part.
     pub val_tokens: u64,
+    /// xxHash64 of the file of training tokens, as 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_xxh64: Option<String>,
+    /// The same of the validation tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_xxh64: Option<String>,
+    /// The same of the tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_xxh64: Option<String>,
     /// The data as it was: every file with size and hash.
     pub data: Vec<Fingerprint>,
     /// The validation files as they were.

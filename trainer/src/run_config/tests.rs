@@ -58,18 +58,15 @@ fn errors_name_the_field() {
         ),
         (&["n_vocab=6"], "n_vocab is not a setting"),
         (&["n_layer"], "n_layer is no NAME=VALUE"),
-        (
-            &["n_layer=six"],
-            "n_layer=six: invalid type: string \"six\"",
-        ),
-        (&["n_layer=-1"], "n_layer=-1: invalid value: integer `-1`"),
+        (&["n_layer=six"], "invalid type: string \"six\""),
+        (&["n_layer=-1"], "invalid value: integer `-1`"),
         (
             &["dropout=1"],
-            "dropout is 1; it must be at least 0 and below 1",
+            "dropout is 1; it must be at least 0 and below 1, in 32 bits",
         ),
         (
             &["learning_rate=nan"],
-            "learning_rate is NaN; it must be finite and above 0",
+            "learning_rate is NaN; it must be finite and above 0, in 32 bits",
         ),
         (&["n_head=3"], "n_embd 128 is not a multiple of n_head 3"),
     ];
@@ -90,6 +87,9 @@ fn a_resolved_configuration_comes_back_from_its_text() {
         n_params: 1,
         train_tokens: 2,
         val_tokens: 3,
+        train_xxh64: None,
+        val_xxh64: Some("0".repeat(16)),
+        tokenizer_xxh64: None,
         data: vec![crate::data::sources::Source::text("a", "b".to_owned()).fingerprint()],
         val_data: Vec::new(),
     });
@@ -117,4 +117,84 @@ fn only_what_moves_the_curve_is_a_difference() {
             "seed is 1337 there and 2 here"
         ]
     );
+}
+
+#[test]
+fn numbers_are_checked_as_they_are_used() {
+    for assignment in [
+        "dropout=0.99999999",
+        "beta2=0.99999999",
+        "eps=1e-50",
+        "grad_clip=1e-60",
+        "learning_rate=1e-50",
+        "learning_rate=1e300",
+        "weight_decay=1e300",
+        "min_learning_rate=0.1",
+        "stories_bytes=4294967297",
+    ] {
+        let field = assignment.split('=').next();
+        let error = overlaid(&[assignment]).unwrap_err();
+        assert_eq!(error.field(), field, "{assignment}: {error}");
+    }
+    let mut config = RunConfig::default();
+    config.training.seed = u64::MAX;
+    assert!(
+        config
+            .resolve()
+            .unwrap_err()
+            .to_string()
+            .contains("2^63 - 1")
+    );
+}
+
+#[test]
+fn what_follows_is_stated_again_only_if_it_was_chosen() {
+    let resolved = overlaid(&["n_ff=100", "steps=50"]).unwrap();
+    let bare = resolved.clone().without_derived();
+    assert_eq!((bare.model.n_ff, bare.model.n_head_kv), (Some(100), None));
+    assert_eq!(bare.training.warmup_steps, None);
+    assert_eq!(bare.training.min_learning_rate, None);
+    assert_eq!(bare.resolve().unwrap(), resolved);
+}
+
+fn fields(old: &RunConfig, new: &RunConfig) -> Vec<String> {
+    let differences = old.differences(new).into_iter();
+    differences.map(|one| one.field).collect()
+}
+
+#[test]
+fn what_follows_is_no_difference_of_its_own() {
+    let unresolved = |assignments: &[&str]| overlaid(assignments).unwrap().without_derived();
+    let old = overlaid(&["steps=20"]).unwrap();
+    assert_eq!(fields(&old, &unresolved(&["steps=40"])), ["steps"]);
+    assert_eq!(
+        fields(&old, &unresolved(&["steps=20", "n_head=2"])),
+        ["n_head"]
+    );
+    let chosen = overlaid(&["n_ff=100", "warmup_steps=2000"]).unwrap();
+    assert_eq!(fields(&chosen, &unresolved(&[])), ["n_ff", "warmup_steps"]);
+    // Taken further, a run keeps its warm-up.
+    let mut further = old;
+    further.training.steps = 40;
+    assert!(fields(&further, &unresolved(&["steps=40"])).is_empty());
+}
+
+#[test]
+fn stories_and_files_are_different_data() {
+    let stories = overlaid(&[]).unwrap();
+    let files = overlaid(&["files=[\"a.txt\"]"]).unwrap();
+    assert_eq!(fields(&stories, &files), ["data"]);
+    let message = files.differences(&stories)[0].to_string();
+    assert_eq!(message, "data is a.txt there and the built-in stories here");
+}
+
+#[test]
+fn lists_of_settings_name_settings() {
+    let names = Overlay::new(&RunConfig::default()).names();
+    let mut listed = difference::PATHS.to_vec();
+    listed.extend(difference::STORIES);
+    listed.extend(crate::run::EXTENDABLE);
+    for name in listed {
+        assert!(names.iter().any(|known| known == name), "{name}");
+    }
 }

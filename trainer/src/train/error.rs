@@ -21,12 +21,24 @@ pub enum TrainError {
     Run(RunError),
 }
 
+/// A number that may not be finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Diverging {
+    /// The loss of a step.
+    TrainingLoss,
+    /// The norm of a step's gradients.
+    GradientNorm,
+    /// The loss of a validation.
+    ValidationLoss,
+}
+
 /// A run whose numbers are no longer finite.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Diverged {
     /// What is not finite.
-    pub what: &'static str,
+    pub what: Diverging,
     /// What it is.
     pub value: f64,
     /// The step at which it was seen.
@@ -44,6 +56,16 @@ impl TrainError {
     #[must_use]
     pub fn is_misuse(&self) -> bool {
         matches!(self, Self::Run(error) if error.is_misuse())
+    }
+}
+
+impl fmt::Display for Diverging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TrainingLoss => "the training loss",
+            Self::GradientNorm => "the norm of the gradients",
+            Self::ValidationLoss => "the validation loss",
+        })
     }
 }
 

@@ -1,1 +1,0 @@
-//! Timing harness of the benchmarks.

@@ -1,0 +1,151 @@
+//! What the command line asks for: presets, files and flags, laid over each other.
+
+use std::path::PathBuf;
+
+use minigpt_trainer::run_config::{ModelSettings, Overlay, RunConfig, RunConfigError};
+use toml::Value;
+
+use super::TrainArgs;
+use crate::failure::Failure;
+use crate::settings;
+
+impl TrainArgs {
+    /// Preset, file and flags, over `stored` where there is a run to go on with.
+    pub(super) fn settings(&self, stored: Option<&RunConfig>) -> Result<RunConfig, Failure> {
+        let file = self
+            .config
+            .as_deref()
+            .map(settings::File::read)
+            .transpose()?;
+        let file = file.as_ref();
+        let base = self.base(stored, file)?;
+        let mut overlay = Overlay::new(&base);
+        if let (Some(file), None) = (file, &self.preset) {
+            let mut table = file.table.clone();
+            table.remove("preset");
+            overlay.merge(table);
+        }
+        let flags = self.flags()?;
+        for (name, value) in &flags {
+            overlay.set(name, value.clone()).map_err(Failure::misuse)?;
+            let typed = overlay.clone().finish();
+            typed.map_err(|error| Failure::Misuse(format!("{}: {error}", flag(name))))?;
+        }
+        for assignment in &self.set {
+            let assigned = overlay.assign(assignment);
+            assigned.map_err(|error| {
+                Failure::Misuse(format!("--set {assignment}: {}", settings::unknown(&error)))
+            })?;
+        }
+        let mut asked = overlay.finish().map_err(Failure::misuse)?;
+        if let Err(error) = asked.clone().resolve() {
+            return Err(Failure::Misuse(self.located(&error, file, &flags)));
+        }
+        forget_preset(&mut asked);
+        Ok(asked)
+    }
+
+    /// What the flags are laid over: a preset that a flag names over the file, or the file over the
+    /// preset that it names.
+    fn base(
+        &self,
+        stored: Option<&RunConfig>,
+        file: Option<&settings::File>,
+    ) -> Result<RunConfig, Failure> {
+        let in_file = |key: &str| file.and_then(|file| file.table.get(key));
+        if let Some(name) = &self.preset {
+            let mut below = Overlay::new(&stored.cloned().unwrap_or_default());
+            below.merge(file.map(|file| file.table.clone()).unwrap_or_default());
+            let below = below.finish().map_err(Failure::misuse)?;
+            return settings::with_preset(below, settings::preset(name)?);
+        }
+        let named = in_file("preset").and_then(Value::as_str);
+        if let (Some(stored), None) = (stored, named) {
+            return Ok(stored.clone());
+        }
+        let files = in_file("data").and_then(|data| data.get("files")?.as_array());
+        let has_data = !self.data.is_empty() || files.is_some_and(|files| !files.is_empty());
+        let usual = if has_data { "cpu" } else { "stories" };
+        let preset = settings::preset(named.unwrap_or(usual))?;
+        settings::with_preset(stored.cloned().unwrap_or_default(), preset)
+    }
+
+    /// `error` behind the flag or the line of the file that made it.
+    fn located(
+        &self,
+        error: &RunConfigError,
+        file: Option<&settings::File>,
+        flags: &[(&'static str, Value)],
+    ) -> String {
+        let Some(field) = error.field() else {
+            return error.to_string();
+        };
+        let sets = |text: &&String| {
+            let name = text.split('=').next().unwrap_or_default().trim();
+            name == field || name.rsplit('.').next() == Some(field)
+        };
+        if let Some(assignment) = self.set.iter().rfind(sets) {
+            format!("--set {assignment}: {error}")
+        } else if flags.iter().any(|(name, _)| *name == field) {
+            format!("{}: {error}", flag(field))
+        } else if let Some(file) = file.filter(|file| file.states(field)) {
+            format!("{}: {error}", file.place(field))
+        } else {
+            error.to_string()
+        }
+    }
+
+    /// The flags that were given, by the settings that they are.
+    fn flags(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
+        let files = |paths: &[PathBuf]| {
+            let path = |path: &PathBuf| match path.to_str() {
+                Some(path) => Ok(Value::String(path.to_owned())),
+                None => Err(Failure::Misuse(format!(
+                    "the path {} is not UTF-8; rename it or link to it",
+                    path.display()
+                ))),
+            };
+            let values: Result<Vec<_>, _> = paths.iter().map(path).collect();
+            values.map(|values| (!values.is_empty()).then_some(Value::Array(values)))
+        };
+        let tokenizer = self
+            .tokenizer
+            .map(|choice| Value::String(choice.to_string()));
+        let flags = [
+            ("files", files(&self.data)?),
+            ("val_files", files(&self.val_data)?),
+            ("val_fraction", self.val_fraction.map(Value::Float)),
+            ("tokenizer", tokenizer),
+            ("steps", self.steps.map(Value::Integer)),
+            ("batch", self.batch.map(Value::Integer)),
+            ("learning_rate", self.learning_rate.map(Value::Float)),
+            ("seed", self.seed.map(Value::Integer)),
+            ("threads", self.threads.map(Value::Integer)),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        Ok(given.collect())
+    }
+}
+
+/// How the setting `field` is spelt as a flag.
+fn flag(field: &str) -> String {
+    match field {
+        "files" => "--data".to_owned(),
+        "val_files" => "--val-data".to_owned(),
+        _ => format!("--{}", field.replace('_', "-")),
+    }
+}
+
+/// A model of another shape than its preset's is not of that preset.
+fn forget_preset(settings: &mut RunConfig) {
+    let preset = settings.preset.as_deref().map(settings::preset);
+    let Some(Ok(preset)) = preset else {
+        return;
+    };
+    let (shape, of) = (preset.hyperparameters(1), ModelSettings::of);
+    if of(&settings.model.hyperparameters(1)) != of(&shape) {
+        settings.preset = None;
+    }
+}
