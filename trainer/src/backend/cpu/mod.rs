@@ -23,6 +23,10 @@ mod mlp;
 mod norm;
 mod outer;
 mod panels;
+mod rows;
+mod softmax;
+#[cfg(test)]
+mod tests;
 mod update;
 mod wide;
 
@@ -85,7 +89,7 @@ impl Backend for Cpu {
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes + self.workspace.bytes()
+        self.bytes + self.workspace.bytes() + buffer::scratch_bytes()
     }
 
     fn embed_forward(
