@@ -5,8 +5,9 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
-use super::heads::{self, Given, Qkv, Rows};
+use super::heads::{self, Given, Qkv};
 use super::linear::{self, ROWS};
+use super::rows::Rows;
 use super::wide::wide;
 use super::{dropout, norm, panels};
 use crate::backend::{Affine, AttentionSaved, Branch, Dropout, Shape};
