@@ -1,4 +1,4 @@
-//! The CPU backend against the reference model: logits, gradients, dropout, optimiser, threads.
+//! Every backend against the reference model: logits, gradients, dropout.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,17 @@ use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::layout::{self, Role, TensorSpec};
 use minigpt_runtime::rng::{self, Rng};
 use minigpt_tests::reference::Reference;
-use minigpt_trainer::{Batch, Cpu, Gpt, IGNORE, Loss, PassOptions};
+use minigpt_trainer::{Backend, Batch, Gpt, IGNORE, PassOptions};
+
+use crate::backends::{Tolerance, on_every_backend};
+
+on_every_backend!(
+    gradients_match_differences_in_every_option,
+    gradients_match_across_blocks_and_chunks,
+    gradients_match_across_blocks_of_logits_and_parts_of_the_vocabulary,
+    dropout_gradients_match_with_the_masks_fixed,
+    logits_match_the_reference,
+);
 
 const PASS: PassOptions = PassOptions {
     dropout: 0.0,
@@ -49,16 +59,10 @@ impl Case {
         }
     }
 
-    pub(crate) fn model(&self, threads: usize) -> Gpt<Cpu> {
-        let mut model = Gpt::new(Cpu::new(Some(threads)), self.config, self.batch, 0);
+    pub(crate) fn model<B: Backend>(&self, backend: B) -> Gpt<B> {
+        let mut model = Gpt::new(backend, self.config, self.batch, 0);
         model.write_parameters(&self.params);
         model
-    }
-
-    fn gradients(&self, pass: PassOptions) -> (Loss, Vec<Vec<f32>>) {
-        let mut model = self.model(2);
-        let loss = model.accumulate(&self.tokens, &self.targets, pass);
-        (loss, model.read_gradients())
     }
 
     fn params_f64(&self) -> Vec<Vec<f64>> {
@@ -153,8 +157,16 @@ fn tensor_error(
     (difference / length).sqrt()
 }
 
-fn assert_gradients(case: &Case, pass: PassOptions, mask: Option<&dyn Fn(usize, usize) -> f64>) {
-    let (loss, gradients) = case.gradients(pass);
+fn assert_gradients<B: Backend>(
+    case: &Case,
+    pass: PassOptions,
+    mask: Option<&dyn Fn(usize, usize) -> f64>,
+    backend: B,
+    tolerance: &Tolerance,
+) {
+    let mut model = case.model(backend);
+    let loss = model.accumulate(&case.tokens, &case.targets, pass);
+    let gradients = model.read_gradients();
     let config = &case.config;
     let reference = |params: &[Vec<f64>]| {
         let model = Reference {
@@ -167,29 +179,38 @@ fn assert_gradients(case: &Case, pass: PassOptions, mask: Option<&dyn Fn(usize, 
     let mut params = case.params_f64();
     let expected = reference(&params);
     assert!(
-        (loss.mean() - expected).abs() < 1e-5,
+        (loss.mean() - expected).abs() < tolerance.loss,
         "{} {expected}",
         loss.mean()
     );
     for (i, spec) in layout::tensors(config).enumerate() {
         let error = tensor_error(&gradients[i], &mut params, i, 7, &reference);
-        assert!(error < 1e-4, "{}: {error:e} in {config:?}", spec.id);
+        assert!(
+            error < tolerance.gradient,
+            "{}: {error:e} in {config:?}",
+            spec.id
+        );
     }
 }
 
-#[test]
-fn gradients_match_differences_in_every_option() {
+fn gradients_match_differences_in_every_option<B: Backend>(
+    new: &impl Fn() -> B,
+    tolerance: &Tolerance,
+) {
     for (seed, config) in configs() {
         let batch = Batch {
             n_batch: 2,
             n_time: [9, 7, 1][(seed % 3) as usize].max(3),
         };
-        assert_gradients(&Case::new(config, batch, seed), PASS, None);
+        let case = Case::new(config, batch, seed);
+        assert_gradients(&case, PASS, None, new(), tolerance);
     }
 }
 
-#[test]
-fn gradients_match_across_blocks_and_chunks() {
+fn gradients_match_across_blocks_and_chunks<B: Backend>(
+    new: &impl Fn() -> B,
+    tolerance: &Tolerance,
+) {
     // More rows than a chunk, more positions than a block of queries, an odd head.
     let hyper = Hyperparameters {
         n_embd: 33,
@@ -204,11 +225,79 @@ fn gradients_match_across_blocks_and_chunks() {
         n_batch: 2,
         n_time: 67,
     };
-    assert_gradients(&Case::new(config, batch, 3), PASS, None);
+    let case = Case::new(config, batch, 3);
+    assert_gradients(&case, PASS, None, new(), tolerance);
 }
 
-#[test]
-fn dropout_gradients_match_with_the_masks_fixed() {
+/// A vocabulary so large that logits exist for one chunk of rows at a time and that a part of the
+/// embedding's gradient is many rows, and more rows than one sum of outer products takes. One
+/// random direction for each tensor: the reference takes a while.
+fn gradients_match_across_blocks_of_logits_and_parts_of_the_vocabulary<B: Backend>(
+    new: &impl Fn() -> B,
+    tolerance: &Tolerance,
+) {
+    const STEP: f64 = 1e-6;
+    let hyper = Hyperparameters {
+        n_vocab: 65_600,
+        n_embd: 8,
+        n_head: 1,
+        n_head_kv: 1,
+        n_ctx: 100,
+        n_layer: 1,
+        bias: false,
+        tied_head: false,
+        ..BASE
+    };
+    let config = Config::new(hyper).unwrap();
+    let batch = Batch {
+        n_batch: 3,
+        n_time: 100,
+    };
+    let mut case = Case::new(config, batch, 4);
+    // Some tokens often: their rows add up over the whole batch.
+    for token in case.tokens.iter_mut().step_by(3) {
+        *token %= 5;
+    }
+    let mut model = case.model(new());
+    let loss = model.accumulate(&case.tokens, &case.targets, PASS);
+    let gradients = model.read_gradients();
+    let mut params = case.params_f64();
+    let reference = |params: &[Vec<f64>]| {
+        let config = &config;
+        let model = Reference {
+            config,
+            params,
+            mask: None,
+        };
+        model.loss(&case.tokens, &case.targets, batch.n_time)
+    };
+    assert!((loss.mean() - reference(&params)).abs() < tolerance.loss);
+    for (i, spec) in layout::tensors(&config).enumerate() {
+        let mut rng = Rng::new(i as u64, 1);
+        let random = |_| f64::from(rng.next_unit()) - 0.5;
+        let direction: Vec<f64> = (0..spec.len()).map(random).collect();
+        let kept = params[i].clone();
+        let mut at = |step: f64| {
+            for ((value, kept), d) in params[i].iter_mut().zip(&kept).zip(&direction) {
+                *value = kept + step * d;
+            }
+            reference(&params)
+        };
+        let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+        params[i] = kept;
+        let values = gradients[i].iter().copied().map(f64::from);
+        let length = values.clone().map(|g| g * g).sum::<f64>().sqrt();
+        let analytic: f64 = values.zip(&direction).map(|(g, d)| g * d).sum();
+        // The spread of a gradient's product with random numbers between -1/2 and 1/2.
+        let error = (analytic - numeric).abs() / (length / 12f64.sqrt());
+        assert!(error < tolerance.gradient, "{}: {error:e}", spec.id);
+    }
+}
+
+fn dropout_gradients_match_with_the_masks_fixed<B: Backend>(
+    new: &impl Fn() -> B,
+    tolerance: &Tolerance,
+) {
     let case = Case::new(
         Config::new(BASE).unwrap(),
         Batch {
@@ -232,11 +321,10 @@ fn dropout_gradients_match_with_the_masks_fixed() {
             1.0 / (1.0 - f64::from(pass.dropout))
         }
     };
-    assert_gradients(&case, pass, Some(&mask));
+    assert_gradients(&case, pass, Some(&mask), new(), tolerance);
 }
 
-#[test]
-fn logits_match_the_reference() {
+fn logits_match_the_reference<B: Backend>(new: &impl Fn() -> B, tolerance: &Tolerance) {
     let sizes = [(1, 1), (3, 7), (2, 33), (1, 130)];
     for ((seed, config), (n_batch, n_time)) in configs().zip(sizes.into_iter().cycle()) {
         let hyper = Hyperparameters {
@@ -253,9 +341,10 @@ fn logits_match_the_reference() {
             mask: None,
         }
         .logits(&case.tokens, n_time);
-        let logits = case.model(1).logits(&case.tokens);
+        let logits = case.model(new()).logits(&case.tokens);
         for (logit, expected) in logits.iter().zip(expected) {
-            assert!((f64::from(*logit) - expected).abs() < 1e-4, "{config:?}");
+            let distance = (f64::from(*logit) - expected).abs();
+            assert!(distance < tolerance.logit, "{config:?}");
         }
     }
 }

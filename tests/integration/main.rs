@@ -1,6 +1,7 @@
 //! One binary, one module per subject.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backends;
 mod gradients;
 mod parity;
 mod steps;

@@ -1,4 +1,44 @@
 //! Training and export of small GPTs.
+//!
+//! # Guide
+//! A run is data, a tokenizer, a model, and steps:
+//!
+//! - [`run`] and [`run_config`] describe a run and its directory; [`mod@train`] is its loop, with
+//!   [`checkpoint`], [`metrics`] and [`loss_plot`] beside it.
+//! - [`data`] reads texts, [`tokenizer`] and [`bpe`] turn them into tokens; [`stories`] writes a
+//!   corpus where there is none.
+//! - [`model`] wires forward and backward of the layers, once for all devices: [`params`] and
+//!   [`activations`] are its buffers, [`optimizer`] and [`schedule`] the rules of a step.
+//! - [`backend`] is the seam to a device; [`backend::cpu`] is the one with threads and vectors.
+//! - [`export`] writes the model file, [`inference`] runs one on a host, [`evaluate`] measures it.
+//!
+//! # Glossary
+//! Shapes are written `[R, C]`, row-major, in these letters:
+//!
+//! | Letter | Means |
+//! |---|---|
+//! | `B` | sequences of a batch |
+//! | `T` | tokens of a sequence, at most `n_ctx` |
+//! | `R` | rows: tokens of a batch, `B T` |
+//! | `C` | width of the residual stream, `n_embd` |
+//! | `NH`, `HS` | heads, and the size of one: `C = NH HS` |
+//! | `V` | tokens of the vocabulary, `n_vocab` |
+//! | `L` | layers, `n_layer` |
+//! | `n_qkv`, `n_fc`, `n_ff` | widths inside the branches: [`minigpt_runtime::config::Config`] |
+//!
+//! A buffer named `d_x` holds the gradient of the loss with respect to `x`.
+//!
+//! # Reproducibility
+//! On the CPU, the same settings, data and seed give the same bits:
+//!
+//! - with any number of threads, because sums run over fixed chunks in a fixed order;
+//! - with any vector width, because a product is one chain of fused multiply-adds in order, and
+//!   all else is multiplied and added apart, in the order of [`minigpt_runtime::ops`];
+//! - after an interruption, because a checkpoint holds all that the next step depends on.
+//!
+//! So they do on different processors under the same standard library of C, which computes two
+//! numbers of a step: the cosine of [`schedule`] and the powers of
+//! [`AdamW::bias_corrections`](optimizer::AdamW::bias_corrections).
 
 pub mod activations;
 pub mod aligned;

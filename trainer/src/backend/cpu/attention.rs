@@ -5,11 +5,12 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
-use super::heads::{self, Given, Qkv, Rows};
+use super::heads::{self, Given, Qkv};
 use super::linear::{self, ROWS};
+use super::rows::Rows;
 use super::wide::wide;
 use super::{dropout, norm, panels};
-use crate::backend::{AttentionSaved, Branch, Dropout, Shape};
+use crate::backend::{Affine, AttentionSaved, Branch, Dropout, Shape};
 
 /// [`crate::backend::Backend::attention_forward`]: phases over rows, heads, rows.
 ///
@@ -44,15 +45,36 @@ pub(super) fn forward(
             let (sequence, head) = (i / config.n_head(), i % config.n_head());
             heads::forward(out, log_sum_exp, head_of(qkv, sequence, head, shape));
         });
-    let heads = &saved.heads;
+    project(
+        out,
+        x,
+        &saved.heads,
+        output,
+        weights.output.bias,
+        shape,
+        drop,
+    );
+}
+
+/// `out = x + drop(c_proj(heads))`; `packed` is the weight of `c_proj`.
+fn project(
+    out: &mut [f32],
+    x: &[f32],
+    heads: &[f32],
+    packed: &[f32],
+    bias: Option<&Buffer>,
+    shape: &Shape,
+    drop: Dropout,
+) {
+    let width = shape.config.n_embd();
     out.par_chunks_mut(ROWS * width)
         .zip(x.par_chunks(ROWS * width))
         .enumerate()
         .for_each(|(chunk, (out, x))| {
             scratch([out.len(), out.len()], |[rows, branch]| {
                 gather_heads(rows, heads, chunk * ROWS, shape);
-                panels::multiply(branch, rows, output, width, width);
-                let (bias, start) = (weights.output.bias, chunk * ROWS * width);
+                panels::multiply(branch, rows, packed, width, width);
+                let start = chunk * ROWS * width;
                 wide(
                     #[inline(always)]
                     || dropout::add_residual(out, x, branch, bias, start, drop),
@@ -160,9 +182,7 @@ pub(super) fn backward(
     shape: &Shape,
     drop: Dropout,
 ) {
-    let (config, rows) = (&shape.config, shape.batch.rows());
-    let (width, n_qkv) = (config.n_embd(), config.n_qkv());
-    let stream = rows * width;
+    let (width, rows) = (shape.config.n_embd(), shape.batch.rows());
     let [
         masked,
         attended,
@@ -173,68 +193,102 @@ pub(super) fn backward(
         sums,
         input,
         output,
-    ] = workspace.take([
+    ] = workspace.take(backward_lens(shape));
+    panels::pack(input, weights.input.weight, width);
+    panels::pack(output, weights.output.weight, width);
+    let d_branch = dropout::branch_gradient(masked, d_out, drop);
+    project_backward(d_attended, attended, d_branch, &saved.heads, output, shape);
+    heads_backward(d_grouped, d_attended, saved, shape);
+    let d_rows = [&mut *d_x, &mut *normed, &mut *d_qkv, &mut *sums];
+    let stream = (x, d_out, &*saved.stats);
+    rows_backward(
+        d_rows,
+        d_grouped,
+        input,
         stream,
-        stream,
-        stream,
-        stream,
+        weights.norm,
+        rotation,
+        shape,
+    );
+    let (output, input) = ((d_branch, &*attended), (&*d_qkv, &*normed));
+    linear::gradients(d_weights, sums, output, input, rows);
+}
+
+/// Scratch of [`backward`], in its order.
+fn backward_lens(shape: &Shape) -> [usize; 9] {
+    let (config, rows) = (&shape.config, shape.batch.rows());
+    let (width, n_qkv) = (config.n_embd(), config.n_qkv());
+    [
+        rows * width,
+        rows * width,
+        rows * width,
+        rows * width,
         rows * n_qkv,
         rows * n_qkv,
         rows.div_ceil(ROWS) * 2 * width,
         panels::packed_len(n_qkv, width),
         panels::packed_len(width, width),
-    ]);
-    panels::pack(input, weights.input.weight, width);
-    panels::pack(output, weights.output.weight, width);
-    let d_branch = dropout::branch_gradient(masked, d_out, drop);
+    ]
+}
+
+/// The heads' outputs again in the order of rows, and their gradient `d_branch weight`; `packed` is
+/// the weight of `c_proj`.
+fn project_backward(
+    d_attended: &mut [f32],
+    attended: &mut [f32],
+    d_branch: &[f32],
+    heads: &[f32],
+    packed: &[f32],
+    shape: &Shape,
+) {
+    let width = shape.config.n_embd();
     attended
         .par_chunks_mut(ROWS * width)
         .zip(d_attended.par_chunks_mut(ROWS * width))
         .zip(d_branch.par_chunks(ROWS * width))
         .enumerate()
         .for_each(|(chunk, ((attended, d_attended), d_branch))| {
-            gather_heads(attended, &saved.heads, chunk * ROWS, shape);
-            panels::multiply(d_attended, d_branch, output, width, width);
+            gather_heads(attended, heads, chunk * ROWS, shape);
+            panels::multiply(d_attended, d_branch, packed, width, width);
         });
-    heads_backward(d_grouped, d_attended, saved, shape);
+}
+
+/// Gradients of `c_attn`'s outputs in the order of rows, then of its inputs and of the branch's;
+/// `packed` is the weight of `c_attn`.
+///
+/// # Shapes
+/// `d_x`, `normed`, `x`, `skip` `[R, C]`, `d_qkv` `[R, n_qkv]`, `sums` `[chunks, 2, C]`, `stats`
+/// `[R, 2]`, `d_grouped` as in [`heads_backward`].
+fn rows_backward(
+    [d_x, normed, d_qkv, sums]: [&mut [f32]; 4],
+    d_grouped: &[f32],
+    packed: &[f32],
+    (x, skip, stats): (&[f32], &[f32], &[f32]),
+    weights: Affine<&Buffer>,
+    rotation: Option<&[f32]>,
+    shape: &Shape,
+) {
+    let config = &shape.config;
+    let (width, n_qkv) = (config.n_embd(), config.n_qkv());
     d_x.par_chunks_mut(ROWS * width)
         .zip(normed.par_chunks_mut(ROWS * width))
         .zip(d_qkv.par_chunks_mut(ROWS * n_qkv))
         .zip(sums.par_chunks_mut(2 * width))
+        .zip(x.par_chunks(ROWS * width))
+        .zip(skip.par_chunks(ROWS * width))
+        .zip(stats.par_chunks(ROWS * 2))
         .enumerate()
-        .for_each(|(chunk, (((d_x, normed), d_qkv), sums))| {
-            let (first, n) = (chunk * ROWS, d_x.len() / width);
-            let here = first * width..(first + n) * width;
-            let (x, skip) = (&x[here.clone()], &d_out[here]);
-            let stats = &saved.stats[first * 2..(first + n) * 2];
-            gather_gradients(d_qkv, d_grouped, first, shape);
-            if let Some(table) = rotation {
-                rotate(d_qkv, first, table, shape, ops::rope_backward);
-            }
-            scratch([d_x.len(), 2 * width], |[d_rows, pair]| {
-                panels::multiply(d_rows, d_qkv, input, n_qkv, width);
-                let (weight, norm) = (&**weights.norm.weight, config.norm());
-                let given = norm::Given {
-                    d_out: d_rows,
-                    stats,
-                    x,
-                    weight,
-                    norm,
-                };
-                wide(
-                    #[inline(always)]
-                    || {
-                        norm::again(normed, stats, x, weights.norm);
-                        norm::backward(d_x, Some(skip), sums, pair, given);
-                    },
-                );
-            });
-        });
-    norm::add_sums(d_weights.norm, sums);
-    rayon::join(
-        || linear::gradient(d_weights.output, d_branch, attended, rows),
-        || linear::gradient(d_weights.input, d_qkv, normed, rows),
-    );
+        .for_each(
+            |(chunk, ((((((d_x, normed), d_qkv), sums), x), skip), stats))| {
+                gather_gradients(d_qkv, d_grouped, chunk * ROWS, shape);
+                if let Some(table) = rotation {
+                    rotate(d_qkv, chunk * ROWS, table, shape, ops::rope_backward);
+                }
+                norm::again(normed, stats, x, weights);
+                let norm = (&**weights.weight, config.norm());
+                norm::linear_backward(d_x, sums, Some(skip), d_qkv, packed, (x, stats), norm);
+            },
+        );
 }
 
 /// Gradients of queries, keys and values, parallel over sequences and heads of keys.

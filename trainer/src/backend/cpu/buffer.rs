@@ -3,6 +3,7 @@
 use core::cell::RefCell;
 use core::mem;
 use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers in a cache line; arrays start on one, so that wide loads touch one line and not two.
 const LINE: usize = 16;
@@ -70,18 +71,42 @@ impl Workspace {
     }
 }
 
+/// Bytes of [`scratch`] that all threads of the process keep.
+static SCRATCH_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Scratch that a thread keeps: what is in use is not in the list.
+#[derive(Default)]
+struct Kept(Vec<Buffer>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let bytes = self.0.iter().map(Buffer::bytes).sum();
+        SCRATCH_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// Runs `work` with scratch slices of the lengths asked for, of any value, kept by this thread.
+///
+/// `work` may ask for scratch in its turn; each depth of the calls has memory of its own.
 pub(super) fn scratch<const N: usize, R>(
     lens: [usize; N],
     work: impl FnOnce([&mut [f32]; N]) -> R,
 ) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Buffer> = RefCell::default();
+        static KEPT: RefCell<Kept> = RefCell::default();
     }
-    let mut buffer = SCRATCH.with(RefCell::take);
-    let result = work(split(&mut buffer, lens));
-    SCRATCH.with(|slot| *slot.borrow_mut() = mem::take(&mut buffer));
+    let mut buffer = KEPT.with(|kept| kept.borrow_mut().0.pop().unwrap_or_default());
+    let before = buffer.bytes();
+    let slices = split(&mut buffer, lens);
+    let result = work(slices);
+    SCRATCH_BYTES.fetch_add(buffer.bytes() - before, Ordering::Relaxed);
+    KEPT.with(|kept| kept.borrow_mut().0.push(buffer));
     result
+}
+
+/// Bytes of scratch that all threads of the process keep.
+pub(super) fn scratch_bytes() -> u64 {
+    SCRATCH_BYTES.load(Ordering::Relaxed)
 }
 
 fn split<const N: usize>(buffer: &mut Buffer, lens: [usize; N]) -> [&mut [f32]; N] {
@@ -92,4 +117,24 @@ fn split<const N: usize>(buffer: &mut Buffer, lens: [usize; N]) -> [&mut [f32]; 
         rest = tail;
         &mut head[..len]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_scratch_is_kept_and_counted() {
+        let work = || {
+            scratch([1000], |[outer]| {
+                scratch([500, 40], |[inner, more]| {
+                    assert_eq!((outer.len(), inner.len(), more.len()), (1000, 500, 40));
+                    [outer.as_ptr(), inner.as_ptr(), more.as_ptr()]
+                })
+            })
+        };
+        let places = work();
+        assert!(scratch_bytes() >= 4 * 1540);
+        assert_eq!(work(), places);
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Queries are taken in blocks against all keys up to the block's last position, so scores exist
 //! for one block at a time. Backward makes the probabilities again from the saved logarithm of the
-//! sum of exponentials.
+//! sum of exponentials. Products are those of [`panels`] and [`outer`]: keys and values are packed
+//! once per head.
 //!
 //! # Source
 //! Dao 2023, algorithms 1 and 2, with one block of keys per block of queries.
@@ -10,38 +11,13 @@
 use minigpt_runtime::{math, ops};
 
 use super::buffer::scratch;
-use super::gemm::{Matrix, Write, gemm};
+use super::rows::Rows;
+use super::softmax::exponentials;
 use super::wide::wide;
+use super::{outer, panels};
 
 /// Queries of a block.
 const BLOCK: usize = 32;
-
-/// Rows of a head inside the rows of its sequence.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rows<'a> {
-    data: &'a [f32],
-    stride: usize,
-    size: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// Columns `first..first + size` of rows of `stride` numbers.
-    pub(super) fn new(data: &'a [f32], first: usize, size: usize, stride: usize) -> Self {
-        Self {
-            data: &data[first..],
-            stride,
-            size,
-        }
-    }
-
-    fn part(self, first: usize, n: usize) -> Matrix<'a> {
-        Matrix::new(&self.data[first * self.stride..], n, self.size, self.stride)
-    }
-
-    fn row(self, i: usize) -> &'a [f32] {
-        &self.data[i * self.stride..i * self.stride + self.size]
-    }
-}
 
 /// Queries, keys and values of a head, each `[T, HS]`.
 #[derive(Clone, Copy, Debug)]
@@ -56,29 +32,39 @@ pub(super) struct Qkv<'a> {
 /// # Shapes
 /// `out` `[T, HS]`, `log_sum_exp` `[T]`.
 pub(super) fn forward(out: &mut [f32], log_sum_exp: &mut [f32], qkv: Qkv<'_>) {
-    let (size, n_time) = (qkv.q.size, log_sum_exp.len());
-    scratch([BLOCK * n_time], |[scores]| {
+    let (size, n_time) = (qkv.q.size(), log_sum_exp.len());
+    let sizes = [
+        panels::packed_len(size, n_time),
+        panels::packed_len(n_time, size),
+        BLOCK.min(n_time) * n_time,
+    ];
+    scratch(sizes, |[keys, values, scores]| {
+        pack_keys(keys, qkv.k, n_time);
+        panels::pack_rows(values, qkv.v, n_time);
         for first in (0..n_time).step_by(BLOCK) {
-            let n = BLOCK.min(n_time - first);
-            let keys = first + n;
-            let scores = &mut scores[..n * keys];
-            let k = qkv.k.part(0, keys).transposed();
-            let q = qkv.q.part(first, n);
-            gemm(scores, keys, q, k, score_scale(size), Write::Over);
-            let log_sum_exp = &mut log_sum_exp[first..keys];
+            let last = n_time.min(first + BLOCK);
+            let scores = &mut scores[..(last - first) * last];
+            panels::multiply_rows(scores, qkv.q.skip(first), keys, size, last);
+            let log_sum_exp = &mut log_sum_exp[first..last];
             wide(
                 #[inline(always)]
                 || probabilities(scores, log_sum_exp, first),
             );
-            let p = Matrix::new(scores, n, keys, keys);
-            let out = &mut out[first * size..keys * size];
-            gemm(out, size, p, qkv.v.part(0, keys), 1.0, Write::Over);
+            let out = &mut out[first * size..last * size];
+            panels::multiply_rows(out, Rows::whole(scores, last), values, n_time, size);
         }
     });
 }
 
 fn score_scale(size: usize) -> f32 {
     1.0 / math::sqrt(size as f32)
+}
+
+/// Packs keys for the product that makes scores, times the scores' scale.
+fn pack_keys(packed: &mut [f32], keys: Rows<'_>, n_time: usize) {
+    panels::pack_rows_transposed(packed, keys, n_time);
+    let scale = score_scale(keys.size());
+    packed.iter_mut().for_each(|value| *value *= scale);
 }
 
 /// Softmax of each row over the keys up to its own position; the others become 0.
@@ -88,13 +74,10 @@ fn probabilities(scores: &mut [f32], log_sum_exp: &mut [f32], first: usize) {
     for (i, (row, log_sum_exp)) in scores.chunks_exact_mut(keys).zip(log_sum_exp).enumerate() {
         let (row, future) = row.split_at_mut(first + i + 1);
         future.fill(0.0);
-        let largest = ops::max(row);
+        let (largest, sum) = exponentials(row);
+        let scale = 1.0 / sum;
         for score in row.iter_mut() {
-            *score = math::exp(*score - largest);
-        }
-        let sum = ops::sum(row);
-        for score in row.iter_mut() {
-            *score *= 1.0 / sum;
+            *score *= scale;
         }
         *log_sum_exp = largest + math::ln(sum);
     }
@@ -121,29 +104,34 @@ pub(super) fn backward(
     given: Given<'_>,
     qkv: Qkv<'_>,
 ) {
-    let (size, n_time) = (qkv.q.size, given.log_sum_exp.len());
-    scratch([BLOCK * n_time, BLOCK * n_time], |[p, d_s]| {
+    let (size, n_time) = (qkv.q.size(), given.log_sum_exp.len());
+    let (across, block) = (panels::packed_len(size, n_time), BLOCK.min(n_time) * n_time);
+    let sizes = [
+        across,
+        across,
+        panels::packed_len(n_time, size),
+        block,
+        block,
+    ];
+    scratch(sizes, |[scored_keys, values, keys, p, d_s]| {
+        pack_keys(scored_keys, qkv.k, n_time);
+        panels::pack_rows_transposed(values, qkv.v, n_time);
+        panels::pack_rows(keys, qkv.k, n_time);
         for first in (0..n_time).step_by(BLOCK) {
-            let n = BLOCK.min(n_time - first);
-            let keys = first + n;
-            let (p, d_s) = (&mut p[..n * keys], &mut d_s[..n * keys]);
-            let (q, d_out) = (qkv.q.part(first, n), given.d_out.part(first, n));
-            let (k, v) = (qkv.k.part(0, keys), qkv.v.part(0, keys));
-            gemm(p, keys, q, k.transposed(), score_scale(size), Write::Over);
-            gemm(d_s, keys, d_out, v.transposed(), 1.0, Write::Over);
+            let last = n_time.min(first + BLOCK);
+            let len = (last - first) * last;
+            let (p, d_s) = (&mut p[..len], &mut d_s[..len]);
+            let (q, d_out) = (qkv.q.skip(first), given.d_out.skip(first));
+            panels::multiply_rows(p, q, scored_keys, size, last);
+            panels::multiply_rows(d_s, d_out, values, size, last);
             wide(
                 #[inline(always)]
-                || scores_backward(p, d_s, given, first, n),
+                || scores_backward(p, d_s, given, first, last),
             );
-            let (p, d_s) = (
-                Matrix::new(p, n, keys, keys),
-                Matrix::new(d_s, n, keys, keys),
-            );
-            let (d_k, d_v) = (&mut d_k[..keys * size], &mut d_v[..keys * size]);
-            gemm(d_v, size, p.transposed(), d_out, 1.0, Write::Add);
-            gemm(d_k, size, d_s.transposed(), q, 1.0, Write::Add);
-            let d_q = &mut d_q[first * size..keys * size];
-            gemm(d_q, size, d_s, k, 1.0, Write::Over);
+            outer::add(&mut d_v[..last * size], p, d_out, 0, last);
+            outer::add(&mut d_k[..last * size], d_s, q, 0, last);
+            let d_q = &mut d_q[first * size..last * size];
+            panels::multiply_rows(d_q, Rows::whole(d_s, last), keys, n_time, size);
         }
     });
 }
@@ -151,10 +139,10 @@ pub(super) fn backward(
 /// From scores and `d_out v^T` to probabilities and the gradient of `q k^T`.
 ///
 /// # Shapes
-/// `p`, `d_s` `[n, first + n]`.
+/// `p`, `d_s` `[keys - first, keys]`.
 #[inline(always)]
-fn scores_backward(p: &mut [f32], d_s: &mut [f32], given: Given<'_>, first: usize, n: usize) {
-    let (keys, scale) = (first + n, score_scale(given.out.size));
+fn scores_backward(p: &mut [f32], d_s: &mut [f32], given: Given<'_>, first: usize, keys: usize) {
+    let scale = score_scale(given.out.size());
     let rows = p.chunks_exact_mut(keys).zip(d_s.chunks_exact_mut(keys));
     for (i, (p, d_s)) in rows.enumerate() {
         let t = first + i;

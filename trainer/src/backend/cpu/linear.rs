@@ -4,10 +4,12 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::Buffer;
+use super::norm;
 use super::outer;
 use super::panels::TALL;
+use super::rows::Rows;
 use super::wide::wide;
-use crate::backend::Affine;
+use crate::backend::{Affine, Branch};
 
 /// Rows that one thread takes through a layer at once: their activations stay in its cache.
 pub(super) const ROWS: usize = 128;
@@ -44,7 +46,7 @@ pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32],
         let first = chunk * at_once;
         let rows = (2 * ROWS).min(rows);
         for (d_out, x) in d_out.chunks(rows * outputs).zip(x.chunks(rows * inputs)) {
-            outer::add(d_weight, d_out, x, first, inputs, outputs);
+            outer::add(d_weight, d_out, Rows::whole(x, inputs), first, outputs);
         }
     };
     match d_weights.bias {
@@ -65,4 +67,19 @@ pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32],
             });
         }
     }
+}
+
+/// Gradients of a branch's parameters, from the norm's `sums` and each layer's `d_out` and `x`.
+pub(super) fn gradients(
+    d_weights: Branch<&mut Buffer>,
+    sums: &[f32],
+    output: (&[f32], &[f32]),
+    input: (&[f32], &[f32]),
+    rows: usize,
+) {
+    norm::add_sums(d_weights.norm, sums);
+    rayon::join(
+        || gradient(d_weights.output, output.0, output.1, rows),
+        || gradient(d_weights.input, input.0, input.1, rows),
+    );
 }

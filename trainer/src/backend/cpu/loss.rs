@@ -3,11 +3,12 @@
 //! Logits exist for a limited number of rows at a time; their softmax, the loss and the gradient
 //! are made in their place.
 
-use minigpt_runtime::{math, ops};
+use minigpt_runtime::math;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
+use super::softmax::exponentials;
 use super::wide::wide;
 use super::{norm, panels};
 use crate::backend::{Affine, Head, Shape};
@@ -81,68 +82,76 @@ pub(super) fn backward(
     shape: &Shape,
 ) -> f64 {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
-    let block = (LOGITS / (ROWS * n_vocab)).max(1) * ROWS;
-    let block = block.min(targets.len());
-    let Head { norm, weight } = d_head;
-    let mut sum = 0.0;
-    let n_sums = targets.len().div_ceil(ROWS) * 2 * width;
+    let block = rows_at_once(n_vocab).min(targets.len());
     let [logits, normed, sums, packed, back] = workspace.take([
         block * n_vocab,
         block * width,
-        n_sums,
+        targets.len().div_ceil(ROWS) * 2 * width,
         panels::packed_len(width, n_vocab),
         panels::packed_len(n_vocab, width),
     ]);
     panels::pack_transposed(packed, head.weight, width);
     panels::pack(back, head.weight, width);
-    let (packed, back) = (&*packed, &*back);
+    let layer = Layer {
+        packed,
+        back,
+        head,
+        scale,
+        shape,
+    };
+    let Head { norm, weight } = d_head;
+    let mut sum = 0.0;
     let blocks = d_x.chunks_mut(block * width).zip(x.chunks(block * width));
-    let blocks = blocks.zip(targets.chunks(block));
-    for (((d_x, x), targets), sums) in blocks.zip(sums.chunks_mut(block.div_ceil(ROWS) * 2 * width))
-    {
+    let blocks = blocks.zip(sums.chunks_mut(block.div_ceil(ROWS) * 2 * width));
+    for (((d_x, x), sums), targets) in blocks.zip(targets.chunks(block)) {
         let n = targets.len();
         let (logits, normed) = (&mut logits[..n * n_vocab], &mut normed[..n * width]);
-        let losses: Vec<f64> = d_x
-            .par_chunks_mut(ROWS * width)
-            .zip(x.par_chunks(ROWS * width))
-            .zip(targets.par_chunks(ROWS))
-            .zip(logits.par_chunks_mut(ROWS * n_vocab))
-            .zip(normed.par_chunks_mut(ROWS * width))
-            .zip(sums.par_chunks_mut(2 * width))
-            .map(|(((((d_x, x), targets), logits), normed), sums)| {
-                let input = Input {
-                    x,
-                    targets,
-                    packed,
-                    back,
-                    head,
-                    scale,
-                    shape,
-                };
-                chunk_backward(d_x, logits, normed, sums, input)
-            })
-            .collect();
-        sum += losses.iter().sum::<f64>();
-        let d_weight = Affine {
-            weight: &mut *weight,
-            bias: None,
-        };
-        linear::gradient(d_weight, logits, normed, n);
+        sum += block_backward(d_x, logits, normed, sums, x, targets, layer);
+        let weight = &mut *weight;
+        linear::gradient(Affine { weight, bias: None }, logits, normed, n);
     }
     norm::add_sums(norm, sums);
     sum
 }
 
-/// What a chunk of rows is computed from.
+/// Rows whose logits exist at once in [`backward`].
+fn rows_at_once(n_vocab: usize) -> usize {
+    (LOGITS / (ROWS * n_vocab)).max(1) * ROWS
+}
+
+/// What all rows have in common.
 #[derive(Clone, Copy)]
-struct Input<'a> {
-    x: &'a [f32],
-    targets: &'a [u32],
+struct Layer<'a> {
     packed: &'a [f32],
     back: &'a [f32],
     head: Head<&'a Buffer>,
     scale: f32,
     shape: &'a Shape,
+}
+
+/// [`chunk_backward`] of the chunks of a block.
+fn block_backward(
+    d_x: &mut [f32],
+    logits: &mut [f32],
+    normed: &mut [f32],
+    sums: &mut [f32],
+    x: &[f32],
+    targets: &[u32],
+    layer: Layer<'_>,
+) -> f64 {
+    let (n_vocab, width) = (layer.shape.config.n_vocab(), layer.shape.config.n_embd());
+    let losses: Vec<f64> = d_x
+        .par_chunks_mut(ROWS * width)
+        .zip(x.par_chunks(ROWS * width))
+        .zip(targets.par_chunks(ROWS))
+        .zip(logits.par_chunks_mut(ROWS * n_vocab))
+        .zip(normed.par_chunks_mut(ROWS * width))
+        .zip(sums.par_chunks_mut(2 * width))
+        .map(|(((((d_x, x), targets), logits), normed), sums)| {
+            chunk_backward(d_x, logits, normed, sums, x, targets, layer)
+        })
+        .collect();
+    losses.iter().sum()
 }
 
 /// Loss of a chunk of rows; `logits` become their gradient, `d_x` the gradient of `x`.
@@ -151,42 +160,27 @@ fn chunk_backward(
     logits: &mut [f32],
     normed: &mut [f32],
     sums: &mut [f32],
-    input: Input<'_>,
+    x: &[f32],
+    targets: &[u32],
+    layer: Layer<'_>,
 ) -> f64 {
-    let Input {
-        x,
-        targets,
+    let Layer {
         packed,
         back,
         head,
         scale,
         shape,
-    } = input;
-    let width = shape.config.n_embd();
-    scratch(
-        [x.len(), targets.len() * 2, 2 * width],
-        |[d_rows, stats, pair]| {
-            chunk_logits(logits, normed, stats, x, packed, head, shape);
-            let loss = wide(
-                #[inline(always)]
-                || cross_entropy(logits, targets, Some(scale)),
-            );
-            panels::multiply(d_rows, logits, back, shape.config.n_vocab(), width);
-            let (weight, norm) = (&**head.norm.weight, shape.config.norm());
-            let given = norm::Given {
-                d_out: d_rows,
-                stats,
-                x,
-                weight,
-                norm,
-            };
-            wide(
-                #[inline(always)]
-                || norm::backward(d_x, None, sums, pair, given),
-            );
-            loss
-        },
-    )
+    } = layer;
+    scratch([targets.len() * 2], |[stats]| {
+        chunk_logits(logits, normed, stats, x, packed, head, shape);
+        let loss = wide(
+            #[inline(always)]
+            || cross_entropy(logits, targets, Some(scale)),
+        );
+        let norm = (&**head.norm.weight, shape.config.norm());
+        norm::linear_backward(d_x, sums, None, logits, back, (x, stats), norm);
+        loss
+    })
 }
 
 /// `logits = ln_f(x) weight^T` of a chunk of rows.
@@ -225,13 +219,9 @@ fn cross_entropy(logits: &mut [f32], targets: &[u32], scale: Option<f32>) -> f64
             continue;
         }
         let target = target as usize;
-        let largest = ops::max(row);
-        let distance = largest - row[target];
-        for logit in row.iter_mut() {
-            *logit = math::exp(*logit - largest);
-        }
-        let sum = ops::sum(row);
-        loss += f64::from(math::ln(sum)) + f64::from(distance);
+        let own = row[target];
+        let (largest, sum) = exponentials(row);
+        loss += f64::from(math::ln(sum)) + f64::from(largest - own);
         if let Some(scale) = scale {
             let factor = scale / sum;
             for logit in row.iter_mut() {

@@ -8,7 +8,7 @@ use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
 use super::wide::wide;
 use super::{dropout, norm, panels};
-use crate::backend::{Branch, Dropout, MlpSaved, Shape};
+use crate::backend::{Affine, Branch, Dropout, MlpSaved, Shape};
 
 /// [`crate::backend::Backend::mlp_forward`]: one phase over rows.
 pub(super) fn forward(
@@ -35,28 +35,43 @@ pub(super) fn forward(
         .zip(saved.fc.par_chunks_mut(ROWS * n_fc))
         .enumerate()
         .for_each(|(chunk, (((out, x), stats), fc))| {
-            let n = stats.len() / 2;
-            scratch([n * width, n * n_ff], |[rows, hidden]| {
-                wide(
-                    #[inline(always)]
-                    || norm::forward(rows, stats, x, weights.norm, config.norm()),
-                );
-                panels::multiply(fc, rows, input, width, n_fc);
-                wide(
-                    #[inline(always)]
-                    || {
-                        linear::add_bias(fc, weights.input.bias);
-                        activate(hidden, fc, n_ff, config.mlp());
-                    },
-                );
-                panels::multiply(rows, hidden, output, n_ff, width);
-                let (bias, start) = (weights.output.bias, chunk * ROWS * width);
-                wide(
-                    #[inline(always)]
-                    || dropout::add_residual(out, x, rows, bias, start, drop),
-                );
-            });
+            let rows = (chunk * ROWS * width, x);
+            chunk_forward(out, stats, fc, rows, (input, output), weights, shape, drop);
         });
+}
+
+/// A chunk of rows `x` whose first element is number `start`, with both weights packed.
+fn chunk_forward(
+    out: &mut [f32],
+    stats: &mut [f32],
+    fc: &mut [f32],
+    (start, x): (usize, &[f32]),
+    (input, output): (&[f32], &[f32]),
+    weights: Branch<&Buffer>,
+    shape: &Shape,
+    drop: Dropout,
+) {
+    let config = &shape.config;
+    let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
+    scratch([x.len(), x.len() / width * n_ff], |[rows, hidden]| {
+        wide(
+            #[inline(always)]
+            || norm::forward(rows, stats, x, weights.norm, config.norm()),
+        );
+        panels::multiply(fc, rows, input, width, n_fc);
+        wide(
+            #[inline(always)]
+            || {
+                linear::add_bias(fc, weights.input.bias);
+                activate(hidden, fc, n_ff, config.mlp());
+            },
+        );
+        panels::multiply(rows, hidden, output, n_ff, width);
+        wide(
+            #[inline(always)]
+            || dropout::add_residual(out, x, rows, weights.output.bias, start, drop),
+        );
+    });
 }
 
 /// [`crate::backend::Backend::mlp_backward`]: a phase over rows, then one over outputs.
@@ -85,6 +100,34 @@ pub(super) fn backward(
     panels::pack(input, weights.input.weight, width);
     panels::pack(output, weights.output.weight, n_ff);
     let d_branch = dropout::branch_gradient(masked, d_out, drop);
+    let d_rows = [
+        &mut *d_x,
+        &mut *normed,
+        &mut *sums,
+        &mut *hidden,
+        &mut *d_fc,
+    ];
+    let stream = (x, d_out, d_branch);
+    rows_backward(d_rows, stream, saved, (input, output), weights.norm, shape);
+    let (output, input) = ((d_branch, &*hidden), (&*d_fc, &*normed));
+    linear::gradients(d_weights, sums, output, input, rows);
+}
+
+/// Gradients of the hidden layer and of the branch's input, with both weights packed.
+///
+/// # Shapes
+/// `d_x`, `normed`, `x`, `skip`, `d_branch` `[R, C]`, `sums` `[chunks, 2, C]`, `hidden`
+/// `[R, n_ff]`, `d_fc` `[R, n_fc]`.
+fn rows_backward(
+    [d_x, normed, sums, hidden, d_fc]: [&mut [f32]; 5],
+    (x, skip, d_branch): (&[f32], &[f32], &[f32]),
+    saved: &MlpSaved<Buffer>,
+    (input, output): (&[f32], &[f32]),
+    weights: Affine<&Buffer>,
+    shape: &Shape,
+) {
+    let config = &shape.config;
+    let (width, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
     let fc_rows = hidden
         .par_chunks_mut(ROWS * n_ff)
         .zip(d_fc.par_chunks_mut(ROWS * n_fc));
@@ -95,40 +138,25 @@ pub(super) fn backward(
         .enumerate()
         .for_each(|(chunk, (((d_x, normed), sums), (hidden, d_fc)))| {
             let (first, n) = (chunk * ROWS, d_x.len() / width);
-            let here = first * width..(first + n) * width;
-            let (x, skip) = (&x[here.clone()], &d_out[here.clone()]);
-            let stats = &saved.stats[first * 2..(first + n) * 2];
-            let fc = &saved.fc[first * n_fc..(first + n) * n_fc];
-            let sizes = [n * width, n * n_ff, 2 * width];
-            scratch(sizes, |[d_rows, d_hidden, pair]| {
-                panels::multiply(d_hidden, &d_branch[here], output, width, n_ff);
+            let part = |all, size| rows_of(all, first, n, size);
+            let (x, stats) = (part(x, width), part(&saved.stats, 2));
+            scratch([n * n_ff], |[d_hidden]| {
+                panels::multiply(d_hidden, part(d_branch, width), output, width, n_ff);
+                let fc = part(&saved.fc, n_fc);
                 wide(
                     #[inline(always)]
                     || activate_backward(d_fc, hidden, d_hidden, fc, n_ff, config.mlp()),
                 );
-                panels::multiply(d_rows, d_fc, input, n_fc, width);
-                let (weight, norm) = (&**weights.norm.weight, config.norm());
-                let given = norm::Given {
-                    d_out: d_rows,
-                    stats,
-                    x,
-                    weight,
-                    norm,
-                };
-                wide(
-                    #[inline(always)]
-                    || {
-                        norm::again(normed, stats, x, weights.norm);
-                        norm::backward(d_x, Some(skip), sums, pair, given);
-                    },
-                );
             });
+            norm::again(normed, stats, x, weights);
+            let (skip, norm) = (part(skip, width), (&**weights.weight, config.norm()));
+            norm::linear_backward(d_x, sums, Some(skip), d_fc, input, (x, stats), norm);
         });
-    norm::add_sums(d_weights.norm, sums);
-    rayon::join(
-        || linear::gradient(d_weights.output, d_branch, hidden, rows),
-        || linear::gradient(d_weights.input, d_fc, normed, rows),
-    );
+}
+
+/// `n` rows of `size` numbers, from number `first` on.
+fn rows_of(all: &[f32], first: usize, n: usize, size: usize) -> &[f32] {
+    &all[first * size..(first + n) * size]
 }
 
 /// `hidden = f(fc)`

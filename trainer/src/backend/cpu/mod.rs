@@ -3,8 +3,8 @@
 //! Each step runs in a few parallel phases. A phase is cut into chunks of rows, of heads or of
 //! outputs whose sizes depend on shapes only; a chunk is computed by one thread in one order, and
 //! partial sums of chunks are added in the chunks' order. So results do not depend on the number of
-//! threads. Products with weights are in `panels` and `outer`, those of attention in `gemm`; all else
-//! is [`minigpt_runtime::ops`], compiled for several vector widths (`wide`).
+//! threads. Matrix products are in `panels` and `outer`; all else is [`minigpt_runtime::ops`],
+//! compiled for several vector widths (`wide`). None of it depends on the width either.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -15,7 +15,6 @@ mod attention;
 mod buffer;
 mod dropout;
 mod embedding;
-mod gemm;
 mod heads;
 mod linear;
 mod loss;
@@ -23,6 +22,10 @@ mod mlp;
 mod norm;
 mod outer;
 mod panels;
+mod rows;
+mod softmax;
+#[cfg(test)]
+mod tests;
 mod update;
 mod wide;
 
@@ -85,7 +88,7 @@ impl Backend for Cpu {
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes + self.workspace.bytes()
+        self.bytes + self.workspace.bytes() + buffer::scratch_bytes()
     }
 
     fn embed_forward(

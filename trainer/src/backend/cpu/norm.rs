@@ -3,7 +3,9 @@
 use minigpt_runtime::config::Norm;
 use minigpt_runtime::ops;
 
-use super::Buffer;
+use super::buffer::{Buffer, scratch};
+use super::panels;
+use super::wide::wide;
 use crate::backend::Affine;
 
 /// Normalises each row and keeps its statistics.
@@ -34,13 +36,17 @@ pub(super) fn forward(
 ///
 /// # Shapes
 /// `out`, `x` `[n, C]`, `stats` `[n, 2]`.
-#[inline(always)]
 pub(super) fn again(out: &mut [f32], stats: &[f32], x: &[f32], weights: Affine<&Buffer>) {
     let width = weights.weight.len();
-    let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
-    for ((out, x), stats) in rows.zip(stats.chunks_exact(2)) {
-        normalize(out, stats, x, weights);
-    }
+    wide(
+        #[inline(always)]
+        || {
+            let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
+            for ((out, x), stats) in rows.zip(stats.chunks_exact(2)) {
+                normalize(out, stats, x, weights);
+            }
+        },
+    );
 }
 
 #[inline(always)]
@@ -49,73 +55,77 @@ fn normalize(out: &mut [f32], stats: &[f32], x: &[f32], weights: Affine<&Buffer>
     ops::normalize(out, x, (stats[0], stats[1]), weights.weight, bias);
 }
 
-/// What [`backward`] is given about a chunk of rows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Given<'a> {
-    /// Gradient of the normalised rows `[n, C]`.
-    pub(super) d_out: &'a [f32],
-    /// Mean and reciprocal deviation of each row `[n, 2]`.
-    pub(super) stats: &'a [f32],
-    /// The rows themselves `[n, C]`.
-    pub(super) x: &'a [f32],
-    /// The norm's weight `[C]`.
-    pub(super) weight: &'a [f32],
-    /// Which norm.
-    pub(super) norm: Norm,
-}
-
-/// Gradient of the norm's input, added to that which skips the branch, and its parameters' in `sums`.
+/// Backward of a linear layer on normalised rows: the gradient of the rows, with that which skips
+/// the branch, and in `sums` those of the norm's parameters.
 ///
-/// With `h = (x - mean) rstd` and `g = d_out weight`:
+/// With `d_out = d_linear weight`, `h = (x - mean) rstd` and `g = d_out norm_weight`:
 /// `d_x = skip + rstd (g - mean(g) - h mean(g h))`, where RMS norm has no `mean(g)`;
 /// `sums[0] = sum of d_out h`, `sums[1] = sum of d_out`.
 ///
 /// # Shapes
-/// `d_x`, `skip` `[n, C]`, `sums` `[2, C]`, `pair` (scratch) `[2, C]`.
+/// `d_x`, `skip`, `x` `[n, C]`, `sums` `[2, C]`, `d_linear` `[n, O]`, `packed` the layer's weight
+/// from [`panels::pack`], `stats` `[n, 2]`, `weight` `[C]`.
 /// # Source
 /// llm.c, `layernorm_backward`.
-#[inline(always)]
-pub(super) fn backward(
+pub(super) fn linear_backward(
     d_x: &mut [f32],
-    skip: Option<&[f32]>,
     sums: &mut [f32],
-    pair: &mut [f32],
-    given: Given<'_>,
+    skip: Option<&[f32]>,
+    d_linear: &[f32],
+    packed: &[f32],
+    (x, stats): (&[f32], &[f32]),
+    (weight, norm): (&[f32], Norm),
 ) {
-    let Given {
-        d_out,
-        stats,
-        x,
-        weight,
-        norm,
-    } = given;
     let width = weight.len();
-    match skip {
-        Some(skip) => d_x.copy_from_slice(skip),
-        None => d_x.fill(0.0),
-    }
-    sums.fill(0.0);
-    let (d_weight, d_bias) = sums.split_at_mut(width);
+    let outputs = d_linear.len() / (x.len() / width);
+    scratch([x.len(), 2 * width], |[d_out, pair]| {
+        panels::multiply(d_out, d_linear, packed, outputs, width);
+        wide(
+            #[inline(always)]
+            || {
+                match skip {
+                    Some(skip) => d_x.copy_from_slice(skip),
+                    None => d_x.fill(0.0),
+                }
+                sums.fill(0.0);
+                let d_weights = sums.split_at_mut(width);
+                let rows = d_x.chunks_exact_mut(width).zip(d_out.chunks_exact(width));
+                let given = x.chunks_exact(width).zip(stats.chunks_exact(2));
+                for ((d_x, d_out), (x, stats)) in rows.zip(given) {
+                    let scales = (&mut *d_weights.0, &mut *d_weights.1);
+                    backward(d_x, scales, pair, d_out, (x, stats), (weight, norm));
+                }
+            },
+        );
+    });
+}
+
+/// One row of [`linear_backward`]; `pair` is scratch for `h` and `g`.
+#[inline(always)]
+fn backward(
+    d_x: &mut [f32],
+    (d_weight, d_bias): (&mut [f32], &mut [f32]),
+    pair: &mut [f32],
+    d_out: &[f32],
+    (x, stats): (&[f32], &[f32]),
+    (weight, norm): (&[f32], Norm),
+) {
+    let (width, mean, rstd) = (weight.len(), stats[0], stats[1]);
     let (h, g) = pair.split_at_mut(width);
-    let rows = d_x.chunks_exact_mut(width).zip(d_out.chunks_exact(width));
-    let rows = rows.zip(x.chunks_exact(width)).zip(stats.chunks_exact(2));
-    for (((d_x, d_out), x), stats) in rows {
-        let (mean, rstd) = (stats[0], stats[1]);
-        for i in 0..width {
-            h[i] = (x[i] - mean) * rstd;
-            g[i] = d_out[i] * weight[i];
-            d_weight[i] += d_out[i] * h[i];
-            d_bias[i] += d_out[i];
-        }
-        let scale = 1.0 / width as f32;
-        let mean_gh = ops::dot(g, h) * scale;
-        let mean_g = match norm {
-            Norm::RmsNorm => 0.0,
-            _ => ops::sum(g) * scale,
-        };
-        for i in 0..width {
-            d_x[i] += rstd * (g[i] - mean_g - h[i] * mean_gh);
-        }
+    for i in 0..width {
+        h[i] = (x[i] - mean) * rstd;
+        g[i] = d_out[i] * weight[i];
+        d_weight[i] += d_out[i] * h[i];
+        d_bias[i] += d_out[i];
+    }
+    let scale = 1.0 / width as f32;
+    let mean_gh = ops::dot(g, h) * scale;
+    let mean_g = match norm {
+        Norm::RmsNorm => 0.0,
+        _ => ops::sum(g) * scale,
+    };
+    for i in 0..width {
+        d_x[i] += rstd * (g[i] - mean_g - h[i] * mean_gh);
     }
 }
 

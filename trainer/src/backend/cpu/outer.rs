@@ -1,16 +1,18 @@
 //! Sums of outer products: the gradient of a weight over a chunk of rows.
 //!
 //! Operands are copied out of the chunk in the order of use: outputs in groups of [`TALL`], inputs
-//! in panels as wide as
-//! those of [`panels`]. A tile of gradients, one group by one panel, stays in registers over
-//! the whole chunk.
+//! in panels as wide as those of [`panels`]. A tile of gradients, one group by one panel, stays in
+//! registers over the whole chunk. Each sum is one chain in the order of the rows, so it does not
+//! depend on the vector width.
 
 use core::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::buffer::scratch;
 use super::panels::{self, TALL, width};
+use super::rows::Rows;
+use super::wide::arch;
 
 /// `d_weight[o, i] += sum over rows of d_out[row, first + o] * x[row, i]`
 ///
@@ -18,31 +20,20 @@ use super::panels::{self, TALL, width};
 ///
 /// # Shapes
 /// `d_weight` `[m, I]`, `d_out` `[n, O]`, `x` `[n, I]`.
-pub(super) fn add(
-    d_weight: &mut [f32],
-    d_out: &[f32],
-    x: &[f32],
-    first: usize,
-    inputs: usize,
-    outputs: usize,
-) {
-    let (n, m) = (x.len() / inputs, d_weight.len() / inputs);
-    assert_eq!(
-        (d_weight.len(), x.len(), d_out.len()),
-        (m * inputs, n * inputs, n * outputs)
-    );
+pub(super) fn add(d_weight: &mut [f32], d_out: &[f32], x: Rows<'_>, first: usize, outputs: usize) {
+    let (n, m) = (d_out.len() / outputs, d_weight.len() / x.size());
+    assert_eq!((d_weight.len(), d_out.len()), (m * x.size(), n * outputs));
     assert!(first + m <= outputs);
     scratch(
         [n * m.next_multiple_of(TALL), n * width()],
         |[groups, panel]| {
-            Arch::new().dispatch(Add {
+            arch().dispatch(Add {
                 d_weight,
                 d_out,
                 x,
                 groups,
                 panel,
                 first,
-                inputs,
                 outputs,
             });
         },
@@ -52,11 +43,10 @@ pub(super) fn add(
 struct Add<'a> {
     d_weight: &'a mut [f32],
     d_out: &'a [f32],
-    x: &'a [f32],
+    x: Rows<'a>,
     groups: &'a mut [f32],
     panel: &'a mut [f32],
     first: usize,
-    inputs: usize,
     outputs: usize,
 }
 
@@ -72,10 +62,10 @@ impl WithSimd for Add<'_> {
             groups,
             panel,
             first,
-            inputs,
             outputs,
         } = self;
-        let (n, m) = (x.len() / inputs, d_weight.len() / inputs);
+        let inputs = x.size();
+        let (n, m) = (d_out.len() / outputs, d_weight.len() / inputs);
         for (k, row) in d_out.chunks_exact(outputs).enumerate() {
             copy_groups(groups, k, n, &row[first..first + m]);
         }
@@ -84,7 +74,7 @@ impl WithSimd for Add<'_> {
             let columns = left..inputs.min(left + whole);
             let vectors = columns.len().div_ceil(S::F32_LANES);
             let panel = &mut panel[..n * vectors * S::F32_LANES];
-            copy_columns(panel, vectors * S::F32_LANES, x, inputs, columns.clone());
+            copy_columns(panel, vectors * S::F32_LANES, x, columns.clone());
             let place = (inputs, columns);
             match vectors {
                 1 => all_groups::<S, 1>(simd, d_weight, groups, panel, place),
@@ -113,11 +103,11 @@ fn copy_groups(groups: &mut [f32], k: usize, n: usize, row: &[f32]) {
 
 /// Copies `columns` of each row, zeros behind them up to `size`.
 #[inline(always)]
-fn copy_columns(out: &mut [f32], size: usize, rows: &[f32], row_len: usize, columns: Range<usize>) {
-    let n = columns.len();
-    for (out, row) in out.chunks_exact_mut(size).zip(rows.chunks_exact(row_len)) {
-        out[..n].copy_from_slice(&row[columns.clone()]);
-        out[n..].fill(0.0);
+fn copy_columns(out: &mut [f32], size: usize, rows: Rows<'_>, columns: Range<usize>) {
+    for (i, out) in out.chunks_exact_mut(size).enumerate() {
+        let (out, rest) = out.split_at_mut(columns.len());
+        out.copy_from_slice(&rows.row(i)[columns.clone()]);
+        rest.fill(0.0);
     }
 }
 
@@ -161,32 +151,43 @@ fn all_groups<S: Simd, const V: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::wide::tests::on_each;
     use minigpt_runtime::rng::Rng;
 
     #[test]
-    fn every_size_against_the_sum() {
+    fn every_size_and_width_against_the_sum() {
         let sizes = [
             (1, 1, 1),
             (5, 7, 33),
             (9, 16, 32),
             (17, 65, 100),
             (40, 23, 48),
+            (33, 33, 7),
+            (7, 1, 129),
         ];
         for (n, outputs, inputs) in sizes {
             let mut rng = Rng::new(n as u64, 0);
             let mut random =
                 |len| -> Vec<f32> { (0..len).map(|_| rng.next_unit() - 0.5).collect() };
-            let (d_out, x) = (random(n * outputs), random(n * inputs));
+            let (d_out, data) = (random(n * outputs), random(n * (inputs + 3)));
+            let x = Rows::new(&data, 2, inputs, inputs + 3);
             let first = outputs / 3;
             let before = random((outputs - first) * inputs);
-            let mut d_weight = before.clone();
-            add(&mut d_weight, &d_out, &x, first, inputs, outputs);
-            for (at, value) in d_weight.iter().enumerate() {
+            let results = on_each(|| {
+                let mut d_weight = before.clone();
+                add(&mut d_weight, &d_out, x, first, outputs);
+                d_weight
+            });
+            for (at, value) in results[0].iter().enumerate() {
                 let (o, i) = (first + at / inputs, at % inputs);
-                let product = |row| d_out[row * outputs + o] * x[row * inputs + i];
+                let product = |row| d_out[row * outputs + o] * x.row(row)[i];
                 let exact = before[at] + (0..n).map(product).sum::<f32>();
                 assert!((value - exact).abs() < 1e-5, "{n} {outputs} {inputs}");
             }
+            assert!(
+                results.iter().all(|result| *result == results[0]),
+                "{n} {outputs} {inputs}"
+            );
         }
     }
 }

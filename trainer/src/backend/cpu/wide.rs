@@ -1,6 +1,16 @@
-//! Point-wise loops compiled for several vector widths, one of them chosen at run time.
+//! Loops compiled for several vector widths, one of them chosen at run time.
 
 use pulp::{Arch, NullaryFnOnce};
+
+/// The widest vectors of this machine; in tests, those that were chosen.
+#[inline(always)]
+pub(super) fn arch() -> Arch {
+    #[cfg(test)]
+    if let Some(arch) = tests::CHOSEN.get() {
+        return arch;
+    }
+    Arch::new()
+}
 
 /// Runs `work` compiled for the widest vectors that this machine has.
 ///
@@ -9,7 +19,7 @@ use pulp::{Arch, NullaryFnOnce};
 /// nor reorders floating-point operations.
 #[inline(always)]
 pub(super) fn wide<R>(work: impl FnMut() -> R) -> R {
-    Arch::new().dispatch(Work(work))
+    arch().dispatch(Work(work))
 }
 
 /// `FnMut` and not `FnOnce`, whose call goes through a function that is not inlined.
@@ -21,5 +31,41 @@ impl<R, F: FnMut() -> R> NullaryFnOnce for Work<F> {
     #[inline(always)]
     fn call(mut self) -> R {
         (self.0)()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static CHOSEN: Cell<Option<Arch>> = const { Cell::new(None) };
+    }
+
+    /// Every width that this machine has, one number at a time first.
+    pub(in super::super) fn widths() -> Vec<Arch> {
+        let mut widths = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        widths.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        widths.push(Arch::new());
+        widths
+    }
+
+    /// Has the kernels of this thread use `arch`.
+    pub(in super::super) fn choose(arch: Arch) {
+        CHOSEN.set(Some(arch));
+    }
+
+    /// What `work` returns on each of [`widths`].
+    pub(in super::super) fn on_each<R>(mut work: impl FnMut() -> R) -> Vec<R> {
+        let results = widths().into_iter().map(|arch| {
+            choose(arch);
+            work()
+        });
+        let results = results.collect();
+        CHOSEN.set(None);
+        results
     }
 }
