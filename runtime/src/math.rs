@@ -70,6 +70,18 @@ pub fn pow(base: f32, exponent: f32) -> f32 {
     libm::powf(base, exponent)
 }
 
+/// [`pow`] in double precision, for what a host computes once a step.
+#[must_use]
+pub fn pow_f64(base: f64, exponent: f64) -> f64 {
+    libm::pow(base, exponent)
+}
+
+/// Cosine of `x` radians in double precision, for what a host computes once a step.
+#[must_use]
+pub fn cos_f64(x: f64) -> f64 {
+    libm::cos(x)
+}
+
 /// Natural logarithm.
 #[must_use]
 pub fn ln(x: f32) -> f32 {

@@ -175,6 +175,13 @@ pub fn relu(x: f32) -> f32 {
     if x > 0.0 { x } else { 0.0 }
 }
 
+/// Derivative of [`relu`], 0 at 0.
+#[inline(always)]
+#[must_use]
+pub fn relu_derivative(x: f32) -> f32 {
+    if x > 0.0 { 1.0 } else { 0.0 }
+}
+
 /// `max(x, 0)^2`.
 #[inline(always)]
 #[must_use]
@@ -182,14 +189,28 @@ pub fn relu_squared(x: f32) -> f32 {
     relu(x) * relu(x)
 }
 
-/// Turns scores into probabilities in place: `x[i] = e^(x[i] - max) / sum`.
+/// Derivative of [`relu_squared`].
 #[inline(always)]
-pub fn softmax(x: &mut [f32]) {
+#[must_use]
+pub fn relu_squared_derivative(x: f32) -> f32 {
+    2.0 * relu(x)
+}
+
+/// Replaces `x` by `e^(x - max)`; returns the largest, and the sum of the exponentials.
+#[inline(always)]
+pub fn exponentials(x: &mut [f32]) -> (f32, f32) {
     let largest = max(x);
     for value in x.iter_mut() {
         *value = math::exp(*value - largest);
     }
-    let scale = 1.0 / sum(x);
+    (largest, sum(x))
+}
+
+/// Turns scores into probabilities in place: `x[i] = e^(x[i] - max) / sum`.
+#[inline(always)]
+pub fn softmax(x: &mut [f32]) {
+    let (_, sum) = exponentials(x);
+    let scale = 1.0 / sum;
     for value in x.iter_mut() {
         *value *= scale;
     }
@@ -299,7 +320,11 @@ mod tests {
     #[test]
     fn derivatives_match_differences() {
         type Function = fn(f32) -> f32;
-        let pairs: [(Function, Function); 2] = [(gelu, gelu_derivative), (silu, silu_derivative)];
+        let pairs: [(Function, Function); 3] = [
+            (gelu, gelu_derivative),
+            (silu, silu_derivative),
+            (relu_squared, relu_squared_derivative),
+        ];
         for (function, derivative) in pairs {
             for i in -40..=40 {
                 let x = i as f32 * 0.1;

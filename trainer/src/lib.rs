@@ -34,11 +34,8 @@
 //! - with any number of threads, because sums run over fixed chunks in a fixed order;
 //! - with any vector width, because a product is one chain of fused multiply-adds in order, and
 //!   all else is multiplied and added apart, in the order of [`minigpt_runtime::ops`];
+//! - on any processor, because no function of the platform's takes part;
 //! - after an interruption, because a checkpoint holds all that the next step depends on.
-//!
-//! So they do on different processors under the same standard library of C, which computes two
-//! numbers of a step: the cosine of [`schedule`] and the powers of
-//! [`AdamW::bias_corrections`](optimizer::AdamW::bias_corrections).
 
 pub mod activations;
 pub mod aligned;

@@ -1,5 +1,7 @@
 //! What an optimiser step needs to know besides parameters and gradients.
 
+use minigpt_runtime::math;
+
 /// Adam with weight decay apart from the gradient, and a limit on the gradient's norm.
 ///
 /// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
@@ -55,7 +57,7 @@ impl AdamW {
     /// `1 / (1 - beta1^step)` and `1 / sqrt(1 - beta2^step)`; `step` counts from 1.
     #[must_use]
     pub fn bias_corrections(&self, step: u64) -> (f32, f32) {
-        let power = |beta: f32| f64::from(beta).powf(step as f64);
+        let power = |beta: f32| math::pow_f64(f64::from(beta), step as f64);
         let first = 1.0 / (1.0 - power(self.beta1));
         let second = 1.0 / (1.0 - power(self.beta2)).sqrt();
         (first as f32, second as f32)

@@ -2,6 +2,8 @@
 
 use core::f64::consts::PI;
 
+use minigpt_runtime::math;
+
 /// Linear warm-up, then half a cosine down to a floor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(
@@ -36,7 +38,7 @@ impl Schedule {
             return self.min_learning_rate;
         }
         let done = (step - self.warmup_steps) as f64 / (self.steps - self.warmup_steps) as f64;
-        let height = f64::midpoint(1.0, (PI * done).cos());
+        let height = f64::midpoint(1.0, math::cos_f64(PI * done));
         self.min_learning_rate + (self.learning_rate - self.min_learning_rate) * height
     }
 }

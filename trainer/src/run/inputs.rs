@@ -1,5 +1,7 @@
 //! The text of a run, before it is tokens.
 
+use std::collections::BTreeSet;
+
 use crate::data::sources::{self, Source};
 use crate::run_config::{DataSettings, Facts, TokenizerChoice};
 use crate::stories;
@@ -69,11 +71,12 @@ impl Inputs {
                 OwnedTokenizer::bpe(&texts, n_vocab as usize).map_err(RunError::Tokenizer)
             }
             TokenizerChoice::Char | TokenizerChoice::Auto => {
-                let mut text = String::new();
+                let mut chars = BTreeSet::new();
                 for source in self.train.iter().chain(&self.val) {
-                    text.push_str(source.as_text()?);
+                    chars.extend(source.as_text()?.chars());
                 }
-                OwnedTokenizer::chars(&text).map_err(RunError::Tokenizer)
+                let chars: String = chars.into_iter().collect();
+                OwnedTokenizer::chars(&chars).map_err(RunError::Tokenizer)
             }
         }
     }

@@ -12,7 +12,6 @@ use minigpt_runtime::{math, ops};
 
 use super::buffer::scratch;
 use super::rows::Rows;
-use super::softmax::exponentials;
 use super::wide::wide;
 use super::{outer, panels};
 
@@ -74,7 +73,7 @@ fn probabilities(scores: &mut [f32], log_sum_exp: &mut [f32], first: usize) {
     for (i, (row, log_sum_exp)) in scores.chunks_exact_mut(keys).zip(log_sum_exp).enumerate() {
         let (row, future) = row.split_at_mut(first + i + 1);
         future.fill(0.0);
-        let (largest, sum) = exponentials(row);
+        let (largest, sum) = ops::exponentials(row);
         let scale = 1.0 / sum;
         for score in row.iter_mut() {
             *score *= scale;

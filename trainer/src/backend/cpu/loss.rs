@@ -3,12 +3,11 @@
 //! Logits exist for a limited number of rows at a time; their softmax, the loss and the gradient
 //! are made in their place.
 
-use minigpt_runtime::math;
+use minigpt_runtime::{math, ops};
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
 use super::linear::{self, ROWS};
-use super::softmax::exponentials;
 use super::wide::wide;
 use super::{norm, panels};
 use crate::backend::{Affine, Head, Shape};
@@ -220,7 +219,7 @@ fn cross_entropy(logits: &mut [f32], targets: &[u32], scale: Option<f32>) -> f64
         }
         let target = target as usize;
         let own = row[target];
-        let (largest, sum) = exponentials(row);
+        let (largest, sum) = ops::exponentials(row);
         loss += f64::from(math::ln(sum)) + f64::from(largest - own);
         if let Some(scale) = scale {
             let factor = scale / sum;

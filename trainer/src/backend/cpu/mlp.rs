@@ -203,20 +203,16 @@ fn activate_backward(
 ) {
     let simple = (d_fc, hidden, d_hidden, fc);
     match mlp {
-        Mlp::Relu => map_backward(simple, |x| (ops::relu(x), step(x))),
+        Mlp::Relu => map_backward(simple, |x| (ops::relu(x), ops::relu_derivative(x))),
         Mlp::Gelu => map_backward(simple, |x| (ops::gelu(x), ops::gelu_derivative(x))),
         Mlp::ReluSquared => {
-            map_backward(simple, |x| (ops::relu_squared(x), 2.0 * ops::relu(x)));
+            map_backward(simple, |x| {
+                (ops::relu_squared(x), ops::relu_squared_derivative(x))
+            });
         }
         Mlp::Swiglu => swiglu_backward(simple, n_ff),
         _ => unreachable!("a nonlinearity that this backend does not know"),
     }
-}
-
-/// Derivative of [`ops::relu`].
-#[inline(always)]
-fn step(x: f32) -> f32 {
-    if x > 0.0 { 1.0 } else { 0.0 }
 }
 
 type Rows<'a> = (&'a mut [f32], &'a mut [f32], &'a [f32], &'a [f32]);

@@ -23,7 +23,6 @@ mod norm;
 mod outer;
 mod panels;
 mod rows;
-mod softmax;
 #[cfg(test)]
 mod tests;
 mod update;
