@@ -2,6 +2,7 @@
 
 use minigpt_runtime::{KvFormat, ModelFile, SessionError, SessionOptions, Tokenizer};
 
+use crate::data::windows::cuts;
 use crate::inference::{AnySession, arena};
 
 /// Tokens that go through the model together.
@@ -41,9 +42,8 @@ impl Evaluation {
 
 /// Predicts each of `tokens` but the first, in windows of the model's context.
 ///
-/// Windows do not overlap: window `i` reads tokens `i n_ctx ..` and predicts each one's successor,
-/// so every token is predicted once, with between 1 and `n_ctx` tokens before it. `progress` is
-/// called with the number of tokens predicted.
+/// Windows are those of [`cuts`]: every token is predicted once, from the tokens before it in its
+/// own document and window. `progress` is called with the number of tokens predicted.
 ///
 /// # Errors
 /// A [`SessionError`]; [`SessionError::NoTokens`] for fewer than two tokens.
@@ -60,16 +60,15 @@ pub fn evaluate(
     let mut memory = arena(file, &options)?;
     let mut session = AnySession::new(file, memory.bytes_mut(), &options)?;
     let n_ctx = session.n_ctx();
-    let last = tokens.len().saturating_sub(1);
-    if last == 0 {
+    if tokens.len() < 2 {
         return Err(SessionError::NoTokens);
     }
+    let bos = file.tokenizer().specials().bos;
     let mut sums = Evaluation::default();
-    for start in (0..last).step_by(n_ctx) {
-        let end = (start + n_ctx).min(last);
-        let targets = &tokens[start + 1..=end];
+    for window in cuts(tokens.len(), n_ctx, bos, |i| tokens[i]) {
+        let targets = &tokens[window.start + 1..=window.end];
         session.reset();
-        session.forward_each(&tokens[start..end], |i, logits| {
+        session.forward_each(&tokens[window], |i, logits| {
             sums.nats += surprise(logits, targets[i] as usize);
         })?;
         sums.tokens += targets.len();

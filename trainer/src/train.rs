@@ -183,7 +183,9 @@ impl<'r, B: Backend> Training<'r, B> {
         let (mut sum, mut count) = (0.0, 0);
         for pass in 0..u64::from(settings.accumulation) {
             let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
-            self.batch.draw(&self.run.train, settings.seed, micro_step);
+            let bos = self.run.tokenizer.view().specials().bos;
+            self.batch
+                .draw(&self.run.train, bos, settings.seed, micro_step);
             let options = PassOptions {
                 dropout: settings.dropout as f32,
                 seed: settings.seed,

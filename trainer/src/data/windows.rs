@@ -1,8 +1,13 @@
 //! Which tokens a step sees.
 //!
-//! A window is `n_time` tokens and, as targets, the same shifted by one. Training windows start
-//! anywhere, drawn from the counter-based generator: the window of (seed, micro-step, row) is a
-//! pure function, so that "where the data stands" is the number of the step and nothing else.
+//! A window is up to `n_time` tokens and, as targets, the same shifted by one. Training windows are
+//! drawn from the counter-based generator: the window of (seed, micro-step, row) is a pure function,
+//! so that "where the data stands" is the number of the step and nothing else.
+//!
+//! Where documents begin with a token of their own (`bos`), windows keep to them: a model is asked
+//! to continue texts that it was given from the start, and so it learns and is measured.
+
+use core::ops::Range;
 
 use minigpt_runtime::rng::{below, random};
 
@@ -38,26 +43,31 @@ impl WindowBatch {
 
     /// Fills the batch with the windows of micro-step `micro_step` of a run with `seed`.
     ///
+    /// Windows start anywhere, or where the document begins if that is inside the same window: every
+    /// window is full, and a short document is seen from its start.
+    ///
     /// # Panics
     /// If `file` is shorter than one window and its last target.
-    pub fn draw(&mut self, file: &TokenFile, seed: u64, micro_step: u64) {
-        let n_starts = file.len() - self.n_time;
+    pub fn draw(&mut self, file: &TokenFile, bos: Option<u32>, seed: u64, micro_step: u64) {
+        let n_time = self.n_time;
+        let n_starts = file.len() - n_time;
         for row in 0..self.n_batch {
             let counter = micro_step * self.n_batch as u64 + row as u64;
-            let start = below(random(seed, STREAM, counter), n_starts as u64) as usize;
-            self.fill(file, row, start);
+            let drawn = below(random(seed, STREAM, counter), n_starts as u64) as usize;
+            let near = (drawn + 1).saturating_sub(n_time)..=drawn;
+            let document = near.rev().find(|&i| Some(file.token(i)) == bos);
+            self.fill(file, row, document.unwrap_or(drawn), n_time);
         }
     }
 
-    /// Puts the window from `start` on into `row`, as far as `file` goes.
-    fn fill(&mut self, file: &TokenFile, row: usize, start: usize) {
-        let n_time = self.n_time.min(file.len() - 1 - start);
+    /// Puts the `n` tokens from `start` on and their targets into `row`.
+    fn fill(&mut self, file: &TokenFile, row: usize, start: usize, n: usize) {
         let row = row * self.n_time..(row + 1) * self.n_time;
         let (tokens, targets) = (&mut self.tokens[row.clone()], &mut self.targets[row]);
-        file.copy(start, &mut tokens[..n_time]);
-        file.copy(start + 1, &mut targets[..n_time]);
-        tokens[n_time..].fill(0);
-        targets[n_time..].fill(IGNORE);
+        file.copy(start, &mut tokens[..n]);
+        file.copy(start + 1, &mut targets[..n]);
+        tokens[n..].fill(0);
+        targets[n..].fill(IGNORE);
     }
 
     fn clear(&mut self, row: usize) {
@@ -67,32 +77,56 @@ impl WindowBatch {
     }
 }
 
+/// Cuts `n_tokens` tokens into windows of up to `n_time` that together predict each token but the
+/// first once: a window ends where it is full or where the next document begins.
+///
+/// `token` gives the token at an index.
+pub fn cuts(
+    n_tokens: usize,
+    n_time: usize,
+    bos: Option<u32>,
+    token: impl Fn(usize) -> u32,
+) -> impl Iterator<Item = Range<usize>> {
+    let last = n_tokens.saturating_sub(1);
+    let mut start = 0;
+    core::iter::from_fn(move || {
+        if start == last {
+            return None;
+        }
+        let full = last.min(start + n_time);
+        let document = (start + 1..full).find(|&i| Some(token(i)) == bos);
+        let window = start..document.unwrap_or(full);
+        start = window.end;
+        Some(window)
+    })
+}
+
 /// The windows that validation scores: always the same, spread evenly, none overlapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidationWindows {
-    n_windows: usize,
-    n_used: usize,
+    used: Vec<Range<usize>>,
     n_batch: usize,
     n_time: usize,
 }
 
 impl ValidationWindows {
-    /// Up to `max_batches` batches (all there are with 0) of windows over `n_tokens` tokens.
-    ///
-    /// A text shorter than one window is one shorter window; fewer than two tokens are none.
+    /// Up to `max_batches` batches (all there are with 0) of the windows that [`cuts`] makes.
     #[must_use]
-    pub fn new(n_tokens: usize, n_batch: usize, n_time: usize, max_batches: usize) -> Self {
-        let n_windows = match n_tokens {
-            0 | 1 => 0,
-            n => ((n - 1) / n_time).max(1),
-        };
+    pub fn new(
+        file: &TokenFile,
+        bos: Option<u32>,
+        n_batch: usize,
+        n_time: usize,
+        max_batches: usize,
+    ) -> Self {
+        let all: Vec<_> = cuts(file.len(), n_time, bos, |i| file.token(i)).collect();
         let n_used = match max_batches {
-            0 => n_windows,
-            n => n_windows.min(n * n_batch),
+            0 => all.len(),
+            n => all.len().min(n * n_batch),
         };
+        let spread = |i: usize| (i as u128 * all.len() as u128 / n_used as u128) as usize;
         Self {
-            n_windows,
-            n_used,
+            used: (0..n_used).map(|i| all[spread(i)].clone()).collect(),
             n_batch,
             n_time,
         }
@@ -101,22 +135,19 @@ impl ValidationWindows {
     /// Number of batches.
     #[must_use]
     pub const fn n_batches(&self) -> usize {
-        self.n_used.div_ceil(self.n_batch)
+        self.used.len().div_ceil(self.n_batch)
     }
 
     /// Fills `batch` with batch `index`; rows past the last window have no targets.
     ///
     /// # Panics
-    /// If `batch` has another shape or `file` another length than these windows were made for.
+    /// If `batch` has another shape or `file` is not the one that these windows were made for.
     pub fn fill(&self, file: &TokenFile, index: usize, batch: &mut WindowBatch) {
         assert_eq!((batch.n_batch, batch.n_time), (self.n_batch, self.n_time));
         for row in 0..self.n_batch {
-            let i = index * self.n_batch + row;
-            if i < self.n_used {
-                let window = (i as u128 * self.n_windows as u128 / self.n_used as u128) as usize;
-                batch.fill(file, row, window * self.n_time);
-            } else {
-                batch.clear(row);
+            match self.used.get(index * self.n_batch + row) {
+                Some(window) => batch.fill(file, row, window.start, window.len()),
+                None => batch.clear(row),
             }
         }
     }
@@ -140,9 +171,9 @@ mod tests {
         let (mut a, mut b) = (WindowBatch::new(3, 4), WindowBatch::new(3, 4));
         let mut starts = [0; 8];
         for step in 0..200 {
-            a.draw(&file, 5, step);
-            b.draw(&file, 6, 199 - step);
-            b.draw(&file, 5, step);
+            a.draw(&file, None, 5, step);
+            b.draw(&file, None, 6, 199 - step);
+            b.draw(&file, None, 5, step);
             assert_eq!(a, b);
             for row in 0..3 {
                 let start = a.tokens[row * 4];
@@ -160,7 +191,7 @@ mod tests {
     fn a_text_of_exactly_one_window_has_one_start() {
         let (_dir, file) = counting(5);
         let mut batch = WindowBatch::new(2, 4);
-        batch.draw(&file, 1, 9);
+        batch.draw(&file, None, 1, 9);
         assert_eq!(batch.targets, [1, 2, 3, 4, 1, 2, 3, 4]);
     }
 
@@ -168,24 +199,24 @@ mod tests {
     fn validation_covers_everything_once_or_a_spread_of_it() {
         let (_dir, file) = counting(100);
         let mut batch = WindowBatch::new(4, 7);
-        let all = ValidationWindows::new(file.len(), 4, 7, 0);
-        assert_eq!(all.n_batches(), 4); // 14 windows
+        let all = ValidationWindows::new(&file, None, 4, 7, 0);
+        assert_eq!(all.n_batches(), 4); // 15 windows, the last of one token
         let mut seen: Vec<u32> = Vec::new();
         for i in 0..all.n_batches() {
             all.fill(&file, i, &mut batch);
             seen.extend(batch.targets.iter().filter(|t| **t != IGNORE));
         }
-        assert_eq!(seen, (1..=98).collect::<Vec<u32>>());
-        let some = ValidationWindows::new(file.len(), 4, 7, 1);
+        assert_eq!(seen, (1..=99).collect::<Vec<u32>>());
+        let some = ValidationWindows::new(&file, None, 4, 7, 1);
         some.fill(&file, 0, &mut batch);
         let starts: Vec<_> = batch.tokens.iter().step_by(7).collect();
-        assert_eq!(starts, [&0, &21, &49, &70]);
+        assert_eq!(starts, [&0, &21, &49, &77]);
     }
 
     #[test]
     fn short_validation_texts_are_padded() {
         let (_dir, file) = counting(3);
-        let windows = ValidationWindows::new(3, 2, 4, 10);
+        let windows = ValidationWindows::new(&file, None, 2, 4, 10);
         let mut batch = WindowBatch::new(2, 4);
         windows.fill(&file, 0, &mut batch);
         assert_eq!(windows.n_batches(), 1);
@@ -194,6 +225,48 @@ mod tests {
             batch.targets,
             [1, 2, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE]
         );
-        assert_eq!(ValidationWindows::new(1, 2, 4, 10).n_batches(), 0);
+        let (_dir, file) = counting(1);
+        assert_eq!(ValidationWindows::new(&file, None, 2, 4, 10).n_batches(), 0);
+    }
+    /// Documents of 3, 6 and 2 tokens that begin with 9.
+    fn documents() -> (tempfile::TempDir, TokenFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = [9, 0, 1, 9, 2, 3, 4, 5, 6, 9, 7];
+        TokenFile::create(dir.path(), "t", &tokens, 10).unwrap();
+        let file = TokenFile::open(dir.path(), "t", 10).unwrap();
+        (dir, file)
+    }
+
+    #[test]
+    fn training_windows_begin_with_a_document_that_begins_in_them() {
+        let (_dir, file) = documents();
+        let mut batch = WindowBatch::new(1, 4);
+        let mut seen = std::collections::BTreeMap::new();
+        for step in 0..700 {
+            batch.draw(&file, Some(9), 1, step);
+            *seen.entry(batch.tokens.clone()).or_insert(0) += 1;
+        }
+        // Of the seven starts, three lie in the first document and four in the second, of which
+        // all have its beginning within four tokens.
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert!(seen[&vec![9, 0, 1, 9]] > 250 && seen[&vec![9, 2, 3, 4]] > 350);
+        let anywhere = (0..700).filter(|&step| {
+            batch.draw(&file, None, 1, step);
+            batch.tokens[0] != 9
+        });
+        assert!(anywhere.count() > 400);
+    }
+
+    #[test]
+    fn validation_keeps_to_documents_and_predicts_every_token_once() {
+        let (_dir, file) = documents();
+        let windows: Vec<_> = cuts(file.len(), 4, Some(9), |i| file.token(i)).collect();
+        assert_eq!(windows, [0..3, 3..7, 7..9, 9..10]);
+        let mut batch = WindowBatch::new(4, 4);
+        ValidationWindows::new(&file, Some(9), 4, 4, 0).fill(&file, 0, &mut batch);
+        assert_eq!(batch.tokens[..8], [9, 0, 1, 0, 9, 2, 3, 4]);
+        assert_eq!(batch.targets[..8], [0, 1, 9, IGNORE, 2, 3, 4, 5]);
+        let scored = batch.targets.iter().filter(|t| **t != IGNORE);
+        assert_eq!(scored.count(), file.len() - 1);
     }
 }

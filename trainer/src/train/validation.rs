@@ -21,8 +21,9 @@ impl Validation {
     pub(super) fn new(run: &Run, batch: Batch) -> Option<Self> {
         let max_batches = run.settings.training.eval_batches as usize;
         let (n_batch, n_time) = (batch.n_batch, batch.n_time);
-        let windows = ValidationWindows::new(run.val.len(), n_batch, n_time, max_batches);
         let tokenizer = run.tokenizer.view();
+        let bos = tokenizer.specials().bos;
+        let windows = ValidationWindows::new(&run.val, bos, n_batch, n_time, max_batches);
         let lengths: Vec<u64> = (0..tokenizer.n_vocab() as u32)
             .map(|id| {
                 tokenizer
