@@ -6,11 +6,17 @@ use minigpt_runtime::{math, rng};
 
 use crate::backend::{Affine, Backend, Branch, Head, Kind};
 
-/// Standard deviation of fresh matrices.
+/// Standard deviation of fresh matrices times the root of `n_embd`: GPT-2's 0.02 at its width of
+/// 768, and at every width outputs as large as GPT-2's.
 ///
 /// # Source
-/// Radford et al. 2018, section 4.1; nanoGPT `model.py`, `_init_weights`.
-const INIT_STD: f32 = 0.02;
+/// Radford et al. 2018, section 4.1; with the width: LeCun et al. 1998, equation 16.
+const INIT_GAIN: f32 = 0.554_256_26;
+
+/// How much wider the rows of the token embedding are spread. Tokens that occur alike, such as
+/// names, get almost the same gradients; only what they began with tells them apart, and attention
+/// learns to repeat one of them only as far as they differ.
+const EMBEDDING_GAIN: f32 = 4.0;
 
 /// Buffers of all tensors, in the order of [`layout::tensors`].
 #[derive(Debug)]
@@ -151,21 +157,22 @@ fn head<R>(slots: &mut Slots<'_, R>) -> Head<R> {
 
 /// Values of a fresh model, one array per tensor of [`layout::tensors`].
 ///
-/// Matrices are normal with deviation 0.02, those that write into the residual stream
-/// `0.02 / sqrt(2 n_layer)`; norms are 1, biases 0.
+/// Matrices are normal with deviation `0.554 / sqrt(n_embd)`, which is GPT-2's 0.02 at its width;
+/// the token embedding has four times as much, matrices that write into the residual stream
+/// `1 / sqrt(2 n_layer)` of it. Norms are 1, biases 0.
 ///
 /// # Source
 /// Radford et al. 2019, section 2.3; nanoGPT `model.py`, `GPT.__init__`.
 #[must_use]
 pub fn fresh(config: &Config, seed: u64) -> Vec<Vec<f32>> {
+    let std = INIT_GAIN / math::sqrt(config.n_embd() as f32);
+    let branches = math::sqrt(2.0 * config.n_layer() as f32);
     let values = |(index, spec): (usize, TensorSpec)| match (spec.role, spec.id.tensor) {
         (Role::Matrix, tensor) => {
-            let residual = matches!(tensor, Tensor::AttnProjWeight | Tensor::MlpProjWeight);
-            let branches = 2.0 * config.n_layer() as f32;
-            let std = if residual {
-                INIT_STD / branches.sqrt()
-            } else {
-                INIT_STD
+            let std = match tensor {
+                Tensor::Wte => EMBEDDING_GAIN * std,
+                Tensor::AttnProjWeight | Tensor::MlpProjWeight => std / branches,
+                _ => std,
             };
             (0..spec.len() as u64)
                 .map(|i| std * normal(seed, INIT_STREAMS + index as u64, i))
