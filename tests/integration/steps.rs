@@ -77,7 +77,7 @@ fn evaluate_is_the_loss_of_accumulate<B: Backend>(new: &impl Fn() -> B, toleranc
     assert_same(model.accumulate(&tokens, &targets, PASS), loss, tolerance);
     assert_eq!(loss.count, BATCH.rows() - 35);
     assert!(
-        (loss.mean() - f64::from(29f32).ln()).abs() < 0.1,
+        (loss.mean() - f64::from(29f32).ln()).abs() < 0.3,
         "{loss:?}"
     );
 }

@@ -116,7 +116,8 @@ impl<'a> Writer<'a> {
             let new = &history[self.session.position()..];
             self.session.forward(new).map_err(Failure::failed)?
         };
-        Ok(self.sampler.sample(logits))
+        // A model may have more rows than its tokenizer has tokens: they stand for no text.
+        Ok(self.sampler.sample(&mut logits[..self.tokenizer.n_vocab()]))
     }
 
     /// The prompt is part of the text, as it was given.
@@ -129,13 +130,9 @@ impl<'a> Writer<'a> {
 
     fn push_token(&mut self, token: u32) -> Outcome {
         let mut complete = String::new();
-        let pushed = self
-            .decoder
-            .push(self.tokenizer, token, &mut |part| complete.push_str(part));
-        // A model may have more rows than its tokenizer has tokens: such a token is no text.
-        if pushed.is_err() {
-            return Ok(());
-        }
+        self.decoder
+            .push(self.tokenizer, token, &mut |part| complete.push_str(part))
+            .map_err(Failure::failed)?;
         self.emit(&complete)
     }
 
