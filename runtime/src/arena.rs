@@ -69,6 +69,25 @@ impl SessionOptions {
             self.n_ctx
         }
     }
+
+    /// These options with the longest context for which a session of `config` fits into `bytes`, or
+    /// with a context of one token if none does.
+    #[must_use]
+    pub const fn fitted(&self, config: &Config, format: Format, bytes: u64) -> Self {
+        let mut options = *self;
+        // Between a context that fits (or 1) and one that does not.
+        let (mut fits, mut exceeds) = (1, config.n_ctx() + 1);
+        while exceeds - fits > 1 {
+            options.n_ctx = fits.midpoint(exceeds);
+            if MemoryPlan::new(config, format, &options).total() <= bytes {
+                fits = options.n_ctx;
+            } else {
+                exceeds = options.n_ctx;
+            }
+        }
+        options.n_ctx = fits;
+        options
+    }
 }
 
 /// Bytes of each part of a session's memory.
@@ -280,3 +299,27 @@ impl<'a> Rest<'a> {
 pub struct Aligned<T: ?Sized>(pub T);
 
 const _: () = assert!(align_of::<Aligned<u8>>() == ARENA_ALIGNMENT);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::tests::SMALL;
+
+    #[test]
+    fn a_session_is_fitted_into_any_memory() {
+        let config = Config::new(SMALL).unwrap();
+        let options = SessionOptions::DEFAULT;
+        let total = |n_ctx| {
+            let options = SessionOptions { n_ctx, ..options };
+            MemoryPlan::new(&config, Format::Q8, &options).total()
+        };
+        for n_ctx in 1..=config.n_ctx() {
+            for bytes in [total(n_ctx), total(n_ctx + 1) - 1] {
+                let fitted = options.fitted(&config, Format::Q8, bytes);
+                let longest = (1..=config.n_ctx()).rev().find(|n| total(*n) <= bytes);
+                assert_eq!(Some(fitted.n_ctx), longest);
+            }
+        }
+        assert_eq!(options.fitted(&config, Format::Q8, 0).n_ctx, 1);
+    }
+}

@@ -116,6 +116,19 @@ impl<'a> ModelFile<'a> {
     /// # Errors
     /// A [`LoadError`] that says what is wrong.
     pub fn open(bytes: &'a [u8]) -> Result<Self, LoadError> {
+        let file = Self::open_at(bytes)?;
+        let extra = bytes.len() - file.len();
+        if extra > 0 {
+            return Err(LoadError::TrailingBytes { extra });
+        }
+        Ok(file)
+    }
+
+    /// Opens the file at the beginning of `bytes`, whatever follows: a flash partition.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(bytes: &'a [u8]) -> Result<Self, LoadError> {
         let rest = after_prefix(bytes)?;
         let (header, rest): (Header<'a>, _) = take(rest)?;
         let checksum_at = bytes.len() - rest.len();
@@ -124,9 +137,7 @@ impl<'a> ModelFile<'a> {
         if pad.len() >= ALIGNMENT || pad.iter().any(|byte| *byte != 0) {
             return Err(LoadError::Malformed);
         }
-        if !rest.is_empty() {
-            return Err(LoadError::TrailingBytes { extra: rest.len() });
-        }
+        let (bytes, _) = bytes.split_at(bytes.len() - rest.len());
         let config = header.config().map_err(LoadError::Header)?;
         let (needed, given) = (layout::weights_bytes(&config, header.format), weights.len());
         if needed != given as u64 {

@@ -170,8 +170,12 @@ impl<const K: usize> Sampler<K> {
                 *least = candidate;
             }
         }
-        let mut candidates = heap.into_vec();
-        candidates.sort_unstable_by(|a, b| b.cmp(a));
+        let mut candidates: heapless::Vec<Candidate, K> = heapless::Vec::new();
+        while let Some(least) = heap.pop() {
+            // As many as the heap held.
+            let _ = candidates.push(least);
+        }
+        candidates.reverse();
         let largest = candidates.first().map_or(0.0, |first| first.value);
         let mut sum = 0.0;
         for candidate in &mut candidates {

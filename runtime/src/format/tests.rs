@@ -69,6 +69,20 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn a_file_may_lie_in_a_larger_partition() {
+    let mut small = file(SMALL, Format::Q8);
+    let n = small.bytes().len();
+    let mut partition = Buffer::new(n + 9);
+    partition.bytes()[..n].copy_from_slice(small.bytes());
+    let opened = ModelFile::open_at(partition.bytes()).unwrap();
+    assert_eq!((opened.len(), opened.verify()), (n, Ok(())));
+    assert!(matches!(
+        ModelFile::open(partition.bytes()),
+        Err(LoadError::TrailingBytes { extra: 9 })
+    ));
+}
+
+#[test]
 fn every_truncation_is_an_error() {
     let mut file = file(SMALL, Format::Q8);
     let bytes = file.bytes();
