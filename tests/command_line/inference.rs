@@ -134,6 +134,34 @@ fn the_same_seed_tells_the_same_text() {
     );
 }
 
+/// The same texts, from the same file, as `cargo xtask boards` has every board tell.
+#[test]
+fn the_desktop_tells_what_boards_tell() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    let texts = fs::read_to_string(data.join("boards.toml")).unwrap();
+    let texts: toml::Table = toml::from_str(&texts).unwrap();
+    for text in texts["text"].as_array().unwrap() {
+        let word = |name: &str| text[name].as_str().unwrap();
+        let number = |name: &str| text[name].to_string();
+        let model = Path::new("format").join(word("model"));
+        let output = run(
+            &data,
+            &[
+                "generate",
+                model.to_str().unwrap(),
+                "--kv=f16",
+                "--json",
+                &format!("--prompt={}", word("prompt")),
+                &format!("--temperature={}", number("temperature")),
+                &format!("--top-p={}", number("top_p")),
+                &format!("--seed={}", number("seed")),
+                &format!("--max-tokens={}", number("max_tokens")),
+            ],
+        );
+        assert_eq!(json(&output)["text"], word("text"));
+    }
+}
+
 #[test]
 fn a_text_may_outgrow_the_context() {
     let args = [

@@ -1,5 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
+mod boards;
+
 use std::env;
 use std::process::{Command, ExitCode};
 
@@ -26,7 +28,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -64,6 +66,11 @@ const STEPS: [Step; 7] = [
         name: "targets",
         about: "the runtime on microcontrollers and in the browser",
         run: targets,
+    },
+    Step {
+        name: "boards",
+        about: "the firmware of every board under QEMU tells the same texts as the desktop",
+        run: boards::check,
     },
     Step {
         name: "miri",
@@ -107,7 +114,7 @@ fn usage() {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,miri makes it a failure that one of them is not installed."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri makes it a failure that one of them is not installed."
     );
 }
 

@@ -1,0 +1,155 @@
+//! Builds the firmware of every board and lets it tell the texts of `tests/data/boards.toml` under
+//! QEMU.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{missing, output, run};
+
+/// Seconds a board has for all its texts.
+const TIME_LIMIT: &str = "120";
+
+/// What of a board file matters here.
+#[derive(Deserialize)]
+struct Board {
+    target: String,
+    model: Partition,
+    qemu: Option<Qemu>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    start: u64,
+}
+
+#[derive(Deserialize)]
+struct Qemu {
+    system: String,
+    machine: String,
+}
+
+#[derive(Deserialize)]
+struct Texts {
+    text: Vec<Text>,
+}
+
+/// A text and how it comes about.
+#[derive(Deserialize)]
+struct Text {
+    model: String,
+    prompt: String,
+    temperature: f64,
+    top_p: f64,
+    seed: u64,
+    max_tokens: u64,
+    text: String,
+}
+
+/// The step itself.
+pub(crate) fn check() -> Result<(), String> {
+    let firmware = Path::new("tools/firmware");
+    run(cargo(firmware).args(["fmt", "--check"]))?;
+    let texts: Texts = read(Path::new("tests/data/boards.toml"))?;
+    let targets = output("rustup", &["target", "list", "--installed"]);
+    for path in files(&firmware.join("boards"))? {
+        let board: Board = read(&path)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if !targets.lines().any(|line| line == board.target) {
+            let install = format!("rustup target add {}", board.target);
+            missing("targets", &board.target, &install)?;
+            continue;
+        }
+        let mut clippy = cargo(firmware);
+        clippy.args(["clippy", "--release", "--target", &board.target]);
+        run(clippy
+            .args(["--", "--deny=warnings"])
+            .env("MINIGPT_BOARD", &*name))?;
+        let mut build = cargo(firmware);
+        build.args(["build", "--release", "--target", &board.target]);
+        run(build.env("MINIGPT_BOARD", &*name))?;
+        let Some(qemu) = &board.qemu else { continue };
+        let system = format!("qemu-system-{}", qemu.system);
+        if output(&system, &["--version"]).is_empty() {
+            let install =
+                "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
+            missing("qemu", &system, install)?;
+            continue;
+        }
+        let program = firmware.join(format!("target/{}/release/minigpt-firmware", board.target));
+        for text in &texts.text {
+            let told = tell(&board, qemu, &program, text)?;
+            let expected = format!("{}\n", text.text);
+            if told != expected {
+                return Err(format!(
+                    "{name}: {} says {told:?} and not {expected:?}",
+                    text.model
+                ));
+            }
+        }
+        println!(
+            "xtask: {name}: {} texts as on the desktop",
+            texts.text.len()
+        );
+    }
+    Ok(())
+}
+
+fn cargo(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(folder);
+    command
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error| format!("{}: {error}", folder.display());
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// What the board writes when it is asked for `text`.
+fn tell(board: &Board, qemu: &Qemu, program: &Path, text: &Text) -> Result<String, String> {
+    let model = Path::new("tests/data/format").join(&text.model);
+    let mut command = Command::new("timeout");
+    command
+        .arg(TIME_LIMIT)
+        .arg(format!("qemu-system-{}", qemu.system));
+    command.args(["-machine", &qemu.machine]);
+    if qemu.system != "arm" {
+        command.args(["-bios", "none"]);
+    }
+    command.args(["-display", "none", "-monitor", "none", "-serial", "none"]);
+    command.args(["-semihosting-config", "enable=on,target=native"]);
+    command.arg("-kernel").arg(program);
+    command.arg("-device").arg(format!(
+        "loader,file={},addr={:#x},force-raw=on",
+        model.display(),
+        board.model.start
+    ));
+    let asked = format!(
+        "/temperature {}\n/top-p {}\n/seed {}\n/max-tokens {}\n{}\n",
+        text.temperature, text.top_p, text.seed, text.max_tokens, text.prompt
+    );
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let failed = |error| format!("qemu-system-{}: {error}", qemu.system);
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(asked.as_bytes()).map_err(failed)?;
+    }
+    let out = child.wait_with_output().map_err(failed)?;
+    if !out.status.success() {
+        return Err(format!("{command:?}: {}", out.status));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
