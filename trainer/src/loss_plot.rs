@@ -142,8 +142,10 @@ struct Axes {
 impl Axes {
     fn around(train: &[Point], validation: &[Point]) -> Self {
         let points = || train.iter().chain(validation);
+        // The fall of the first steps would flatten all that follows: it begins above the frame.
+        let shown = train[train.len() / 50..].iter().chain(validation);
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for (_, loss) in points() {
+        for (_, loss) in shown {
             (low, high) = (low.min(*loss), high.max(*loss));
         }
         if low > high {
@@ -162,7 +164,7 @@ impl Axes {
         let share = |v: f64, [from, to]: [f64; 2]| (v - from) / (to - from);
         (
             left + share(x, self.x) * (right - left),
-            bottom - share(y, self.y) * (bottom - top),
+            bottom - share(y.min(self.y[1]), self.y) * (bottom - top),
         )
     }
 
@@ -266,5 +268,15 @@ mod tests {
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{n}");
         }
         assert!(loss_plot("", &history(250)).contains("validation 3.500 (2.500 bits per byte)"));
+    }
+    #[test]
+    fn the_first_fall_does_not_flatten_the_rest() {
+        let train: Vec<Point> = (1..=100)
+            .map(|step| (f64::from(step), if step < 3 { 50.0 } else { 2.0 }))
+            .collect();
+        let axes = Axes::around(&train, &[]);
+        assert!(axes.y[1] < 3.0, "{:?}", axes.y);
+        assert_eq!(axes.place(train[0]).1, FRAME[1]);
+        assert!(Axes::around(&train[..40], &[]).y[1] > 50.0);
     }
 }
