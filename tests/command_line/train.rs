@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use minigpt_trainer::metrics::Metrics;
+use minigpt_tests::curve;
 use tempfile::TempDir;
 
 use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
@@ -24,17 +24,6 @@ pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
 
 pub(crate) fn small(dir: &Path, args: &[&str]) -> Output {
     command(dir, args).args(SMALL).output().unwrap()
-}
-
-pub(crate) fn curve(run: &Path) -> Vec<Metrics> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    lines
-        .map(|line| Metrics {
-            tokens_per_second: 0.0,
-            ..line
-        })
-        .collect()
 }
 
 #[test]

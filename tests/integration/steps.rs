@@ -80,6 +80,18 @@ fn evaluate_is_the_loss_of_accumulate<B: Backend>(new: &impl Fn() -> B, toleranc
         (loss.mean() - f64::from(29f32).ln()).abs() < 0.3,
         "{loss:?}"
     );
+    // Without weights every token is as likely as any other.
+    let values = model.read_parameters();
+    let zeros: Vec<_> = values
+        .iter()
+        .map(|values| vec![0.0; values.len()])
+        .collect();
+    model.write_parameters(&zeros);
+    let loss = model.evaluate(&tokens, &targets);
+    assert!(
+        (loss.mean() - f64::from(29f32).ln()).abs() < 1e-5,
+        "{loss:?}"
+    );
 }
 
 fn ignored_targets_alone_leave_no_gradient<B: Backend>(new: &impl Fn() -> B, _: &Tolerance) {

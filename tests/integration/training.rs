@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use minigpt_tests::curve;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::checkpoint;
-use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::run::{Inputs, Run, Trained};
 use minigpt_trainer::run_config::{Overlay, RunConfig};
 use minigpt_trainer::train::{Ending, Observer, Summary, TrainError, train};
@@ -63,18 +63,6 @@ fn create_hopeless(dir: &TempDir, more: &[&str]) -> Run {
 
 fn go(run: &mut Run, threads: usize) -> Summary {
     train(run, Cpu::new(Some(threads)), &mut ()).unwrap()
-}
-
-/// The lines of the record, without the speed.
-fn curve(path: &Path) -> Vec<Metrics> {
-    let text = fs::read_to_string(path.join("metrics.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    lines
-        .map(|line| Metrics {
-            tokens_per_second: 0.0,
-            ..line
-        })
-        .collect()
 }
 
 /// The weights, the moments and the settings' files of the last checkpoint, byte for byte.

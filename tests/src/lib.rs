@@ -3,8 +3,11 @@
 pub mod reference;
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use minigpt_trainer::metrics::Metrics;
 
 /// A file of the real texts and models that tests may use, from the folder that
 /// `MINIGPT_TEST_DATA` names.
@@ -29,4 +32,23 @@ pub fn data(name: &str) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// The lines of the record of the run in the directory `run`, without the speed, which no two runs
+/// share.
+///
+/// # Panics
+/// If there is no record, or a line of it is none.
+#[must_use]
+pub fn curve(run: &Path) -> Vec<Metrics> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("a run has a record");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of a record"));
+    lines
+        .map(|line| Metrics {
+            tokens_per_second: 0.0,
+            ..line
+        })
+        .collect()
 }

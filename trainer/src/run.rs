@@ -246,6 +246,12 @@ impl Run {
         self.path.join("samples")
     }
 
+    /// Where its loss curve is.
+    #[must_use]
+    pub fn picture(&self) -> PathBuf {
+        self.path.join(PICTURE)
+    }
+
     /// Where its result is.
     #[must_use]
     pub fn model(&self) -> PathBuf {

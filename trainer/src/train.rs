@@ -73,6 +73,8 @@ struct Training<'r, B: Backend> {
     /// The latest checkpoint.
     checkpoint: Option<PathBuf>,
     batch: WindowBatch,
+    /// The token that documents begin with.
+    bos: Option<u32>,
     validation: Option<Validation>,
     began: Instant,
     /// Seconds of steps and tokens in them since the last line of the record.
@@ -107,6 +109,7 @@ impl<'r, B: Backend> Training<'r, B> {
             state,
             checkpoint,
             batch: WindowBatch::new(batch.n_batch, batch.n_time),
+            bos: run.tokenizer.view().specials().bos,
             validation: Validation::new(run, batch),
             began: Instant::now(),
             pace: (0.0, 0),
@@ -183,9 +186,8 @@ impl<'r, B: Backend> Training<'r, B> {
         let (mut sum, mut count) = (0.0, 0);
         for pass in 0..u64::from(settings.accumulation) {
             let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
-            let bos = self.run.tokenizer.view().specials().bos;
             self.batch
-                .draw(&self.run.train, bos, settings.seed, micro_step);
+                .draw(&self.run.train, self.bos, settings.seed, micro_step);
             let options = PassOptions {
                 dropout: settings.dropout as f32,
                 seed: settings.seed,
@@ -267,7 +269,7 @@ fn warn<E: core::fmt::Display>(observer: &mut dyn Observer, result: Result<(), E
 
 /// Writes `loss.svg`.
 fn draw(run: &Run) -> Result<(), RunError> {
-    let picture = run.path().join("loss.svg");
+    let picture = run.picture();
     let svg = loss_plot(&run.path().display().to_string(), run.log.history());
     durable::replace_file(&picture, svg.as_bytes()).map_err(|error| RunError::File {
         path: picture,

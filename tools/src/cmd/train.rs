@@ -251,7 +251,7 @@ fn finish(run: &Run, summary: &Summary) -> Outcome {
     say!(
         "model {}, loss curve {}",
         path.display(),
-        run.path().join("loss.svg").display()
+        run.picture().display()
     );
     say!("more of it: minigpt generate {}", path.display());
     Ok(())

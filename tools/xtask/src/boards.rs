@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::{missing, output, run};
 
+/// The program's folder, with a workspace of its own.
+const FIRMWARE: &str = "tools/firmware";
+
 /// Seconds a board has for all its texts.
 const TIME_LIMIT: &str = "120";
 
@@ -52,57 +55,60 @@ struct Text {
 
 /// The step itself.
 pub(crate) fn check() -> Result<(), String> {
-    let firmware = Path::new("tools/firmware");
-    run(cargo(firmware).args(["fmt", "--check"]))?;
     let texts: Texts = read(Path::new("tests/data/boards.toml"))?;
     let targets = output("rustup", &["target", "list", "--installed"]);
-    for path in files(&firmware.join("boards"))? {
+    for path in files(&Path::new(FIRMWARE).join("boards"))? {
         let board: Board = read(&path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        if !targets.lines().any(|line| line == board.target) {
+        if targets.lines().any(|line| line == board.target) {
+            check_board(&name, &board, &texts.text)?;
+        } else {
             let install = format!("rustup target add {}", board.target);
             missing("targets", &board.target, &install)?;
-            continue;
         }
-        let mut clippy = cargo(firmware);
-        clippy.args(["clippy", "--release", "--target", &board.target]);
-        run(clippy
-            .args(["--", "--deny=warnings"])
-            .env("MINIGPT_BOARD", &*name))?;
-        let mut build = cargo(firmware);
-        build.args(["build", "--release", "--target", &board.target]);
-        run(build.env("MINIGPT_BOARD", &*name))?;
-        let Some(qemu) = &board.qemu else { continue };
-        let system = format!("qemu-system-{}", qemu.system);
-        if output(&system, &["--version"]).is_empty() {
-            let install =
-                "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
-            missing("qemu", &system, install)?;
-            continue;
-        }
-        let program = firmware.join(format!("target/{}/release/minigpt-firmware", board.target));
-        for text in &texts.text {
-            let told = tell(&board, qemu, &program, text)?;
-            let expected = format!("{}\n", text.text);
-            if told != expected {
-                return Err(format!(
-                    "{name}: {} says {told:?} and not {expected:?}",
-                    text.model
-                ));
-            }
-        }
-        println!(
-            "xtask: {name}: {} texts as on the desktop",
-            texts.text.len()
-        );
     }
     Ok(())
 }
 
-fn cargo(folder: &Path) -> Command {
+/// Builds the firmware of the board called `name` and compares what it says with `texts`.
+fn check_board(name: &str, board: &Board, texts: &[Text]) -> Result<(), String> {
+    let target = ["--release", "--target", &board.target];
+    cargo(
+        name,
+        &[&["clippy"], &target[..], &["--", "--deny=warnings"]].concat(),
+    )?;
+    cargo(name, &[&["build"], &target[..]].concat())?;
+    let Some(qemu) = &board.qemu else {
+        return Ok(());
+    };
+    let system = format!("qemu-system-{}", qemu.system);
+    if output(&system, &["--version"]).is_empty() {
+        let install = "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
+        return missing("qemu", &system, install);
+    }
+    let program = format!(
+        "{FIRMWARE}/target/{}/release/minigpt-firmware",
+        board.target
+    );
+    for text in texts {
+        let told = tell(board, qemu, Path::new(&program), text)?;
+        let expected = format!("{}\n", text.text);
+        if told != expected {
+            let model = &text.model;
+            return Err(format!(
+                "{name}: {model} says {told:?} and not {expected:?}"
+            ));
+        }
+    }
+    println!("xtask: {name}: {} texts as on the desktop", texts.len());
+    Ok(())
+}
+
+/// Runs cargo on the firmware, for the board called `name`.
+fn cargo(name: &str, args: &[&str]) -> Result<(), String> {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(folder);
-    command
+    command.current_dir(FIRMWARE).args(args);
+    run(command.env("MINIGPT_BOARD", name))
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {

@@ -32,7 +32,15 @@ const STEPS: [Step; 8] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
-        run: || cargo(&["fmt", "--all", "--check"]),
+        run: || {
+            cargo(&["fmt", "--all", "--check"])?;
+            cargo(&[
+                "fmt",
+                "--manifest-path",
+                "tools/firmware/Cargo.toml",
+                "--check",
+            ])
+        },
     },
     Step {
         name: "clippy",

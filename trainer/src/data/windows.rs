@@ -43,8 +43,8 @@ impl WindowBatch {
 
     /// Fills the batch with the windows of micro-step `micro_step` of a run with `seed`.
     ///
-    /// Windows start anywhere, or where the document begins if that is inside the same window: every
-    /// window is full, and a short document is seen from its start.
+    /// A window starts anywhere, or with the document there if that began less than a window before:
+    /// every window is full, and a short document is seen from its start.
     ///
     /// # Panics
     /// If `file` is shorter than one window and its last target.
@@ -55,7 +55,7 @@ impl WindowBatch {
             let counter = micro_step * self.n_batch as u64 + row as u64;
             let drawn = below(random(seed, STREAM, counter), n_starts as u64) as usize;
             let near = (drawn + 1).saturating_sub(n_time)..=drawn;
-            let document = near.rev().find(|&i| Some(file.token(i)) == bos);
+            let document = bos.and_then(|bos| near.rev().find(|&i| file.token(i) == bos));
             self.fill(file, row, document.unwrap_or(drawn), n_time);
         }
     }
@@ -94,7 +94,7 @@ pub fn cuts(
             return None;
         }
         let full = last.min(start + n_time);
-        let document = (start + 1..full).find(|&i| Some(token(i)) == bos);
+        let document = bos.and_then(|bos| (start + 1..full).find(|&i| token(i) == bos));
         let window = start..document.unwrap_or(full);
         start = window.end;
         Some(window)

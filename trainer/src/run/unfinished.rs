@@ -44,13 +44,11 @@ impl Unfinished {
             Err(TryLockError::WouldBlock) => return Err(MetricsError::InUse { path: mark }.into()),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        if path.join(CONFIG).exists() {
-            // Locked for as long as it takes: nobody may be training in it.
-            let _log = MetricsLog::open(&path.join(METRICS))?;
-            clear(path).map_err(failed)?;
-        } else {
-            clear(path).map_err(failed)?;
-        }
+        // Of a run, locked for as long as it takes: nobody may be training in it.
+        let is_run = path.join(CONFIG).exists();
+        let log = is_run.then(|| MetricsLog::open(&path.join(METRICS)));
+        let _log = log.transpose()?;
+        clear(path).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             found,
