@@ -1,9 +1,8 @@
 //! Attention over a cache of 8-bit integers, in integers.
 //!
-//! A token's keys are cut into blocks of whole heads, up to 32 values where heads are narrower, and so
-//! are its values. `value = integer * 2^exponent`, one exponent a block. Scores come in units of
-//! `2^-fraction` in base 2 and stay integers up to the weights of the values, so a core without
-//! floating point pays for two conversions a head and not for every token.
+//! `value = integer * 2^exponent`, with one exponent for a token's keys of a head and one for its values.
+//! Scores come in units of `2^-fraction` in base 2 and stay integers up to the weights of the values,
+//! so a core without floating point pays for two conversions a head and not for every token.
 
 use core::f32::consts::LOG2_E;
 
@@ -13,7 +12,6 @@ use crate::kernels::Isa;
 use crate::kernels::ScoreScale;
 use crate::math::{self, ROUND, power_of_two};
 use crate::parts::{part, part_mut};
-use crate::quant::BLOCK;
 
 /// Bits of a key or value without its sign.
 const BITS: i32 = 7;
@@ -34,31 +32,24 @@ pub(crate) struct CacheShape {
     pub(crate) head_size: usize,
     /// `head_size` filled up to whole words.
     pub(crate) width: usize,
-    /// Heads that share an exponent.
-    pub(crate) heads_per_block: usize,
-    /// Blocks of a token.
-    pub(crate) n_blocks: usize,
 }
 
 impl CacheShape {
     /// For a context of `n_ctx` tokens.
     pub(crate) const fn new(config: &Config, n_ctx: usize) -> Self {
         let head_size = config.head_size();
-        let heads_per_block = if head_size < BLOCK { BLOCK / head_size } else { 1 };
         Self {
             n_layer: config.n_layer(),
             n_ctx: n_ctx.next_multiple_of(2),
             n_head_kv: config.n_head_kv(),
             head_size,
             width: head_size.next_multiple_of(4),
-            heads_per_block,
-            n_blocks: config.n_head_kv().div_ceil(heads_per_block),
         }
     }
 
     /// Integers of all keys.
     pub(crate) const fn integers(&self) -> u64 {
-        self.n_layer as u64 * self.n_head_kv as u64 * self.n_ctx as u64 * self.width as u64
+        self.exponents() * self.width as u64
     }
 
     /// Bits of a query without its sign: as many as leave products with keys exact.
@@ -68,8 +59,8 @@ impl CacheShape {
         if bits < 15 { bits } else { 15 }
     }
 
-    /// Cuts a row of all heads of a layer into blocks and gives each head's integers to `put`, behind its
-    /// number among the heads of all layers.
+    /// Makes integers of a row of all heads of a layer; gives each to `put`, behind its head's number
+    /// among those of all layers and its column.
     fn quantize(
         &self,
         exponents: &mut [i8],
@@ -77,23 +68,19 @@ impl CacheShape {
         row: &[f32],
         mut put: impl FnMut(usize, usize, i8),
     ) {
-        let heads = self.head_size * self.heads_per_block;
-        for (block, values) in row.chunks(heads.max(1)).enumerate() {
+        for (i, values) in row.chunks_exact(self.head_size.max(1)).enumerate() {
+            let head = place.layer * self.n_head_kv + i;
             let (exponent, factor) = scale(values, BITS);
-            let at = (place.layer * self.n_blocks + block) * self.n_ctx + place.position;
-            part_mut(exponents, at, 1).fill(exponent as i8);
-            let first = place.layer * self.n_head_kv + block * self.heads_per_block;
-            for (i, head) in values.chunks_exact(self.head_size.max(1)).enumerate() {
-                for (column, value) in head.iter().enumerate() {
-                    put(first + i, column, round(*value, factor, (1 << BITS) - 1) as i8);
-                }
+            part_mut(exponents, head * self.n_ctx + place.position, 1).fill(exponent as i8);
+            for (column, value) in values.iter().enumerate() {
+                put(head, column, round(*value, factor, (1 << BITS) - 1) as i8);
             }
         }
     }
 
     /// Exponents of all keys.
     pub(crate) const fn exponents(&self) -> u64 {
-        self.n_layer as u64 * self.n_blocks as u64 * self.n_ctx as u64
+        self.n_layer as u64 * self.n_head_kv as u64 * self.n_ctx as u64
     }
 }
 
@@ -106,7 +93,7 @@ pub(crate) struct IntegerCache<'a> {
     /// `[n_layer, n_head_kv, n_ctx / 2, width / 2, 2 tokens, 2]`: what two tokens have in a pair of columns is one
     /// word, for instructions that multiply pairs.
     pub(crate) values: &'a mut [i8],
-    /// `[n_layer, n_blocks, n_ctx]`
+    /// `[n_layer, n_head_kv, n_ctx]`
     pub(crate) key_exponents: &'a mut [i8],
     /// The same.
     pub(crate) value_exponents: &'a mut [i8],
@@ -178,10 +165,10 @@ impl IntegerCache<'_> {
     ) {
         let shape = &self.shape;
         let n = place.position + 1;
-        let block = place.layer * shape.n_blocks + group / shape.heads_per_block.max(1);
-        let key_exponents = part(self.key_exponents, block * shape.n_ctx, n);
-        let value_exponents = part(self.value_exponents, block * shape.n_ctx, n);
-        let start = (place.layer * shape.n_head_kv + group) * shape.n_ctx * shape.width;
+        let head = (place.layer * shape.n_head_kv + group) * shape.n_ctx;
+        let key_exponents = part(self.key_exponents, head, n);
+        let value_exponents = part(self.value_exponents, head, n);
+        let start = head * shape.width;
         let bits = shape.query_bits();
         let (exponent, factor) = scale(query, bits);
         for (integer, value) in self.query.iter_mut().zip(query) {
