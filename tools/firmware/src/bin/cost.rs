@@ -45,7 +45,7 @@ impl Choice for Chosen<2> {
 }
 
 /// How keys and values are kept.
-const KV: KvFormat = KvFormat::F16;
+const KV: KvFormat = KvFormat::Q8;
 
 /// Positions that are measured, from the first on.
 const POSITIONS: usize = 64;
