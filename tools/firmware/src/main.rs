@@ -12,6 +12,7 @@
 mod board;
 mod command;
 mod console;
+mod options;
 mod stack;
 mod teller;
 

@@ -1,13 +1,14 @@
 //! A model in its session, and the texts it makes.
 
 use minigpt_runtime::{
-    KvFormat, Model, ModelFile, Q8, Sampler, SamplerError, SamplerOptions, Session, SessionError,
-    SessionOptions, StreamDecoder, Tokenizer, tokenizer::TokenizeError,
+    Model, ModelFile, Q8, Sampler, SamplerError, SamplerOptions, Session, SessionError,
+    StreamDecoder, Tokenizer, tokenizer::TokenizeError,
 };
 
 use crate::board;
 use crate::command::{self, Command, CommandError, Settings};
 use crate::console::{say, tell};
+use crate::options::SESSION;
 use crate::stack;
 
 /// Most tokens of a prompt.
@@ -36,12 +37,7 @@ impl<'a> Teller<'a> {
         model: Model<'a, Q8>,
         arena: &'a mut [u8],
     ) -> Result<Self, SessionError> {
-        let options = SessionOptions {
-            n_ctx: 0,
-            n_chunk: 1,
-            kv: KvFormat::F16,
-        };
-        let options = options.fitted(file.config(), file.format(), arena.len() as u64);
+        let options = SESSION.fitted(file.config(), file.format(), arena.len() as u64);
         let plan = minigpt_runtime::MemoryPlan::new(file.config(), file.format(), &options);
         Ok(Self {
             tokenizer: file.tokenizer(),
