@@ -121,7 +121,11 @@ impl Board {
             Some(file) => Self::read(file),
             None => Err(Failure::Misuse(format!(
                 "there is no board {name}; there are {}",
-                FILES.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")
+                FILES
+                    .iter()
+                    .map(|(name, ..)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))),
         }
     }
