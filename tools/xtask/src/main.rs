@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod prebuilt;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -28,7 +29,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -77,8 +78,13 @@ const STEPS: [Step; 8] = [
     },
     Step {
         name: "boards",
-        about: "the firmware of every board under QEMU tells the same texts as the desktop",
+        about: "no warnings in the firmware of any board",
         run: boards::check,
+    },
+    Step {
+        name: "prebuilt",
+        about: "the programs of boards inside minigpt are what the sources make (--check)",
+        run: prebuilt::check,
     },
     Step {
         name: "miri",
@@ -87,7 +93,17 @@ const STEPS: [Step; 8] = [
     },
 ];
 
+/// What is no check, but makes what [`prebuilt::check`] compares.
+const PREBUILT: Step = Step {
+    name: "prebuilt",
+    about: "making the programs of boards inside minigpt",
+    run: prebuilt::write,
+};
+
 fn main() -> ExitCode {
+    if let Some(code) = prebuilt::as_rustc() {
+        return code;
+    }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let chosen: Vec<&Step> = match args[..] {
@@ -96,6 +112,11 @@ fn main() -> ExitCode {
             let kept = |step: &&Step| !names.split(',').any(|name| name == step.name);
             STEPS.iter().filter(kept).collect()
         }
+        ["prebuilt"] => vec![&PREBUILT],
+        ["prebuilt", "--check"] => STEPS
+            .iter()
+            .filter(|step| step.name == "prebuilt")
+            .collect(),
         [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
         _ => {
             usage();
@@ -117,7 +138,7 @@ fn is_step(name: &str) -> bool {
 }
 
 fn usage() {
-    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP\n\nsteps:");
+    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt\n\nsteps:");
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
