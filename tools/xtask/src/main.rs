@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod golden;
 mod prebuilt;
 
 use std::env;
@@ -29,7 +30,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -85,6 +86,11 @@ const STEPS: [Step; 9] = [
         name: "prebuilt",
         about: "the programs of boards inside minigpt are what the sources make (--check)",
         run: prebuilt::check,
+    },
+    Step {
+        name: "golden",
+        about: "the same texts on every instruction set and every board",
+        run: golden::check,
     },
     Step {
         name: "miri",
@@ -143,7 +149,7 @@ fn usage() {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri makes it a failure that one of them is not installed."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data makes it a failure that one of them is not there."
     );
 }
 

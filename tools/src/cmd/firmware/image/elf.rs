@@ -1,6 +1,6 @@
 //! ELF: the pieces of a program, and the program with a model.
 
-use object::build::elf::{Builder, SectionData};
+use object::build::elf::{Builder, Section, SectionData};
 use object::read::elf::{ElfFile32, ElfSegment32, ProgramHeader};
 use object::{Endianness, Object, ObjectSegment, elf};
 
@@ -17,7 +17,10 @@ pub(super) fn pieces<'a>(program: &'a [u8]) -> object::Result<Vec<Piece<'a>>> {
         Ok((address, segment.data()?))
     };
     let pieces: object::Result<Vec<Piece<'_>>> = file.segments().map(piece).collect();
-    Ok(pieces?.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect())
+    Ok(pieces?
+        .into_iter()
+        .filter(|(_, bytes)| !bytes.is_empty())
+        .collect())
 }
 
 /// `program` with `model` as one more segment, and as a section, by which debuggers know it.
@@ -28,10 +31,11 @@ pub(super) fn join(program: &[u8], address: u32, model: &[u8]) -> object::build:
     for segment in builder.segments.iter_mut() {
         segment.delete |= segment.p_type == elf::PT_GNU_STACK;
     }
-    let ends = builder.sections.iter().map(|section| match section.data {
-        SectionData::UninitializedData(_) => 0,
-        _ => section.sh_offset + section.sh_size,
-    });
+    let stored = |section: &&Section<'_>| {
+        section.is_alloc() && !matches!(section.data, SectionData::UninitializedData(_))
+    };
+    let stored = builder.sections.iter().filter(stored);
+    let ends = stored.map(|section| section.sh_offset + section.sh_size);
     let end = ends.max().unwrap_or_default();
     let section = builder.sections.add();
     section.name = b".model"[..].into();
