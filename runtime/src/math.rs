@@ -7,6 +7,19 @@
 /// Adding and subtracting this rounds a small `f32` to the nearest integer, ties to even.
 pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
+/// `2^exponent`; beyond what a normal `f32` holds, the nearest power that it holds.
+#[must_use]
+pub const fn power_of_two(exponent: i32) -> f32 {
+    let biased = if exponent < -126 {
+        1
+    } else if exponent > 127 {
+        254
+    } else {
+        exponent + 127
+    };
+    f32::from_bits(biased.cast_unsigned() << 23)
+}
+
 /// `e^x`, to within 2 units in the last place; 0 below -87.3, infinite above 88.3.
 ///
 /// `x = n ln 2 + r` with `|r| <= ln 2 / 2`, then a polynomial of degree 6 in `r`, scaled by `2^n`.
