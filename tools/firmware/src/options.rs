@@ -7,5 +7,5 @@ use minigpt_runtime::{KvFormat, SessionOptions};
 pub(crate) const SESSION: SessionOptions = SessionOptions {
     n_ctx: 0,
     n_chunk: 1,
-    kv: KvFormat::F16,
+    kv: KvFormat::Q8,
 };

@@ -13,7 +13,7 @@ use minigpt_runtime::Format;
 use minigpt_trainer::inference::ModelBytes;
 
 use self::image::Image;
-pub(crate) use self::plan::Plan;
+pub(crate) use self::plan::{Misfit, Plan};
 use self::qemu::RunArgs;
 use super::open_model;
 use crate::board::{Board, ImageFormat};
@@ -93,7 +93,24 @@ fn joined<'a>(
             file.format().name()
         )));
     }
-    let plan = Plan::new(board, file.config(), file.format(), file.len() as u64)?;
+    let plan = |board| Plan::new(board, file.config(), file.format(), file.len() as u64);
+    let plan = match plan(board) {
+        Ok(plan) => plan,
+        Err(misfit) => {
+            let boards = Board::all()?;
+            let fitting = boards.iter().filter(|board| plan(board).is_ok());
+            let names: Vec<_> = fitting.map(|board| board.name).collect();
+            let elsewhere = match names.is_empty() {
+                true => String::new(),
+                false => format!("; this one fits {}", names.join(", ")),
+            };
+            return Err(Failure::Misuse(format!(
+                "{}: {}: minigpt fit --board {board} says which models fit{elsewhere}",
+                path.display(),
+                misfit.text(board)
+            )));
+        }
+    };
     let image = Image::new(board, model.bytes())?;
     let figures = plan.text(board, file.config(), image.program_bytes());
     Ok((

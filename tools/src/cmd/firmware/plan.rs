@@ -4,7 +4,6 @@ use minigpt_runtime::{Config, Format, MemoryPlan};
 
 use super::options::SESSION;
 use crate::board::Board;
-use crate::failure::Failure;
 use crate::output::grouped;
 
 /// A board with a model that fits it.
@@ -18,33 +17,38 @@ pub(crate) struct Plan {
     arena: u64,
 }
 
+/// Why a model does not fit a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// Its file is larger than the partition.
+    Model { bytes: u64, partition: u64 },
+    /// One token of context takes more RAM than the program has for it.
+    Arena { bytes: u64, arena: u64 },
+}
+
 impl Plan {
     /// Plans a model file of `model` bytes, by the figures alone.
-    ///
-    /// A misuse says which figure is too large and what would fit.
     pub(crate) fn new(
         board: &Board,
         config: &Config,
         format: Format,
         model: u64,
-    ) -> Result<Self, Failure> {
-        let partition = u64::from(board.model.size);
+    ) -> Result<Self, Misfit> {
+        let (partition, memory) = (u64::from(board.model.size), board.arena_bytes());
         if model > partition {
-            return Err(too_large(board, model)?);
+            let bytes = model;
+            return Err(Misfit::Model { bytes, partition });
         }
-        let options = SESSION.fitted(config, format, board.arena_bytes());
-        let arena = MemoryPlan::new(config, format, &options).total();
-        if arena > board.arena_bytes() {
-            return Err(Failure::Misuse(format!(
-                "one token of context takes {} bytes of RAM and {board} has {}: lower n_embd, n_ff or the vocabulary; minigpt fit --board {board} says what fits",
-                grouped(arena),
-                grouped(board.arena_bytes())
-            )));
+        let options = SESSION.fitted(config, format, memory);
+        let bytes = MemoryPlan::new(config, format, &options).total();
+        if bytes > memory {
+            let arena = memory;
+            return Err(Misfit::Arena { bytes, arena });
         }
         Ok(Self {
             model,
             n_ctx: options.n_ctx,
-            arena,
+            arena: bytes,
         })
     }
 
@@ -72,23 +76,22 @@ impl Plan {
     }
 }
 
-/// Says by how much a model of `model` bytes is too large, and where it fits.
-fn too_large(board: &Board, model: u64) -> Result<Failure, Failure> {
-    let partition = u64::from(board.model.size);
-    let boards = Board::all()?;
-    let names: Vec<_> = boards
-        .iter()
-        .filter(|other| u64::from(other.model.size) >= model)
-        .map(|other| other.name)
-        .collect();
-    let elsewhere = match names.len() {
-        0 => String::new(),
-        _ => format!("; it fits {}", names.join(", ")),
-    };
-    Ok(Failure::Misuse(format!(
-        "the model has {} bytes and the model partition of {board} holds {}, {} too few: minigpt fit --board {board} says which shapes fit{elsewhere}",
-        grouped(model),
-        grouped(partition),
-        grouped(model - partition)
-    )))
+impl Misfit {
+    /// What is too large for `board`, and by how much.
+    pub(crate) fn text(self, board: &Board) -> String {
+        match self {
+            Self::Model { bytes, partition } => format!(
+                "the model has {} bytes and the model partition of {board} holds {}, {} too few",
+                grouped(bytes),
+                grouped(partition),
+                grouped(bytes - partition)
+            ),
+            Self::Arena { bytes, arena } => format!(
+                "one token of context takes {} bytes of RAM and {board} has {} for it, {} too few",
+                grouped(bytes),
+                grouped(arena),
+                grouped(bytes - arena)
+            ),
+        }
+    }
 }

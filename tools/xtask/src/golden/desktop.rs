@@ -67,8 +67,7 @@ fn write(
 }
 
 fn kv_format(name: &str) -> Result<KvFormat, String> {
-    let all = [KvFormat::F32, KvFormat::F16];
-    let mut named = all.into_iter().filter(|kv| kv.name() == name);
+    let mut named = KvFormat::ALL.into_iter().filter(|kv| kv.name() == name);
     named
         .next()
         .ok_or_else(|| format!("there is no cache of {name}"))
