@@ -2,7 +2,7 @@
 
 mod desktop;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub(crate) fn check() -> Result<(), String> {
     for (i, (text, _)) in texts.iter().enumerate() {
         println!("{:>3}  {}", i + 1, text.name);
     }
-    let mut wrong = String::new();
+    let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
     for machine in &machines {
         let mut line = format!("{:20}", machine.name());
         for (i, (text, model)) in texts.iter().enumerate() {
@@ -97,7 +97,7 @@ pub(crate) fn check() -> Result<(), String> {
                 None if machine.is_without(text) => "   -",
                 None => "   =",
                 Some(told) => {
-                    wrong += &format!("\n{}, text {}: {told:?}", machine.name(), i + 1);
+                    wrong.entry((i + 1, told)).or_default().push(machine.name());
                     "   X"
                 }
             };
@@ -105,10 +105,17 @@ pub(crate) fn check() -> Result<(), String> {
         println!("{line}");
     }
     println!("=: the same text, X: another, -: the board is too small for the model");
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(format!("not what tests/data/golden.toml says:{wrong}")),
+    if wrong.is_empty() {
+        return Ok(());
     }
+    let wrong = wrong.into_iter().map(|((i, told), machines)| {
+        let told = toml::Value::String(told);
+        format!("\ntext {i} of {}: {told}", machines.join(", "))
+    });
+    Err(wrong.fold(
+        "not what tests/data/golden.toml says:".to_owned(),
+        |all, one| all + &one,
+    ))
 }
 
 impl Machine {
