@@ -312,11 +312,18 @@ fn a_model_that_does_not_fit_is_refused_with_numbers() {
     assert_refused(&run(dir, &args), 2, &words);
 
     // Small enough for the flash, too wide for the RAM: refused before the first step, and gone.
+    let mut state = 1u32;
+    let letters = (0..60_000).map(|i| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let letter = b'a' + (state >> 24) as u8 % 26;
+        if i % 8 == 7 { ' ' } else { char::from(letter) }
+    });
+    fs::write(dir.join("letters.txt"), letters.collect::<String>()).unwrap();
     let wide = [
-        "--set=n_embd=96",
-        "--set=n_ff=8",
+        "--set=n_embd=32",
+        "--set=n_ff=256",
         "--set=n_ctx=4",
-        "--tokenizer=bpe:1400",
+        "--tokenizer=bpe:2600",
     ];
     let tall = [
         "--set=n_layer=1",
@@ -324,10 +331,6 @@ fn a_model_that_does_not_fit_is_refused_with_numbers() {
         "--out=runs/wide",
         "--board=microbit",
     ];
-    let text: String = (0..60_000u32)
-        .map(|i| char::from(b'a' + (i * i % 997 % 26) as u8))
-        .collect();
-    fs::write(dir.join("letters.txt"), text).unwrap();
     let train = [
         "train",
         "--data",
@@ -413,9 +416,9 @@ fn a_board_tells_what_the_desktop_tells() {
         String::from_utf8_lossy(&told.stdout),
         String::from_utf8_lossy(&desktop.stdout)
     );
-    assert!(said.contains("9 tokens after 3 of prompt"), "{said}");
+    assert!(said.contains("9 tokens after "), "{said}");
     assert!(!said.contains("seed"), "{said}");
-    assert!(stderr(&boarded("mps2-an385", &["--prompt", "e"])).contains("\nseed "));
+    assert!(stderr(&boarded("mps2-an385", &["--prompt", "e"])).starts_with("seed "));
 }
 
 #[test]
@@ -479,7 +482,7 @@ fn what_a_board_refuses_ends_in_one_sentence() {
         (
             &["--prompt", "a", "--temperature", "0.1234567"],
             2,
-            "six digits",
+            "up to 6 digits",
         ),
         (&["--prompt", "a", "--seed", "-1"], 2, "--seed is -1"),
     ];
