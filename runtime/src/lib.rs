@@ -101,6 +101,7 @@ pub mod ops;
 pub mod quant;
 pub mod rng;
 pub mod sampler;
+pub mod self_test;
 mod session;
 pub mod tokenizer;
 
