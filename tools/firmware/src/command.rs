@@ -49,6 +49,7 @@ pub(crate) enum CommandError {
 }
 
 /// Understands `line`, which begins behind the `/`.
+#[inline(never)]
 pub(crate) fn parse(line: &str, settings: Settings) -> Result<Command, CommandError> {
     let (name, value) = line.split_once(' ').unwrap_or((line, ""));
     let value = value.trim_ascii();

@@ -16,12 +16,13 @@ mod console;
 mod hardware;
 mod line;
 mod number;
+mod options;
 mod sentences;
 mod stack;
 mod teller;
 
 use minigpt_runtime::format::MAGIC;
-use minigpt_runtime::{ModelFile, Q8, self_test};
+use minigpt_runtime::{LoadError, ModelFile, Q8, self_test};
 
 use crate::console::{Console, Hex, Say, say};
 use crate::teller::Teller;
@@ -35,21 +36,15 @@ const BAD_MODEL: i32 = 2;
 const TOO_LARGE: i32 = 3;
 
 /// Runs on the board after its memory was set up.
+///
+/// What it calls is not inlined, or the stack of all of it would be in use all the time.
 fn run() -> Result<(), i32> {
     stack::paint();
-    self_test::run::<Weights>().map_err(|error| fail(error, BAD_ARITHMETIC))?;
-    let partition = board::model_partition();
-    let file = ModelFile::open_at(partition).map_err(|error| {
-        if partition.starts_with(&MAGIC) {
-            no_model(error)
-        } else {
-            missing(partition)
-        }
-    })?;
-    file.verify().map_err(no_model)?;
+    check_arithmetic()?;
+    let file = open()?;
     let model = file.model::<Weights>().map_err(no_model)?;
-    let mut teller =
-        Teller::new(&file, model, board::arena()).map_err(|error| fail(error, TOO_LARGE))?;
+    let teller = Teller::new(&file, model, board::arena());
+    let mut teller = teller.map_err(|error| fail(error, TOO_LARGE))?;
     teller.greet();
     let mut console = Console::new();
     while let Some(line) = console.read_line() {
@@ -61,12 +56,32 @@ fn run() -> Result<(), i32> {
     Ok(())
 }
 
+#[inline(never)]
+fn check_arithmetic() -> Result<(), i32> {
+    self_test::run::<Weights>().map_err(|error| fail(error, BAD_ARITHMETIC))
+}
+
+/// The model in its partition.
+#[inline(never)]
+fn open() -> Result<ModelFile<'static>, i32> {
+    let partition = board::model_partition();
+    let file = ModelFile::open_at(partition).map_err(|error| {
+        if partition.starts_with(&MAGIC) {
+            no_model(error)
+        } else {
+            missing(partition)
+        }
+    })?;
+    file.verify().map_err(no_model)?;
+    Ok(file)
+}
+
 fn fail(error: impl Say, code: i32) -> i32 {
     say!("error: ", error);
     code
 }
 
-fn no_model(error: impl Say) -> i32 {
+fn no_model(error: LoadError) -> i32 {
     say!("error: the model at ", Hex(board::MODEL.0), ": ", error);
     BAD_MODEL
 }

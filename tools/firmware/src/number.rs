@@ -28,14 +28,15 @@ pub(crate) fn integer(text: &str) -> Option<u64> {
     })
 }
 
-/// The number nearest to `12`, `0.8`, `.95`: digits, at most nine in all, at most one point.
+/// The number nearest to `12`, `0.8`, `.95`: digits, at most one point, twelve digits in all and nine
+/// behind the point.
 pub(crate) fn decimal(text: &str) -> Option<f32> {
-    let (mut n, mut divisor, mut n_digits, mut point) = (0u32, 1u32, 0, false);
+    let (mut n, mut divisor, mut n_digits, mut point) = (0, 1, 0, false);
     for byte in text.bytes() {
         match byte {
             b'.' if !point => point = true,
-            b'0'..=b'9' if n_digits < 9 => {
-                n = n * 10 + u32::from(byte - b'0');
+            b'0'..=b'9' if n_digits < 12 && divisor < 1_000_000_000 => {
+                n = n * 10 + u64::from(byte - b'0');
                 divisor *= if point { 10 } else { 1 };
                 n_digits += 1;
             }
@@ -45,13 +46,13 @@ pub(crate) fn decimal(text: &str) -> Option<f32> {
     (n_digits > 0).then(|| quotient(n, divisor))
 }
 
-/// `n / divisor`, correctly rounded. Both below `2^30`.
-fn quotient(n: u32, divisor: u32) -> f32 {
+/// `n / divisor`, correctly rounded; the divisor is below `2^30`.
+fn quotient(n: u64, divisor: u64) -> f32 {
     if n == 0 {
         return 0.0;
     }
-    let shift = u64::from(n).leading_zeros();
-    let (n, divisor) = (u64::from(n) << shift, u64::from(divisor));
+    let shift = n.leading_zeros();
+    let n = n << shift;
     // At least 33 bits; the lowest stands for all that lies below.
     let mut q = n / divisor | u64::from(n % divisor != 0);
     let mut exponent = 127 - shift;

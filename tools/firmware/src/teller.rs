@@ -2,8 +2,8 @@
 
 use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
-    KvFormat, MemoryPlan, Model, ModelFile, Sampler, SamplerError, SamplerOptions, Session,
-    SessionError, SessionOptions, StreamDecoder,
+    MemoryPlan, Model, ModelFile, Sampler, SamplerError, SamplerOptions, Session, SessionError,
+    StreamDecoder,
 };
 
 use crate::Weights;
@@ -12,6 +12,7 @@ use crate::command::{self, Command, HELP, Settings};
 use crate::console::{self, Hex, Thousandths, is_stopped, parts, say, tell};
 use crate::hardware::{Chip, Hardware};
 use crate::line::MAX_LINE;
+use crate::options::SESSION;
 use crate::stack;
 
 /// Most tokens of a prompt: one a byte, the start token, and the space that a tokenizer may add.
@@ -19,13 +20,6 @@ const MAX_PROMPT: usize = MAX_LINE + 2;
 
 /// Largest top-k.
 const MAX_TOP_K: usize = 64;
-
-/// How a session works: one token at a time, in the longest context that fits.
-const OPTIONS: SessionOptions = SessionOptions {
-    n_ctx: 0,
-    n_chunk: 1,
-    kv: KvFormat::F16,
-};
 
 /// A sampler, or why there is none.
 pub(crate) fn sampler(options: SamplerOptions) -> Result<Sampler<MAX_TOP_K>, SamplerError> {
@@ -42,13 +36,14 @@ pub(crate) struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     /// With the longest context that fits into `arena`.
+    #[inline(never)]
     pub(crate) fn new(
         file: &'a ModelFile<'a>,
         model: Model<'a, Weights>,
         arena: &'a mut [u8],
     ) -> Result<Self, SessionError> {
         let (config, format) = (file.config(), file.format());
-        let options = OPTIONS.fitted(config, format, arena.len() as u64);
+        let options = SESSION.fitted(config, format, arena.len() as u64);
         Ok(Self {
             file,
             session: Session::new(model, arena, &options)?,
@@ -72,6 +67,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Writes `prompt` and what the model adds to it.
+    #[inline(never)]
     fn continue_text(&mut self, prompt: &str) {
         let mut tokens = [0; MAX_PROMPT];
         let n = match self.encode(prompt, &mut tokens) {
@@ -107,6 +103,7 @@ impl<'a> Teller<'a> {
 
     /// Writes what follows `prompt`; how many tokens it made, and why it stopped if it was not at the
     /// end.
+    #[inline(never)]
     fn generate(
         &mut self,
         prompt: &[u32],
@@ -138,6 +135,7 @@ impl<'a> Teller<'a> {
     }
 
     /// The start token, if there is one, and the tokens of `prompt`; their number.
+    #[inline(never)]
     fn encode(&self, prompt: &str, tokens: &mut [u32]) -> Result<usize, TokenizeError> {
         let tokenizer = self.file.tokenizer();
         let bos = tokenizer.specials().bos;
@@ -163,6 +161,7 @@ impl<'a> Teller<'a> {
         }
     }
 
+    #[inline(never)]
     fn info(&self) {
         let (model, sampling) = (self.file, &self.settings.sampling);
         say!(
@@ -208,6 +207,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Says how long `n` tokens of prompt and `made` new ones took, `why` they ended, and the memory.
+    #[inline(never)]
     fn report(&self, watch: &Stopwatch, n: usize, made: usize, why: &str) {
         let (ticks, hz) = (watch.ticks.max(1), u64::from(board::COUNTER_HZ));
         let passes = (n + made).saturating_sub(1) as u64;
@@ -234,7 +234,8 @@ impl<'a> Teller<'a> {
             " bytes, arena ",
             self.arena_bytes,
             " of ",
-            board::ARENA_BYTES
+            board::ARENA_BYTES,
+            " bytes",
         );
         console::end();
         if stack == board::STACK_BYTES {
