@@ -111,6 +111,7 @@ fn steps_of_any_size_give_the_bits_of_a_pass() {
         let expected = logits::<Q8>(&mut file, options, &calls);
         let opened = ModelFile::open(file.bytes()).unwrap();
         let mut memory = Buffer::new(16384);
+        memory.bytes().fill(0x55);
         let model = opened.model::<Q8>().unwrap();
         let mut session = Session::new(model, memory.bytes(), &options).unwrap();
         let rows: Vec<_> = expected.chunks(hyper.n_vocab as usize).collect();

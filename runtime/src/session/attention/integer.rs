@@ -188,6 +188,7 @@ impl IntegerCache<'_> {
         let start = head * shape.width;
         let bits = shape.query_bits();
         let (exponent, factor) = scale(query, bits);
+        self.query.fill(0);
         for (integer, value) in self.query.iter_mut().zip(query) {
             *integer = round(*value, factor, (1 << bits) - 1) as i16;
         }
