@@ -1,17 +1,73 @@
-//! Turns the board file that `MINIGPT_BOARD` names into a linker script and constants.
+//! Turns the board file that `MINIGPT_BOARD` names into a linker script, constants and the cfg `hal`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use serde::Deserialize;
 
+/// Addresses of models are multiples of this.
+const ALIGNMENT: u32 = 16;
+
+/// A HAL crate, and what the code for it in `src/hardware` stands on.
+struct Hal {
+    name: &'static str,
+    target: &'static str,
+    /// The pins it sets up; `None` takes those of the board file.
+    pins: Option<(&'static str, &'static str)>,
+    /// Whether the crate brings the chip's interrupt vectors, asked or not.
+    vectors: bool,
+}
+
+const HALS: [Hal; 5] = [
+    Hal {
+        name: "rp2040",
+        target: "thumbv6m-none-eabi",
+        pins: Some(("GP0", "GP1")),
+        vectors: false,
+    },
+    Hal {
+        name: "rp235x",
+        target: "thumbv8m.main-none-eabihf",
+        pins: Some(("GP0", "GP1")),
+        vectors: true,
+    },
+    Hal {
+        name: "stm32f4",
+        target: "thumbv7em-none-eabihf",
+        pins: Some(("PA9", "PA10")),
+        vectors: true,
+    },
+    Hal {
+        name: "nrf51",
+        target: "thumbv6m-none-eabi",
+        pins: None,
+        vectors: false,
+    },
+    Hal {
+        name: "nrf52840",
+        target: "thumbv7em-none-eabihf",
+        pins: None,
+        vectors: false,
+    },
+];
+
+/// Lines come and go through QEMU or a debugger.
+const SEMIHOSTING: &str = "semihosting";
+
 #[derive(Deserialize)]
 struct Board {
+    /// One of [`HALS`]; none where lines come and go through semihosting.
+    #[serde(default = "semihosting")]
+    hal: String,
     flash: Region,
     model: Region,
     ram: Ram,
     clock_hz: u32,
+    /// Frequency of the crystal; 0 runs from the chip's own oscillator, where it has one.
+    #[serde(default)]
+    crystal_hz: u32,
     counter: Counter,
+    uart: Option<Uart>,
 }
 
 #[derive(Deserialize)]
@@ -33,11 +89,22 @@ struct Ram {
 /// What counts time or instructions, `hz` a second.
 #[derive(Deserialize)]
 struct Counter {
-    /// `none`, `register` or `instret`.
+    /// `none`, `register`, `instret`, or `timer` of a HAL, in microseconds.
     kind: String,
     #[serde(default)]
     address: u32,
     hz: u32,
+}
+
+#[derive(Deserialize)]
+struct Uart {
+    tx: String,
+    rx: String,
+    baud: u32,
+}
+
+fn semihosting() -> String {
+    SEMIHOSTING.to_owned()
 }
 
 fn main() {
@@ -47,17 +114,90 @@ fn main() {
     println!("cargo:rerun-if-changed={path}");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let target = env::var("TARGET").expect("cargo sets it");
+    if let Err(error) = check(&board, &target) {
+        panic!("{path}: {error}");
+    }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let target = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
-    write(&out, "memory.x", &linker_script(&board, &target));
+    let riscv = target.starts_with("riscv");
+    write(&out, "memory.x", &linker_script(&board, riscv));
     write(&out, "board.rs", &constants(&name, &board));
+    let hal = HALS.iter().find(|hal| hal.name == board.hal);
+    let vectors = hal.is_some_and(|hal| hal.vectors);
+    if !vectors {
+        println!("cargo:rustc-link-search={}", no_interrupts(&out).display());
+    }
     println!("cargo:rustc-link-search={}", out.display());
-    if target == "riscv32" {
+    if riscv {
         println!("cargo:rustc-link-arg=-Tmemory.x");
     } else {
         println!("cargo:rustc-link-arg=--nmagic");
     }
     println!("cargo:rustc-link-arg=-Tlink.x");
+    let hals = HALS.map(|hal| format!("{:?}", hal.name)).join(", ");
+    println!("cargo:rustc-check-cfg=cfg(hal, values({hals}, {SEMIHOSTING:?}))");
+    println!("cargo:rustc-check-cfg=cfg(hal_vectors)");
+    println!("cargo:rustc-cfg=hal={:?}", board.hal);
+    if vectors {
+        println!("cargo:rustc-cfg=hal_vectors");
+    }
+}
+
+/// What of a board file the program could not run with.
+fn check(board: &Board, target: &str) -> Result<(), String> {
+    let Board {
+        flash, model, ram, ..
+    } = board;
+    let end = |region: &Region| u64::from(region.start) + u64::from(region.size);
+    if model.start % ALIGNMENT != 0 {
+        return Err(format!(
+            "the model's partition begins at {:#x}; let it begin at a multiple of {ALIGNMENT}",
+            model.start
+        ));
+    }
+    if u64::from(model.start) < end(flash) && u64::from(flash.start) < end(model) {
+        return Err("the partitions of program and model overlap; move one".to_owned());
+    }
+    if u64::from(ram.stack) + u64::from(ram.variables) >= u64::from(ram.size) {
+        return Err("stack and variables leave no RAM for a session".to_owned());
+    }
+    check_hal(board, target)
+}
+
+fn check_hal(board: &Board, target: &str) -> Result<(), String> {
+    let timer = board.counter.kind == "timer";
+    if board.hal == SEMIHOSTING {
+        if timer {
+            return Err("a board without hal has no counter of kind timer".to_owned());
+        }
+        return Ok(());
+    }
+    let Some(hal) = HALS.iter().find(|hal| hal.name == board.hal) else {
+        let names = HALS.map(|hal| hal.name).join(", ");
+        return Err(format!("there is no hal {}; there are {names}", board.hal));
+    };
+    if hal.target != target {
+        return Err(format!("hal {} is for target {}", hal.name, hal.target));
+    }
+    let Some(uart) = &board.uart else {
+        return Err("a board with hal needs [uart]".to_owned());
+    };
+    match hal.pins {
+        Some(pins) if pins != (uart.tx.as_str(), uart.rx.as_str()) => Err(format!(
+            "hal {} sends at {} and receives at {}; other pins are set in src/hardware",
+            hal.name, pins.0, pins.1
+        )),
+        _ if !timer => Err("a board with hal has a counter of kind timer".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// A folder with the linker script of a chip without interrupts to name.
+fn no_interrupts(out: &Path) -> PathBuf {
+    let folder = out.join("no-interrupts");
+    fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    write(&folder, "device.x", "");
+    folder
 }
 
 fn write(directory: &Path, name: &str, text: &str) {
@@ -65,16 +205,31 @@ fn write(directory: &Path, name: &str, text: &str) {
     fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
+/// Bytes at the beginning of the RP2040's flash that its boot ROM runs from RAM.
+const BOOT2: u32 = 0x100;
+
 /// Where the linker puts what.
-fn linker_script(board: &Board, target: &str) -> String {
+fn linker_script(board: &Board, riscv: bool) -> String {
     let (flash, ram) = (&board.flash, &board.ram);
-    let memory = format!(
-        "MEMORY {{\n  FLASH : ORIGIN = {:#010x}, LENGTH = {:#x}\n  RAM : ORIGIN = {:#010x}, LENGTH = {:#x}\n}}\n",
-        flash.start, flash.size, ram.start, ram.size
-    );
-    if target != "riscv32" {
-        return memory;
-    }
+    let boot2 = if board.hal == "rp2040" { BOOT2 } else { 0 };
+    let boot2_region = match boot2 {
+        0 => String::new(),
+        _ => format!(
+            "  BOOT2 : ORIGIN = {:#x}, LENGTH = {boot2:#x}\n",
+            flash.start
+        ),
+    };
+    let sections = match board.hal.as_str() {
+        "rp2040" => {
+            "SECTIONS { .boot2 ORIGIN(BOOT2) : { KEEP(*(.boot2)); } > BOOT2 } INSERT BEFORE .text;\n"
+        }
+        // The boot ROM looks for this block in the first 4 KB.
+        "rp235x" => {
+            "SECTIONS { .start_block : ALIGN(4) { KEEP(*(.start_block)); } > FLASH } INSERT AFTER .vector_table;\n\
+             _stext = ADDR(.start_block) + SIZEOF(.start_block);\n"
+        }
+        _ => "",
+    };
     let regions = [
         ("TEXT", "FLASH"),
         ("RODATA", "FLASH"),
@@ -85,7 +240,22 @@ fn linker_script(board: &Board, target: &str) -> String {
     ];
     let aliases =
         regions.map(|(name, region)| format!("REGION_ALIAS(\"REGION_{name}\", {region});\n"));
-    memory + &aliases.concat()
+    let (aliases, end_of_variables) = if riscv {
+        (aliases.concat(), "_ebss")
+    } else {
+        (String::new(), "__ebss")
+    };
+    format!(
+        "MEMORY {{\n{boot2_region}  FLASH : ORIGIN = {:#x}, LENGTH = {:#x}\n  RAM : ORIGIN = {:#x}, LENGTH = {:#x}\n}}\n\
+         {aliases}{sections}\
+         ASSERT({end_of_variables} + {:#x} <= ORIGIN(RAM) + LENGTH(RAM),\n\
+         \"the program has more variables than the board file says: raise `variables` under [ram]\")\n",
+        flash.start + boot2,
+        flash.size - boot2,
+        ram.start,
+        ram.size,
+        ram.stack,
+    )
 }
 
 /// What the program knows of its board.
@@ -95,28 +265,41 @@ fn constants(name: &str, board: &Board) -> String {
         ram,
         counter,
         clock_hz,
+        crystal_hz,
         ..
     } = board;
-    let arena = (ram.size - ram.stack - ram.variables) / 16 * 16;
+    let arena = (ram.size - ram.stack - ram.variables) / ALIGNMENT * ALIGNMENT;
     let counter_kind = match counter.kind.as_str() {
         "none" => "Counter::None".to_owned(),
         "register" => format!("Counter::Register({:#x} as *const u32)", counter.address),
         "instret" => "Counter::Instret".to_owned(),
-        other => panic!("counter kind {other}: none, register or instret"),
+        "timer" => "Counter::Timer".to_owned(),
+        other => panic!("counter kind {other}: none, register, instret or timer"),
     };
+    let uart = board.uart.as_ref().map(|uart| {
+        // Pins that are numbers: P0.06 is 6.
+        let pin = |pin: &str| pin.strip_prefix("P0.").and_then(|n| n.parse::<u32>().ok());
+        let (tx, rx) = (pin(&uart.tx).unwrap_or(0), pin(&uart.rx).unwrap_or(0));
+        format!(
+            "pub(crate) const BAUD: u32 = {};\npub(crate) const PINS: (u32, u32) = ({tx}, {rx});\n",
+            uart.baud
+        )
+    });
     format!(
         "pub(crate) const NAME: &str = {name:?};\n\
          pub(crate) const CLOCK_HZ: u32 = {clock_hz};\n\
+         pub(crate) const CRYSTAL_HZ: u32 = {crystal_hz};\n\
          pub(crate) const MODEL: (usize, usize) = ({:#x}, {:#x});\n\
          pub(crate) const STACK_TOP: usize = {:#x};\n\
          pub(crate) const STACK_BYTES: usize = {:#x};\n\
          pub(crate) const ARENA_BYTES: usize = {arena:#x};\n\
          pub(crate) const COUNTER: Counter = {counter_kind};\n\
-         pub(crate) const COUNTER_HZ: u32 = {};\n",
+         pub(crate) const COUNTER_HZ: u32 = {};\n{}",
         model.start,
         model.size,
         ram.start + ram.size,
         ram.stack,
-        counter.hz
+        counter.hz,
+        uart.unwrap_or_default(),
     )
 }

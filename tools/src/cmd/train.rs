@@ -1,6 +1,7 @@
 //! `minigpt train`.
 
 mod asked;
+mod destination;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,16 @@ use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained, start_threads}
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, train};
 
+use self::destination::Destination;
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::{self, grouped, say};
 use crate::progress::TrainProgress;
 use crate::settings;
+
+/// How models of runs store their matrices.
+const EXPORTED: Format = Format::Q8;
 
 /// Longest text that is written at the end of training, in tokens.
 const STORY_TOKENS: i64 = 300;
@@ -34,6 +39,7 @@ Examples:
   minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
   minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
   minigpt train --out runs/input --resume --steps 4000      # take a finished run further
+  minigpt train --data input.txt --board mps2-an500         # and an image, runs/input/mps2-an500.elf
 ";
 
 /// Train a model on your text, or on built-in stories.
@@ -84,6 +90,10 @@ pub(crate) struct TrainArgs {
     /// Run directory [default: runs/ and the name of the data]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// End with an image for this board beside the model, see minigpt firmware --list; says before it
+    /// trains if the model would not fit
+    #[arg(long, value_name = "BOARD")]
+    board: Option<String>,
     /// Go on with the run in --out under its own settings; more --steps take it further
     #[arg(long)]
     resume: bool,
@@ -91,6 +101,7 @@ pub(crate) struct TrainArgs {
 
 pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
+    let destination = args.board.as_deref().map(Destination::named).transpose()?;
     let asked = args.settings(None)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&asked));
     let stored = Run::find(&out)?;
@@ -104,6 +115,9 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
         Some(_) => args.take_up(&out, asked)?,
         None => begin(&out, asked)?,
     };
+    if let Some(destination) = &destination {
+        run = destination.accept(run)?;
+    }
     let summary = advance(&mut run)?;
     let again = format!("minigpt train --out {} --resume", out.display());
     if summary.ending == Ending::Stopped {
@@ -115,7 +129,11 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
         )));
     }
     say_ending(&summary, &run, &again);
-    finish(&run, &summary)
+    finish(&run, &summary)?;
+    match destination {
+        Some(destination) => destination.image(&run),
+        None => Ok(()),
+    }
 }
 
 impl TrainArgs {
@@ -231,7 +249,7 @@ fn say_ending(summary: &Summary, run: &Run, again: &str) {
 fn finish(run: &Run, summary: &Summary) -> Outcome {
     let trained = Trained::load(run.path())?;
     let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-    let model = trained.export(&name, Format::Q8).map_err(Failure::failed)?;
+    let model = trained.export(&name, EXPORTED).map_err(Failure::failed)?;
     let path = run.model();
     let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
     if changed {

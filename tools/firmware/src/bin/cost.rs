@@ -225,7 +225,9 @@ fn partition() -> &'static [u8] {
 
 unsafe extern "C" {
     /// Where the program's variables end.
-    static __sheap: u8;
+    #[cfg_attr(target_arch = "arm", link_name = "__ebss")]
+    #[cfg_attr(target_arch = "riscv32", link_name = "_ebss")]
+    static end_of_variables: u8;
     /// Where the stack begins, which grows downward.
     static _stack_start: u8;
 }
@@ -235,7 +237,7 @@ unsafe extern "C" {
 fn paint() -> (usize, usize) {
     let here = 0u8;
     let end = ((&raw const here).addr() - MARGIN) & !3;
-    let start = (&raw const __sheap).addr();
+    let start = (&raw const end_of_variables).addr();
     let start = start.next_multiple_of(ARENA_ALIGNMENT).min(end);
     for address in (start..end).step_by(4) {
         // SAFETY: between the variables and well below the stack pointer lies memory that nothing
@@ -299,16 +301,36 @@ fn main() -> ! {
 }
 
 #[cfg(target_arch = "riscv32")]
-#[riscv_rt::entry]
+#[unsafe(no_mangle)]
 fn main() -> ! {
     end(run())
 }
 
-/// Where faults end.
+/// The interrupt vectors: one, because there must be one. The program uses no interrupt.
+#[cfg(target_arch = "arm")]
+#[unsafe(export_name = "__INTERRUPTS")]
+#[unsafe(link_section = ".vector_table.interrupts")]
+static INTERRUPTS: [extern "C" fn() -> !; 1] = [fault];
+
 #[cfg(target_arch = "arm")]
 #[cortex_m_rt::exception]
 unsafe fn HardFault(_: &cortex_m_rt::ExceptionFrame) -> ! {
-    end(Err(c"hard fault"))
+    fault()
+}
+
+#[cfg(target_arch = "riscv32")]
+#[unsafe(no_mangle)]
+extern "C" fn ExceptionHandler(_: &riscv_rt::TrapFrame) -> ! {
+    fault()
+}
+
+extern "C" fn fault() -> ! {
+    end(Err(c"a fault of the processor"))
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    end(Err(c"a panic"))
 }
 
 fn end(result: Result<(), &'static core::ffi::CStr>) -> ! {

@@ -1,0 +1,185 @@
+//! A check of the processor's arithmetic, small enough for firmware to run at every start.
+//!
+//! Texts are the same everywhere because every sum has one order and every operation one rounding.
+//! A floating-point unit that rounds otherwise or flushes small numbers to zero, or a library that
+//! replaces the compiler's arithmetic, breaks that without a word: [`run`] sees it.
+
+use core::fmt;
+use core::hint::black_box;
+
+use xxhash_rust::xxh32::Xxh32;
+
+use crate::Aligned;
+use crate::kernels::{Isa, Output};
+use crate::math;
+use crate::ops;
+use crate::parts::part_mut;
+use crate::quant::{Activations, BLOCK, Format, Q8Activations, WeightFormat};
+use crate::rng;
+
+/// Rows of the matrix that is multiplied.
+const ROWS: usize = 4;
+
+/// Its columns: one whole block, and one that is filled up.
+const COLS: usize = BLOCK + 8;
+
+/// Bytes of it in an integer format.
+const MATRIX_BYTES: usize = Format::Q8.matrix_bytes(ROWS, COLS) as usize;
+
+/// Bytes of a row of activations as integers, in the format that takes the most.
+const QUANTS: usize = 2 * COLS.next_multiple_of(BLOCK);
+
+/// What each part gives where the arithmetic is right.
+const EXPECTED: [(&str, u32); 3] = [
+    ("sums and products", 0x1067_5007),
+    ("elementary functions", 0x8646_CCCD),
+    ("matrix products", 0x11AD_66F7),
+];
+
+/// Arithmetic that is not the model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SelfTestError {
+    /// What differs.
+    pub part: &'static str,
+    /// Hash of the right results.
+    pub expected: u32,
+    /// Hash of the results here.
+    pub computed: u32,
+}
+
+impl fmt::Display for SelfTestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            part,
+            expected,
+            computed,
+        } = self;
+        write!(
+            f,
+            "the self test failed: {part} give {computed:08x} and not {expected:08x}, so texts would differ from those \
+             of other machines; build the program anew, and if that fails too, tell its authors"
+        )
+    }
+}
+
+impl core::error::Error for SelfTestError {}
+
+/// Checks sums, products and elementary functions, and the matrix products of `W` where those are
+/// the same bits everywhere, against results that are known. Takes about 1.5 KB of stack and the time
+/// of a few hundred multiplications.
+///
+/// # Errors
+/// A [`SelfTestError`] that says which part differs.
+pub fn run<W: WeightFormat>() -> Result<(), SelfTestError> {
+    let computed = hashes::<W>(Isa::detect());
+    for ((part, expected), computed) in EXPECTED.into_iter().zip(computed) {
+        if let Some(computed) = computed.filter(|computed| *computed != expected) {
+            return Err(SelfTestError {
+                part,
+                expected,
+                computed,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Hashes of the results, in the order of [`EXPECTED`]; none where other bits are right too.
+fn hashes<W: WeightFormat>(isa: Isa) -> [Option<u32>; EXPECTED.len()] {
+    let mut x = [0.0; COLS];
+    fill(&mut x, 0, 4.0);
+    let products = W::FORMAT.is_integer().then(|| products::<W>(isa, &x));
+    [Some(sums(&x)), Some(functions(&x)), products]
+}
+
+/// Numbers in `-scale..scale` that the compiler cannot know.
+fn fill(out: &mut [f32], stream: u64, scale: f32) {
+    for (i, value) in out.iter_mut().enumerate() {
+        let unit = rng::unit(rng::random(black_box(1), stream, i as u64));
+        *value = (unit * 2.0 - 1.0) * scale;
+    }
+}
+
+fn sums(x: &[f32; COLS]) -> u32 {
+    let mut hash = Xxh32::new(0);
+    let (mean, rstd) = ops::layer_norm_stats(x);
+    let tiny = x.map(|value| value * 1e-20);
+    let values = [
+        ops::sum(x),
+        ops::dot(x, x),
+        mean,
+        rstd,
+        ops::rms_norm_stats(x),
+        math::sqrt(ops::dot(x, x)),
+        // Below the smallest normal number, as product and as sum.
+        ops::dot(&tiny, &tiny),
+        tiny[0] * 1e-20 + f32::MIN_POSITIVE,
+        x[0] / x[1],
+    ];
+    update(&mut hash, &values);
+    hash.digest()
+}
+
+fn functions(x: &[f32; COLS]) -> u32 {
+    let mut hash = Xxh32::new(0);
+    update(&mut hash, &x.map(ops::gelu));
+    update(&mut hash, &x.map(ops::silu));
+    let mut scores = *x;
+    ops::softmax(&mut scores);
+    update(&mut hash, &scores);
+    let (mut frequencies, mut table) = ([0.0; 4], [0.0; 8]);
+    ops::frequencies(&mut frequencies, 10_000.0);
+    ops::rope_table(&mut table, black_box(97), &frequencies);
+    update(&mut hash, &table);
+    hash.digest()
+}
+
+fn products<W: WeightFormat>(isa: Isa, x: &[f32; COLS]) -> u32 {
+    let mut weights = [0.0; ROWS * COLS];
+    fill(&mut weights, 1, 0.5);
+    let mut bytes = Aligned([0; MATRIX_BYTES]);
+    W::encode(&mut bytes.0, &weights, COLS);
+    let blocks = W::FORMAT.blocks(COLS);
+    let (mut quants, mut scales) = ([0; QUANTS], [0.0; COLS.div_ceil(BLOCK)]);
+    let quants = part_mut(&mut quants, 0, blocks.quants * W::FORMAT.activation_bytes());
+    W::quantize(isa, quants, &mut scales, x, COLS);
+    let q8 = Q8Activations {
+        quants,
+        scales: &scales,
+        blocks,
+    };
+    let mut out = [0.0; ROWS];
+    let output = Output {
+        values: &mut out,
+        stride: ROWS,
+        first: 0,
+    };
+    let matrix = W::matrix(&bytes.0, ROWS, COLS);
+    W::matmul(isa, output, matrix, 0..ROWS, Activations { values: x, q8 });
+    let mut hash = Xxh32::new(0);
+    update(&mut hash, &out);
+    hash.digest()
+}
+
+fn update(hash: &mut Xxh32, values: &[f32]) {
+    for value in values {
+        hash.update(&value.to_bits().to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::{F16, F32, Q8};
+
+    #[test]
+    fn every_instruction_set_passes() {
+        for isa in Isa::available() {
+            let computed = hashes::<Q8>(isa);
+            let expected = EXPECTED.map(|(_, hash)| Some(hash));
+            assert_eq!(computed, expected, "{}: {computed:#x?}", isa.name());
+        }
+        assert_eq!((run::<F32>(), run::<F16>()), (Ok(()), Ok(())));
+    }
+}
