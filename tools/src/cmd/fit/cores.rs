@@ -1,0 +1,120 @@
+//! Processor cores: what a token costs them, and how long that takes.
+
+use minigpt_models::cost::{self, CoreCost};
+use minigpt_runtime::{Config, Format};
+
+use crate::failure::Failure;
+
+/// A core by the names it goes by.
+#[derive(Debug)]
+pub(super) struct Core {
+    /// As in the board files, and the short ones of `--core`.
+    names: &'static [&'static str],
+    /// The core whose program it runs, on which instructions were counted.
+    counted_on: &'static str,
+    /// Cycles per instruction and where the number comes from; none where it depends on the chip.
+    pub(super) cycles: Option<(f64, &'static str)>,
+}
+
+const CORES: [Core; 8] = [
+    Core {
+        names: &["Cortex-M0", "m0"],
+        counted_on: "Cortex-M0",
+        cycles: Some((1.46, M0)),
+    },
+    Core {
+        names: &["Cortex-M0+", "m0+", "m0plus"],
+        counted_on: "Cortex-M0",
+        cycles: Some((1.37, M0_PLUS)),
+    },
+    Core {
+        names: &["Cortex-M3", "m3"],
+        counted_on: "Cortex-M3",
+        cycles: Some((1.5, M3)),
+    },
+    Core {
+        names: &["Cortex-M4F", "Cortex-M4", "m4f", "m4"],
+        counted_on: "Cortex-M4F",
+        cycles: Some((1.5, M4)),
+    },
+    Core {
+        names: &["Cortex-M7", "m7"],
+        counted_on: "Cortex-M7",
+        cycles: Some((1.0, COREMARK)),
+    },
+    Core {
+        names: &["Cortex-M33", "m33"],
+        counted_on: "Cortex-M55",
+        cycles: Some((1.25, COREMARK)),
+    },
+    Core {
+        names: &["Cortex-M55", "m55"],
+        counted_on: "Cortex-M55",
+        cycles: Some((1.2, COREMARK)),
+    },
+    Core {
+        names: &["rv32imc", "riscv", "riscv32"],
+        counted_on: "rv32imc",
+        cycles: None,
+    },
+];
+
+const M0: &str = "published: instruction timings of the Cortex-M0 manual (Arm DDI 0432C, table 3-1), without wait states";
+const M0_PLUS: &str = "published: instruction timings of the Cortex-M0+ manual (Arm DDI 0484C, table 3-1), without wait states";
+const M3: &str = "published: instruction timings of the Cortex-M3 manual (Arm DDI 0337H, table 3-1), without wait states";
+const M4: &str = "published: instruction timings of the Cortex-M4 manual (Arm DDI 0439D, table 3-1), without wait states";
+const COREMARK: &str =
+    "published: the Cortex-M4's timings, scaled by Arm's CoreMark per MHz of both cores";
+
+impl Core {
+    /// The core called `name`.
+    pub(super) fn named(name: &str) -> Result<&'static Self, Failure> {
+        let is_it = |core: &&Self| {
+            core.names
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+        };
+        CORES.iter().find(is_it).ok_or_else(|| {
+            let names = CORES.map(|core| core.names[1]).join(", ");
+            Failure::Misuse(format!("there is no core {name}; there are {names}"))
+        })
+    }
+
+    /// As in the board files.
+    pub(super) fn name(&self) -> &'static str {
+        self.names[0]
+    }
+
+    /// The core on which its instructions were counted.
+    pub(super) fn counted_on(&self) -> &'static str {
+        self.counted_on
+    }
+
+    /// The integer format that is fastest on it, with its costs: judged by `probe`.
+    pub(super) fn fastest(&self, probe: &Config) -> Result<(Format, CoreCost<'static>), Failure> {
+        let integers = Format::ALL.into_iter().filter(|format| format.is_integer());
+        let costs = integers.filter_map(|format| {
+            let mut all = cost::cores();
+            let cost =
+                all.find(|cost| cost.core == self.counted_on && cost.format == format.name())?;
+            Some((format, cost))
+        });
+        let instructions =
+            |(format, cost): &(Format, CoreCost<'_>)| cost.instructions(probe, *format, 0);
+        costs
+            .min_by(|a, b| instructions(a).total_cmp(&instructions(b)))
+            .ok_or_else(|| {
+                let name = self.counted_on;
+                Failure::Failed(format!(
+                    "the cost table has no row for {name}; this is a bug"
+                ))
+            })
+    }
+}
+
+/// The largest program and stack of any core, for boards of which the core is not known.
+pub(super) fn largest_program() -> (u64, u64) {
+    let program = cost::cores().map(|cost| cost.program_bytes).max();
+    let stack = cost::cores().map(|cost| cost.stack_bytes).max();
+    (program.unwrap_or(0), stack.unwrap_or(0))
+}
