@@ -44,6 +44,10 @@ impl Choice for Chosen<2> {
     type Weights = minigpt_runtime::Q8;
 }
 
+impl Choice for Chosen<3> {
+    type Weights = minigpt_runtime::Q8Dsp;
+}
+
 /// How keys and values are kept.
 const KV: KvFormat = KvFormat::Q8;
 

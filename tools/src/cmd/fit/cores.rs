@@ -33,7 +33,7 @@ const CORES: [Core; 8] = [
         cycles: Some((1.5, M3)),
     },
     Core {
-        names: &["Cortex-M4F", "Cortex-M4", "m4f", "m4"],
+        names: &["Cortex-M4F", "m4f", "Cortex-M4", "m4"],
         counted_on: "Cortex-M4F",
         cycles: Some((1.5, M4)),
     },
@@ -53,7 +53,7 @@ const CORES: [Core; 8] = [
         cycles: Some((1.2, COREMARK)),
     },
     Core {
-        names: &["rv32imc", "riscv", "riscv32"],
+        names: &["rv32imc", "rv32", "riscv32"],
         counted_on: "rv32imc",
         cycles: None,
     },

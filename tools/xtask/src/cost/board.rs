@@ -104,13 +104,17 @@ impl Board {
         }
     }
 
-    /// The formats that are measured on it: integers everywhere, floats where there is an FPU and
-    /// room for them.
+    /// The formats that are measured on it: integers everywhere, in the order of the DSP extension
+    /// where there is one, floats where there is an FPU and room for them.
     pub(super) fn formats(&self) -> Vec<Format> {
         let fpu = self.target.ends_with("hf");
         let roomy = self.model.size >= 2 << 20;
         let mut formats = Format::ALL.to_vec();
-        formats.retain(|format| format.is_integer() || fpu && roomy);
+        formats.retain(|format| match format {
+            Format::Q8 => true,
+            Format::Q8Dsp => fpu,
+            _ => fpu && roomy,
+        });
         formats
     }
 
