@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{missing, output, run};
+use super::serial::SerialBoard;
+use super::{missing, output, run, serial};
 
 /// The program's folder, with a workspace of its own.
-const FIRMWARE: &str = "tools/firmware";
+pub(crate) const FIRMWARE: &str = "tools/firmware";
 
 /// Seconds a board has for all its texts.
 const TIME_LIMIT: &str = "120";
@@ -23,6 +24,8 @@ struct Board {
     target: String,
     model: Partition,
     qemu: Option<Qemu>,
+    /// The same with the serial line on QEMU's standard streams.
+    qemu_serial: Option<Qemu>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +81,7 @@ fn check_board(name: &str, board: &Board, texts: &[Text]) -> Result<(), String> 
         &[&["clippy"], &target[..], &["--", "--deny=warnings"]].concat(),
     )?;
     cargo(name, &[&["build"], &target[..]].concat())?;
-    let Some(qemu) = &board.qemu else {
+    let Some(qemu) = board.qemu.as_ref().or(board.qemu_serial.as_ref()) else {
         return Ok(());
     };
     let system = format!("qemu-system-{}", qemu.system);
@@ -90,6 +93,9 @@ fn check_board(name: &str, board: &Board, texts: &[Text]) -> Result<(), String> 
         "{FIRMWARE}/target/{}/release/minigpt-firmware",
         board.target
     );
+    if board.qemu_serial.is_some() {
+        return check_serial(name, board, qemu, texts);
+    }
     for text in texts {
         let told = tell(board, qemu, Path::new(&program), text)?;
         let expected = format!("{}\n", text.text);
@@ -101,6 +107,41 @@ fn check_board(name: &str, board: &Board, texts: &[Text]) -> Result<(), String> 
         }
     }
     println!("xtask: {name}: {} texts as on the desktop", texts.len());
+    Ok(())
+}
+
+/// The same over the serial line, and what else comes over it.
+fn check_serial(name: &str, board: &Board, qemu: &Qemu, texts: &[Text]) -> Result<(), String> {
+    let program = serial::program(&board.target);
+    let serial = SerialBoard {
+        name,
+        machine: (&qemu.system, &qemu.machine),
+        program: &program,
+        address: board.model.start,
+    };
+    let model = |text: &Text| Path::new("tests/data/format").join(&text.model);
+    for text in texts {
+        let settings = [
+            format!("/temperature {}", text.temperature),
+            format!("/top-p {}", text.top_p),
+            format!("/seed {}", text.seed),
+            format!("/max-tokens {}", text.max_tokens),
+        ];
+        let told = serial.tell(&model(text), &settings, &text.prompt)?;
+        if told != text.text {
+            return Err(format!(
+                "{name}: {} says {told:?} and not {:?}",
+                text.model, text.text
+            ));
+        }
+    }
+    if let Some(text) = texts.first() {
+        serial.check(&model(text))?;
+    }
+    println!(
+        "xtask: {name}: {} texts as on the desktop, over the serial line",
+        texts.len()
+    );
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod serial;
 
 use std::env;
 use std::process::{Command, ExitCode};
