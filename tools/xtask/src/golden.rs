@@ -175,6 +175,16 @@ fn minigpt() -> Result<Command, String> {
 
 /// What `board` says under QEMU when it is asked for `text`.
 fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
+    if let Some(serial) = board.serial() {
+        let settings = [
+            format!("/temperature {}", text.temperature),
+            format!("/top-k {}", text.top_k.unwrap_or(0)),
+            format!("/top-p {}", text.top_p),
+            format!("/seed {}", text.seed),
+            format!("/max-tokens {}", text.max_tokens),
+        ];
+        return serial.tell(model, &settings, &text.prompt);
+    }
     let tool = minigpt()?;
     let mut command = Command::new("timeout");
     command.arg(TIME_LIMIT).arg(tool.get_program());

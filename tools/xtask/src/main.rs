@@ -3,6 +3,7 @@
 mod boards;
 mod golden;
 mod prebuilt;
+mod serial;
 
 use std::env;
 use std::process::{Command, ExitCode};
