@@ -13,8 +13,11 @@ use super::{missing, output, run};
 /// The program's folder, with a workspace of its own.
 pub(crate) const FIRMWARE: &str = "tools/firmware";
 
-/// A model for the checks of serial lines.
-const MODEL: &str = "tests/data/format/v1-q8-bpe.mgpt";
+/// A model for the checks of serial lines, for each format of weights.
+const MODELS: [(&str, &str); 2] = [
+    ("q8", "tests/data/format/v1-q8-bpe.mgpt"),
+    ("q8-dsp", "tests/data/format/v2-q8-dsp-bpe.mgpt"),
+];
 
 /// What of a board file matters here.
 #[derive(Deserialize)]
@@ -22,7 +25,11 @@ pub(crate) struct Board {
     #[serde(skip)]
     pub(crate) name: String,
     pub(crate) target: String,
-    model: Partition,
+    /// The format of its models' weights.
+    #[serde(default = "q8")]
+    pub(crate) weights: String,
+    pub(crate) flash: Partition,
+    pub(crate) model: Partition,
     /// QEMU, with text and figures on its standard streams.
     pub(crate) qemu: Option<Qemu>,
     /// QEMU, with the serial line there.
@@ -30,8 +37,8 @@ pub(crate) struct Board {
 }
 
 #[derive(Deserialize)]
-struct Partition {
-    start: u64,
+pub(crate) struct Partition {
+    pub(crate) start: u64,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +121,9 @@ pub(crate) fn check() -> Result<(), String> {
         if let Some(serial) = board.serial()
             && board.has_qemu()?
         {
-            serial.check(Path::new(MODEL))?;
+            let models = MODELS.iter().find(|(format, _)| *format == board.weights);
+            let (_, model) = models.ok_or_else(|| format!("no model of {}", board.weights))?;
+            serial.check(Path::new(model))?;
         }
     }
     Ok(())
@@ -132,4 +141,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     Ok(files)
+}
+
+fn q8() -> String {
+    "q8".to_owned()
 }

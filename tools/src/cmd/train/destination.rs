@@ -1,11 +1,10 @@
 //! `--board`: where the model is to run.
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout;
+use minigpt_runtime::{Format, layout};
 use minigpt_trainer::run::Run;
 use minigpt_trainer::run_config::{ModelSettings, TokenizerChoice};
 
-use super::EXPORTED;
 use crate::board::Board;
 use crate::cmd::firmware::{self, Misfit, Plan};
 use crate::failure::{Failure, Outcome};
@@ -28,8 +27,9 @@ impl Destination {
     /// fit, and a run that has not begun is removed.
     pub(super) fn accept(&self, run: Run) -> Result<Run, Failure> {
         let Self(board) = self;
-        let bytes = run.model_bytes(EXPORTED).map_err(Failure::failed)?;
-        match Plan::new(board, &run.config, EXPORTED, bytes) {
+        let format = board.weights()?;
+        let bytes = run.model_bytes(format).map_err(Failure::failed)?;
+        match Plan::new(board, &run.config, format, bytes) {
             Ok(plan) => {
                 say!(
                     "{board}: up to {} of {} bytes of flash for the model, a context of {} of {} tokens",
@@ -41,7 +41,7 @@ impl Destination {
                 Ok(run)
             }
             Err(misfit) => {
-                let refusal = self.refusal(&run, misfit, bytes);
+                let refusal = self.refusal(&run, misfit, format, bytes);
                 interrupt::made();
                 if !Run::has_checkpoint(run.path())? {
                     run.discard()?;
@@ -52,9 +52,9 @@ impl Destination {
     }
 
     /// Why the model of `run`, of `bytes` bytes, does not fit, and what would.
-    fn refusal(&self, run: &Run, misfit: Misfit, bytes: u64) -> String {
+    fn refusal(&self, run: &Run, misfit: Misfit, format: Format, bytes: u64) -> String {
         let Self(board) = self;
-        let changes = self.changes(run, bytes);
+        let changes = self.changes(run, format, bytes);
         let advice = match changes.is_empty() {
             true => String::new(),
             false => format!("{} would make it fit, and ", changes.join(" or ")),
@@ -67,16 +67,16 @@ impl Destination {
 
     /// Changes of one setting, as small as can be, that make the model of `run` fit; its file has
     /// `bytes` bytes.
-    fn changes(&self, run: &Run, bytes: u64) -> Vec<String> {
+    fn changes(&self, run: &Run, format: Format, bytes: u64) -> Vec<String> {
         let Self(board) = self;
-        let overhead = bytes - layout::weights_bytes(&run.config, EXPORTED);
+        let overhead = bytes - layout::weights_bytes(&run.config, format);
         let settings = run.settings.clone().without_derived();
         let fits = |n_vocab: u32, change: &dyn Fn(&mut ModelSettings)| {
             let mut model = settings.model.clone();
             change(&mut model);
             Config::new(model.hyperparameters(n_vocab)).is_ok_and(|config| {
-                let bytes = overhead + layout::weights_bytes(&config, EXPORTED);
-                Plan::new(board, &config, EXPORTED, bytes).is_ok()
+                let bytes = overhead + layout::weights_bytes(&config, format);
+                Plan::new(board, &config, format, bytes).is_ok()
             })
         };
         let n_vocab = run.config.n_vocab() as u32;
