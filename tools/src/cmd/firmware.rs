@@ -9,7 +9,7 @@ mod qemu;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use minigpt_runtime::Format;
+use minigpt_runtime::{Format, ModelFile, layout};
 use minigpt_trainer::export;
 use minigpt_trainer::inference::ModelBytes;
 
@@ -103,27 +103,9 @@ fn joined<'a>(
     model: &'a ModelBytes,
 ) -> Result<(Image<'a>, String), Failure> {
     let file = model.file().map_err(|error| Failure::with(path, error))?;
-    let plan = |board| Plan::new(board, file.config(), file.format(), file.len() as u64);
-    let plan = match plan(board) {
+    let plan = match Plan::new(board, file.config(), file.format(), file.len() as u64) {
         Ok(plan) => plan,
-        Err(misfit) => {
-            let boards = Board::all()?;
-            let same = |other: &&Board| other.weights().ok() == board.weights().ok();
-            let fitting = boards
-                .iter()
-                .filter(same)
-                .filter(|board| plan(board).is_ok());
-            let names: Vec<_> = fitting.map(|board| board.name).collect();
-            let elsewhere = match names.is_empty() {
-                true => String::new(),
-                false => format!("; this one fits {}", names.join(", ")),
-            };
-            return Err(Failure::Misuse(format!(
-                "{}: {}: minigpt fit --board {board} says which models fit{elsewhere}",
-                path.display(),
-                misfit.text(board)
-            )));
-        }
+        Err(misfit) => return Err(refusal(board, path, &file, misfit)?),
     };
     let image = Image::new(board, model.bytes())?;
     let figures = plan.text(board, file.config(), image.program_bytes());
@@ -131,6 +113,34 @@ fn joined<'a>(
         image,
         format!("{board} with {}:\n{figures}", path.display()),
     ))
+}
+
+/// Why the model `file` at `path` is not for `board`, and which boards it is for.
+fn refusal(
+    board: &Board,
+    path: &Path,
+    file: &ModelFile<'_>,
+    misfit: Misfit,
+) -> Result<Failure, Failure> {
+    let weights = |format| layout::weights_bytes(file.config(), format);
+    let overhead = file.len() as u64 - weights(file.format());
+    let mut names = Vec::new();
+    for other in Board::all()? {
+        let format = other.weights()?;
+        let bytes = overhead + weights(format);
+        if Plan::new(&other, file.config(), format, bytes).is_ok() {
+            names.push(other.name);
+        }
+    }
+    let elsewhere = match names.is_empty() {
+        true => String::new(),
+        false => format!("; this one fits {}", names.join(", ")),
+    };
+    Ok(Failure::Misuse(format!(
+        "{}: {}: minigpt fit --board {board} says which models fit{elsewhere}",
+        path.display(),
+        misfit.text(board)
+    )))
 }
 
 fn write(path: &Path, image: &Image<'_>, format: ImageFormat) -> Outcome {

@@ -107,6 +107,9 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
         None if args.resume => return Err(RunError::Absent { path: out }.into()),
         _ => asked,
     };
+    if let Some(destination) = &destination {
+        destination.accept_shape(&asked)?;
+    }
     start_threads(asked.run.threads)?;
     let mut run = match stored {
         Some(_) => args.take_up(&out, asked)?,

@@ -3,7 +3,7 @@
 use minigpt_runtime::config::Config;
 use minigpt_runtime::{Format, layout};
 use minigpt_trainer::run::Run;
-use minigpt_trainer::run_config::{ModelSettings, TokenizerChoice};
+use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 
 use crate::board::Board;
 use crate::cmd::firmware::{self, Misfit, Plan};
@@ -14,6 +14,10 @@ use crate::output::{grouped, say};
 /// Vocabularies below this many tokens are mostly the bytes themselves.
 const LEAST_BPE: u32 = 320;
 
+/// Room for what stands before the weights while there is no tokenizer yet, and for each of its tokens.
+const HEADER_BYTES: u64 = 1024;
+const TOKEN_BYTES: u64 = 16;
+
 /// The board that a run ends with an image for.
 pub(super) struct Destination(Board);
 
@@ -21,6 +25,31 @@ impl Destination {
     /// The board called `name`.
     pub(super) fn named(name: &str) -> Result<Self, Failure> {
         Board::named(name).map(Self)
+    }
+
+    /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
+    pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
+        let Self(board) = self;
+        let format = board.weights()?;
+        let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
+            return Ok(()); // said by whoever makes the run
+        };
+        let bytes = layout::weights_bytes(&config, format);
+        match Plan::new(board, &config, format, bytes) {
+            Ok(_) => Ok(()),
+            Err(misfit) => {
+                let n_vocab = match settings.data.tokenizer {
+                    TokenizerChoice::Bpe { n_vocab } => n_vocab,
+                    _ => 256,
+                };
+                let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
+                let changes = self.changes(settings, n_vocab, format, overhead);
+                let refusal = self.refusal(misfit, &changes);
+                Err(Failure::Misuse(format!(
+                    "even without a vocabulary {refusal}"
+                )))
+            }
+        }
     }
 
     /// Gives `run` back if its model will fit, and says with which figures. Otherwise says what would
@@ -41,7 +70,10 @@ impl Destination {
                 Ok(run)
             }
             Err(misfit) => {
-                let refusal = self.refusal(&run, misfit, format, bytes);
+                let overhead = bytes - layout::weights_bytes(&run.config, format);
+                let n_vocab = run.config.n_vocab() as u32;
+                let changes = self.changes(&run.settings, n_vocab, format, overhead);
+                let refusal = self.refusal(misfit, &changes);
                 interrupt::made();
                 if !Run::has_checkpoint(run.path())? {
                     run.discard()?;
@@ -51,10 +83,9 @@ impl Destination {
         }
     }
 
-    /// Why the model of `run`, of `bytes` bytes, does not fit, and what would.
-    fn refusal(&self, run: &Run, misfit: Misfit, format: Format, bytes: u64) -> String {
+    /// What does not fit, and which changes would make it fit.
+    fn refusal(&self, misfit: Misfit, changes: &[String]) -> String {
         let Self(board) = self;
-        let changes = self.changes(run, format, bytes);
         let advice = match changes.is_empty() {
             true => String::new(),
             false => format!("{} would make it fit, and ", changes.join(" or ")),
@@ -65,12 +96,17 @@ impl Destination {
         )
     }
 
-    /// Changes of one setting, as small as can be, that make the model of `run` fit; its file has
-    /// `bytes` bytes.
-    fn changes(&self, run: &Run, format: Format, bytes: u64) -> Vec<String> {
+    /// Changes of one setting, as small as can be, that make a model fit, whose file has `overhead`
+    /// bytes beside its weights.
+    fn changes(
+        &self,
+        settings: &RunConfig,
+        n_vocab: u32,
+        format: Format,
+        overhead: u64,
+    ) -> Vec<String> {
         let Self(board) = self;
-        let overhead = bytes - layout::weights_bytes(&run.config, format);
-        let settings = run.settings.clone().without_derived();
+        let settings = settings.clone().without_derived();
         let fits = |n_vocab: u32, change: &dyn Fn(&mut ModelSettings)| {
             let mut model = settings.model.clone();
             change(&mut model);
@@ -79,7 +115,6 @@ impl Destination {
                 Plan::new(board, &config, format, bytes).is_ok()
             })
         };
-        let n_vocab = run.config.n_vocab() as u32;
         // Whole blocks of weights, and heads of an even size.
         let step = 32.max(2 * settings.model.n_head);
         let mut depths = (1..settings.model.n_layer).rev();
