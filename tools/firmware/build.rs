@@ -51,6 +51,9 @@ const HALS: [Hal; 5] = [
     },
 ];
 
+/// Formats of weights: the second is for cores with the DSP extension.
+const WEIGHTS: [&str; 2] = ["q8", "q8-dsp"];
+
 /// Lines come and go through QEMU or a debugger.
 const SEMIHOSTING: &str = "semihosting";
 
@@ -59,6 +62,8 @@ struct Board {
     /// One of [`HALS`]; none where lines come and go through semihosting.
     #[serde(default = "semihosting")]
     hal: String,
+    /// The format of the models it runs, one of [`WEIGHTS`].
+    weights: String,
     flash: Region,
     model: Region,
     ram: Ram,
@@ -137,6 +142,11 @@ fn main() {
     let hals = HALS.map(|hal| format!("{:?}", hal.name)).join(", ");
     println!("cargo:rustc-check-cfg=cfg(hal, values({hals}, {SEMIHOSTING:?}))");
     println!("cargo:rustc-check-cfg=cfg(hal_vectors)");
+    println!(
+        "cargo:rustc-check-cfg=cfg(weights, values({:?}, {:?}))",
+        WEIGHTS[0], WEIGHTS[1]
+    );
+    println!("cargo:rustc-cfg=weights={:?}", board.weights);
     println!("cargo:rustc-cfg=hal={:?}", board.hal);
     if vectors {
         println!("cargo:rustc-cfg=hal_vectors");
@@ -160,6 +170,13 @@ fn check(board: &Board, target: &str) -> Result<(), String> {
     }
     if u64::from(ram.stack) + u64::from(ram.variables) >= u64::from(ram.size) {
         return Err("stack and variables leave no RAM for a session".to_owned());
+    }
+    if !WEIGHTS.contains(&board.weights.as_str()) {
+        return Err(format!(
+            "weights are {}, not {}",
+            WEIGHTS.join(" or "),
+            board.weights
+        ));
     }
     check_hal(board, target)
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use clap::ValueEnum;
+use minigpt_runtime::Format;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -31,7 +32,10 @@ pub(crate) struct Board {
     pub(crate) images: Vec<ImageFormat>,
     /// What its boot loader knows it by in a UF2 file.
     pub(crate) uf2_family: Option<u32>,
-    /// The machine of QEMU that is this board.
+    /// How matrices of its models are stored, by name.
+    #[serde(default)]
+    weights: Option<String>,
+    /// The machine of QEMU that is this board, with text and figures on its standard streams.
     pub(crate) qemu: Option<Qemu>,
     tested: Option<Tested>,
 }
@@ -162,6 +166,17 @@ impl Board {
         ((size - stack - variables) / 16 * 16) as u64
     }
 
+    /// How matrices of its models are stored.
+    pub(crate) fn weights(&self) -> Result<Format, Failure> {
+        let name = self.weights.as_deref().unwrap_or(Format::Q8.name());
+        let format = Format::ALL.into_iter().find(|format| format.name() == name);
+        format.ok_or_else(|| {
+            Failure::Failed(format!(
+                "the file of board {self}: there are no weights {name}"
+            ))
+        })
+    }
+
     /// The format of its images where none is asked for.
     pub(crate) fn usual_image(&self) -> ImageFormat {
         self.images.first().copied().unwrap_or(ImageFormat::Elf)
@@ -170,8 +185,9 @@ impl Board {
     /// How far it was tried, for people.
     pub(crate) const fn tested(&self) -> &'static str {
         match (self.tested, &self.qemu) {
-            (Some(Tested::Qemu), _) | (None, Some(_)) => "under QEMU",
-            (Some(Tested::Build), _) | (None, None) => "no: built only",
+            (_, Some(_)) => "under QEMU, --run",
+            (Some(Tested::Qemu), None) => "under QEMU, serial line",
+            (Some(Tested::Build) | None, None) => "no: built only",
         }
     }
 }

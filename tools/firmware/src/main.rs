@@ -22,13 +22,16 @@ mod stack;
 mod teller;
 
 use minigpt_runtime::format::MAGIC;
-use minigpt_runtime::{LoadError, ModelFile, Q8, self_test};
+use minigpt_runtime::{LoadError, ModelFile, self_test};
 
 use crate::console::{Console, Hex, Say, say};
 use crate::teller::Teller;
 
 /// How the matrices of models are stored.
-pub(crate) type Weights = Q8;
+#[cfg(weights = "q8")]
+pub(crate) type Weights = minigpt_runtime::Q8;
+#[cfg(weights = "q8-dsp")]
+pub(crate) type Weights = minigpt_runtime::Q8Dsp;
 
 /// Exit codes.
 const BAD_ARITHMETIC: i32 = 1;

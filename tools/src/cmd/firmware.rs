@@ -9,7 +9,8 @@ mod qemu;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use minigpt_runtime::Format;
+use minigpt_runtime::{Format, ModelFile, layout};
+use minigpt_trainer::export;
 use minigpt_trainer::inference::ModelBytes;
 
 use self::image::Image;
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &FirmwareArgs) -> Outcome {
     let board = Board::named(board)?;
     let format = args.format(&board)?;
     let telling = args.run.check(&board)?;
-    let model = open_model(path)?;
+    let model = for_board(&board, path)?;
     let (image, figures) = joined(&board, path, &model)?;
     say!("{figures}");
     if let Some(path) = &args.output {
@@ -73,10 +74,26 @@ pub(crate) fn run(args: &FirmwareArgs) -> Outcome {
 
 /// Writes the image of `model`, which lies at `path`, for `board` to `output`, and says the figures.
 pub(crate) fn make(board: &Board, path: &Path, output: &Path) -> Outcome {
-    let model = open_model(path)?;
+    let model = for_board(board, path)?;
     let (image, figures) = joined(board, path, &model)?;
     say!("{figures}");
     write(output, &image, board.usual_image())
+}
+
+/// The model at `path` with its numbers in the order that the program of `board` multiplies them in.
+fn for_board(board: &Board, path: &Path) -> Result<ModelBytes, Failure> {
+    let model = open_model(path)?;
+    let file = model.file().map_err(|error| Failure::with(path, error))?;
+    let (format, wanted) = (file.format(), board.weights()?);
+    match format {
+        _ if format == wanted => Ok(model),
+        Format::Q8 => export::reordered(&file).map_err(|error| Failure::with(path, error)),
+        _ => Err(Failure::Misuse(format!(
+            "{} is {} and {board} runs q8: make one with minigpt export RUN --format q8, or import it with --format q8",
+            path.display(),
+            format.name()
+        ))),
+    }
 }
 
 /// The image of `model`, which lies at `path`, and its figures.
@@ -86,30 +103,9 @@ fn joined<'a>(
     model: &'a ModelBytes,
 ) -> Result<(Image<'a>, String), Failure> {
     let file = model.file().map_err(|error| Failure::with(path, error))?;
-    if file.format() != Format::Q8 {
-        return Err(Failure::Misuse(format!(
-            "{} is {} and boards run q8: make one with minigpt export RUN --format q8, or import it with --format q8",
-            path.display(),
-            file.format().name()
-        )));
-    }
-    let plan = |board| Plan::new(board, file.config(), file.format(), file.len() as u64);
-    let plan = match plan(board) {
+    let plan = match Plan::new(board, file.config(), file.format(), file.len() as u64) {
         Ok(plan) => plan,
-        Err(misfit) => {
-            let boards = Board::all()?;
-            let fitting = boards.iter().filter(|board| plan(board).is_ok());
-            let names: Vec<_> = fitting.map(|board| board.name).collect();
-            let elsewhere = match names.is_empty() {
-                true => String::new(),
-                false => format!("; this one fits {}", names.join(", ")),
-            };
-            return Err(Failure::Misuse(format!(
-                "{}: {}: minigpt fit --board {board} says which models fit{elsewhere}",
-                path.display(),
-                misfit.text(board)
-            )));
-        }
+        Err(misfit) => return Err(refusal(board, path, &file, misfit)?),
     };
     let image = Image::new(board, model.bytes())?;
     let figures = plan.text(board, file.config(), image.program_bytes());
@@ -117,6 +113,34 @@ fn joined<'a>(
         image,
         format!("{board} with {}:\n{figures}", path.display()),
     ))
+}
+
+/// Why the model `file` at `path` is not for `board`, and which boards it is for.
+fn refusal(
+    board: &Board,
+    path: &Path,
+    file: &ModelFile<'_>,
+    misfit: Misfit,
+) -> Result<Failure, Failure> {
+    let weights = |format| layout::weights_bytes(file.config(), format);
+    let overhead = file.len() as u64 - weights(file.format());
+    let mut names = Vec::new();
+    for other in Board::all()? {
+        let format = other.weights()?;
+        let bytes = overhead + weights(format);
+        if Plan::new(&other, file.config(), format, bytes).is_ok() {
+            names.push(other.name);
+        }
+    }
+    let elsewhere = match names.is_empty() {
+        true => String::new(),
+        false => format!("; this one fits {}", names.join(", ")),
+    };
+    Ok(Failure::Misuse(format!(
+        "{}: {}: minigpt fit --board {board} says which models fit{elsewhere}",
+        path.display(),
+        misfit.text(board)
+    )))
 }
 
 fn write(path: &Path, image: &Image<'_>, format: ImageFormat) -> Outcome {

@@ -22,9 +22,6 @@ use crate::output::{self, grouped, say};
 use crate::progress::TrainProgress;
 use crate::settings;
 
-/// How models of runs store their matrices.
-const EXPORTED: Format = Format::Q8;
-
 /// Longest text that is written at the end of training, in tokens.
 const STORY_TOKENS: i64 = 300;
 
@@ -110,6 +107,9 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
         None if args.resume => return Err(RunError::Absent { path: out }.into()),
         _ => asked,
     };
+    if let Some(destination) = &destination {
+        destination.accept_shape(&asked)?;
+    }
     start_threads(asked.run.threads)?;
     let mut run = match stored {
         Some(_) => args.take_up(&out, asked)?,
@@ -249,7 +249,7 @@ fn say_ending(summary: &Summary, run: &Run, again: &str) {
 fn finish(run: &Run, summary: &Summary) -> Outcome {
     let trained = Trained::load(run.path())?;
     let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-    let model = trained.export(&name, EXPORTED).map_err(Failure::failed)?;
+    let model = trained.export(&name, Format::Q8).map_err(Failure::failed)?;
     let path = run.model();
     let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
     if changed {

@@ -7,10 +7,17 @@ use std::process::Command;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::serial::SerialBoard;
 use super::{missing, output, run};
 
 /// The program's folder, with a workspace of its own.
 pub(crate) const FIRMWARE: &str = "tools/firmware";
+
+/// A model for the checks of serial lines, for each format of weights.
+const MODELS: [(&str, &str); 2] = [
+    ("q8", "tests/data/format/v1-q8-bpe.mgpt"),
+    ("q8-dsp", "tests/data/format/v2-q8-dsp-bpe.mgpt"),
+];
 
 /// What of a board file matters here.
 #[derive(Deserialize)]
@@ -18,12 +25,26 @@ pub(crate) struct Board {
     #[serde(skip)]
     pub(crate) name: String,
     pub(crate) target: String,
+    /// The format of its models' weights.
+    #[serde(default = "q8")]
+    pub(crate) weights: String,
+    pub(crate) flash: Partition,
+    pub(crate) model: Partition,
+    /// QEMU, with text and figures on its standard streams.
     pub(crate) qemu: Option<Qemu>,
+    /// QEMU, with the serial line there.
+    pub(crate) qemu_serial: Option<Qemu>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Partition {
+    pub(crate) start: u64,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct Qemu {
     system: String,
+    machine: String,
 }
 
 impl Board {
@@ -53,7 +74,7 @@ impl Board {
 
     /// Whether QEMU is the board, and is installed.
     pub(crate) fn has_qemu(&self) -> Result<bool, String> {
-        let Some(qemu) = &self.qemu else {
+        let Some(qemu) = self.qemu.as_ref().or(self.qemu_serial.as_ref()) else {
             return Ok(false);
         };
         let system = format!("qemu-system-{}", qemu.system);
@@ -62,6 +83,23 @@ impl Board {
         }
         let install = "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
         missing("qemu", &system, install).map(|()| false)
+    }
+
+    /// Its prebuilt program.
+    pub(crate) fn program(&self) -> PathBuf {
+        let name = format!("{}.elf", self.name);
+        Path::new(FIRMWARE).join("prebuilt").join(name)
+    }
+
+    /// The board at its serial line, if QEMU is that.
+    pub(crate) fn serial(&self) -> Option<SerialBoard<'_>> {
+        let qemu = self.qemu_serial.as_ref()?;
+        Some(SerialBoard {
+            name: &self.name,
+            machine: (&qemu.system, &qemu.machine),
+            program: self.program(),
+            address: self.model.start,
+        })
     }
 
     /// A run of cargo on its firmware.
@@ -74,11 +112,18 @@ impl Board {
     }
 }
 
-/// The step itself: no warnings on any board.
+/// The step itself: no warnings on any board, and an answer to whatever comes over a serial line.
 pub(crate) fn check() -> Result<(), String> {
     for board in Board::all()? {
         if board.has_target()? {
             run(board.cargo(&["clippy"]).args(["--", "--deny=warnings"]))?;
+        }
+        if let Some(serial) = board.serial()
+            && board.has_qemu()?
+        {
+            let models = MODELS.iter().find(|(format, _)| *format == board.weights);
+            let (_, model) = models.ok_or_else(|| format!("no model of {}", board.weights))?;
+            serial.check(Path::new(model))?;
         }
     }
     Ok(())
@@ -96,4 +141,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     Ok(files)
+}
+
+fn q8() -> String {
+    "q8".to_owned()
 }

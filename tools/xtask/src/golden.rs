@@ -173,8 +173,37 @@ fn minigpt() -> Result<Command, String> {
     Ok(Command::new(this.with_file_name(name)))
 }
 
+/// A file of what lies in the model partition of `board` when `model` is written there.
+fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
+    let path = |extension| {
+        Path::new(IMPORTED)
+            .join(&board.name)
+            .with_extension(extension)
+    };
+    let (image, stored) = (path("bin"), path("mgpt"));
+    let failed = |error| format!("{}: {error}", image.display());
+    fs::create_dir_all(IMPORTED).map_err(failed)?;
+    let mut join = minigpt()?;
+    join.args(["firmware", "--board", &board.name, "--model"]);
+    run(join.arg(model).arg("-o").arg(&image))?;
+    let bytes = fs::read(&image).map_err(failed)?;
+    let start = (board.model.start - board.flash.start) as usize;
+    fs::write(&stored, &bytes[start..]).map_err(failed)?;
+    Ok(stored)
+}
+
 /// What `board` says under QEMU when it is asked for `text`.
 fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
+    if let Some(serial) = board.serial() {
+        let settings = [
+            format!("/temperature {}", text.temperature),
+            format!("/top-k {}", text.top_k.unwrap_or(0)),
+            format!("/top-p {}", text.top_p),
+            format!("/seed {}", text.seed),
+            format!("/max-tokens {}", text.max_tokens),
+        ];
+        return serial.tell(&stored(board, model)?, &settings, &text.prompt);
+    }
     let tool = minigpt()?;
     let mut command = Command::new("timeout");
     command.arg(TIME_LIMIT).arg(tool.get_program());

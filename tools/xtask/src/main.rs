@@ -4,6 +4,7 @@ mod boards;
 mod cost;
 mod golden;
 mod prebuilt;
+mod serial;
 
 use std::env;
 use std::process::{Command, ExitCode};

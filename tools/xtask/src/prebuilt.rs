@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use super::boards::{Board, FIRMWARE};
@@ -21,7 +21,7 @@ pub(crate) fn write() -> Result<(), String> {
             continue;
         }
         let program = build(&board)?;
-        let path = prebuilt(&board);
+        let path = board.program();
         fs::create_dir_all(path.parent().unwrap_or(Path::new(FIRMWARE)))
             .and_then(|()| fs::write(&path, &program))
             .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -35,7 +35,7 @@ pub(crate) fn write() -> Result<(), String> {
 /// The step: what lies there is what the sources make.
 pub(crate) fn check() -> Result<(), String> {
     for board in Board::all()? {
-        let path = prebuilt(&board);
+        let path = board.program();
         let advice = "run cargo xtask prebuilt";
         let found =
             fs::read(&path).map_err(|error| format!("{}: {error}; {advice}", path.display()))?;
@@ -50,12 +50,6 @@ pub(crate) fn check() -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn prebuilt(board: &Board) -> PathBuf {
-    Path::new(FIRMWARE)
-        .join("prebuilt")
-        .join(format!("{}.elf", board.name))
 }
 
 /// Whether `program` was made by the compiler that is here; by another it would be another program.

@@ -92,7 +92,7 @@ impl RunArgs {
         }
         if board.qemu.is_none() {
             return Err(Failure::Misuse(format!(
-                "QEMU has no machine for {board}: leave out --run and flash the image, or take a board that --list says is tested under QEMU"
+                "{board} does not run here: leave out --run and flash the image, or take a board that has --run in minigpt firmware --list"
             )));
         }
         let mut lines = self.settings()?;

@@ -1,11 +1,10 @@
 //! `--board`: where the model is to run.
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout;
+use minigpt_runtime::{Format, layout};
 use minigpt_trainer::run::Run;
-use minigpt_trainer::run_config::{ModelSettings, TokenizerChoice};
+use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 
-use super::EXPORTED;
 use crate::board::Board;
 use crate::cmd::firmware::{self, Misfit, Plan};
 use crate::failure::{Failure, Outcome};
@@ -14,6 +13,10 @@ use crate::output::{grouped, say};
 
 /// Vocabularies below this many tokens are mostly the bytes themselves.
 const LEAST_BPE: u32 = 320;
+
+/// Room for what stands before the weights while there is no tokenizer yet, and for each of its tokens.
+const HEADER_BYTES: u64 = 1024;
+const TOKEN_BYTES: u64 = 16;
 
 /// The board that a run ends with an image for.
 pub(super) struct Destination(Board);
@@ -24,12 +27,38 @@ impl Destination {
         Board::named(name).map(Self)
     }
 
+    /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
+    pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
+        let Self(board) = self;
+        let format = board.weights()?;
+        let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
+            return Ok(()); // said by whoever makes the run
+        };
+        let bytes = layout::weights_bytes(&config, format);
+        match Plan::new(board, &config, format, bytes) {
+            Ok(_) => Ok(()),
+            Err(misfit) => {
+                let n_vocab = match settings.data.tokenizer {
+                    TokenizerChoice::Bpe { n_vocab } => n_vocab,
+                    _ => 256,
+                };
+                let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
+                let changes = self.changes(settings, n_vocab, format, overhead);
+                let refusal = self.refusal(misfit, &changes);
+                Err(Failure::Misuse(format!(
+                    "even without a vocabulary {refusal}"
+                )))
+            }
+        }
+    }
+
     /// Gives `run` back if its model will fit, and says with which figures. Otherwise says what would
     /// fit, and a run that has not begun is removed.
     pub(super) fn accept(&self, run: Run) -> Result<Run, Failure> {
         let Self(board) = self;
-        let bytes = run.model_bytes(EXPORTED).map_err(Failure::failed)?;
-        match Plan::new(board, &run.config, EXPORTED, bytes) {
+        let format = board.weights()?;
+        let bytes = run.model_bytes(format).map_err(Failure::failed)?;
+        match Plan::new(board, &run.config, format, bytes) {
             Ok(plan) => {
                 say!(
                     "{board}: up to {} of {} bytes of flash for the model, a context of {} of {} tokens",
@@ -41,7 +70,10 @@ impl Destination {
                 Ok(run)
             }
             Err(misfit) => {
-                let refusal = self.refusal(&run, misfit, bytes);
+                let overhead = bytes - layout::weights_bytes(&run.config, format);
+                let n_vocab = run.config.n_vocab() as u32;
+                let changes = self.changes(&run.settings, n_vocab, format, overhead);
+                let refusal = self.refusal(misfit, &changes);
                 interrupt::made();
                 if !Run::has_checkpoint(run.path())? {
                     run.discard()?;
@@ -51,10 +83,9 @@ impl Destination {
         }
     }
 
-    /// Why the model of `run`, of `bytes` bytes, does not fit, and what would.
-    fn refusal(&self, run: &Run, misfit: Misfit, bytes: u64) -> String {
+    /// What does not fit, and which changes would make it fit.
+    fn refusal(&self, misfit: Misfit, changes: &[String]) -> String {
         let Self(board) = self;
-        let changes = self.changes(run, bytes);
         let advice = match changes.is_empty() {
             true => String::new(),
             false => format!("{} would make it fit, and ", changes.join(" or ")),
@@ -65,21 +96,25 @@ impl Destination {
         )
     }
 
-    /// Changes of one setting, as small as can be, that make the model of `run` fit; its file has
-    /// `bytes` bytes.
-    fn changes(&self, run: &Run, bytes: u64) -> Vec<String> {
+    /// Changes of one setting, as small as can be, that make a model fit, whose file has `overhead`
+    /// bytes beside its weights.
+    fn changes(
+        &self,
+        settings: &RunConfig,
+        n_vocab: u32,
+        format: Format,
+        overhead: u64,
+    ) -> Vec<String> {
         let Self(board) = self;
-        let overhead = bytes - layout::weights_bytes(&run.config, EXPORTED);
-        let settings = run.settings.clone().without_derived();
+        let settings = settings.clone().without_derived();
         let fits = |n_vocab: u32, change: &dyn Fn(&mut ModelSettings)| {
             let mut model = settings.model.clone();
             change(&mut model);
             Config::new(model.hyperparameters(n_vocab)).is_ok_and(|config| {
-                let bytes = overhead + layout::weights_bytes(&config, EXPORTED);
-                Plan::new(board, &config, EXPORTED, bytes).is_ok()
+                let bytes = overhead + layout::weights_bytes(&config, format);
+                Plan::new(board, &config, format, bytes).is_ok()
             })
         };
-        let n_vocab = run.config.n_vocab() as u32;
         // Whole blocks of weights, and heads of an even size.
         let step = 32.max(2 * settings.model.n_head);
         let mut depths = (1..settings.model.n_layer).rev();
