@@ -38,41 +38,42 @@ impl Place {
         let name = args.core.as_deref();
         let name = name.or(board.as_ref().map(|board| board.core.as_str()));
         let core = name.map(Core::named).transpose()?;
-        let core = match core {
-            Some(core) => Some((core, core.fastest(probe)?)),
-            None => None,
+        let weights = board.as_ref().map(Board::weights).transpose()?;
+        let fastest = core.map(|core| core.fastest(probe, weights)).transpose()?;
+        let (program_bytes, stack_bytes) = match &fastest {
+            Some((_, cost)) => (cost.program_bytes, cost.stack_bytes),
+            None => largest_program(),
         };
-        let format = core.as_ref().map_or(Format::Q8, |(_, (format, _))| *format);
-        let core = core.map(|(core, (_, cost))| (core, cost));
-        let (program, stack) = core.as_ref().map_or_else(largest_program, |(_, cost)| {
-            (cost.program_bytes, cost.stack_bytes)
-        });
         let own = args.cycles.map(|cycles| (cycles, "as given"));
-        let published = core.as_ref().and_then(|(core, _)| core.cycles);
-        let clock = args.clock.map(|hertz| hertz.0 as f64);
         let place = Self {
-            board: board.as_ref().map(|board| board.name),
+            board: None,
             flash_bytes: args.flash.map_or(0, |bytes| bytes.0),
-            program_bytes: program,
+            program_bytes,
             ram_bytes: args.ram.map_or(0, |bytes| bytes.0),
-            stack_bytes: stack,
-            format,
-            core,
-            clock_hz: clock.or(board.as_ref().map(|board| f64::from(board.clock_hz))),
-            cycles: own.or(published),
+            stack_bytes,
+            format: fastest.as_ref().map_or(Format::Q8, |(format, _)| *format),
+            clock_hz: args.clock.map(|hertz| hertz.0 as f64),
+            cycles: own.or(core.and_then(|core| core.cycles)),
             speed: args.speed,
+            core: core.zip(fastest.map(|(_, cost)| cost)),
         };
-        let place = match &board {
-            Some(board) => Self {
-                flash_bytes: board.model.size.into(),
-                program_bytes: 0,
-                ram_bytes: board.arena_bytes(),
-                stack_bytes: 0,
-                ..place
-            },
-            None => place,
-        };
-        place.check(args)
+        match &board {
+            Some(board) => place.of(board).check(args),
+            None => place.check(args),
+        }
+    }
+
+    /// The same in the partitions of `board`.
+    fn of(self, board: &Board) -> Self {
+        Self {
+            board: Some(board.name),
+            flash_bytes: board.model.size.into(),
+            program_bytes: 0,
+            ram_bytes: board.arena_bytes(),
+            stack_bytes: 0,
+            clock_hz: self.clock_hz.or(Some(board.clock_hz.into())),
+            ..self
+        }
     }
 
     /// Refuses a speed that nothing can be said about.
