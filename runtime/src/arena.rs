@@ -4,7 +4,8 @@ use crate::bytes;
 use crate::config::{Config, Positions};
 use crate::layout::ALIGNMENT;
 use crate::quant::Format;
-use crate::session::Cache;
+use crate::parts::part_mut;
+use crate::session::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
 pub const ARENA_ALIGNMENT: usize = ALIGNMENT;
@@ -17,24 +18,22 @@ pub enum KvFormat {
     F32,
     /// Two bytes a value; keys and values are rounded to 11 bits.
     F16,
+    /// One byte a value, and one more for each head. Attention is integer arithmetic then: the least
+    /// memory, and the fastest where floating point is slow.
+    Q8,
 }
 
 impl KvFormat {
-    /// Bytes of one value.
-    #[must_use]
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
+    /// Every format, widest first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8];
 
-    /// As written on the command line: `f32`, `f16`.
+    /// As written on the command line: `f32`, `f16`, `q8`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Q8 => "q8",
         }
     }
 }
@@ -102,7 +101,8 @@ pub struct MemoryPlan {
     pub activations: u64,
     /// The same as integers, for integer weights.
     pub quants: u64,
-    /// Attention scores of one head; with a cache of `f16` also one head's key or value in `f32`.
+    /// Attention scores of one head; with a cache of `f16` also one head's key or value in `f32`, with
+    /// `q8` its query and its output as integers.
     pub scores: u64,
     /// Logits of one token.
     pub logits: u64,
@@ -114,14 +114,14 @@ impl MemoryPlan {
     pub const fn new(config: &Config, format: Format, options: &SessionOptions) -> Self {
         let sizes = Sizes::new(config, format, options);
         Self {
-            kv_cache: 2 * aligned(sizes.cache, options.kv.bytes()),
+            kv_cache: 2 * (aligned(sizes.cache, sizes.cache_value) + aligned(sizes.exponents, 1)),
             activations: aligned(sizes.x, 4)
                 + aligned(sizes.branch, 4)
                 + aligned(sizes.wide, 4)
                 + aligned(sizes.rope, 4)
                 + aligned(sizes.frequencies, 4),
             quants: aligned(sizes.quants, 1) + aligned(sizes.quant_scales, 4),
-            scores: aligned(sizes.scores, 4) + aligned(sizes.head, 4),
+            scores: aligned(sizes.scores, 4) + aligned(sizes.head, 4) + aligned(sizes.query, 2),
             logits: aligned(sizes.logits, 4),
         }
     }
@@ -140,6 +140,9 @@ const fn aligned(len: u64, size: usize) -> u64 {
 /// Number of values in each part.
 struct Sizes {
     cache: u64,
+    /// Bytes of each value of `cache`.
+    cache_value: usize,
+    exponents: u64,
     x: u64,
     branch: u64,
     wide: u64,
@@ -149,6 +152,7 @@ struct Sizes {
     quant_scales: u64,
     scores: u64,
     head: u64,
+    query: u64,
     logits: u64,
 }
 
@@ -171,8 +175,25 @@ impl Sizes {
             Positions::Sinusoidal => (0, n_embd / 2),
             Positions::Rope => (n_chunk * head_size, head_size / 2),
         };
+        let integers = CacheShape::new(config, n_ctx as usize);
+        let floats = config.n_layer() as u64 * n_ctx * config.n_kv() as u64;
+        let width = integers.width as u64;
+        let (cache, cache_value, exponents, scores, head, query) = match options.kv {
+            KvFormat::F32 => (floats, 4, 0, n_ctx, 0, 0),
+            KvFormat::F16 => (floats, 2, 0, n_ctx, head_size, 0),
+            KvFormat::Q8 => (
+                integers.integers(),
+                1,
+                integers.exponents(),
+                integers.n_ctx as u64,
+                width,
+                width,
+            ),
+        };
         Self {
-            cache: config.n_layer() as u64 * n_ctx * config.n_kv() as u64,
+            cache,
+            cache_value,
+            exponents,
             x: n_chunk * n_embd,
             branch: n_chunk * n_embd,
             wide: n_chunk * if n_qkv > n_fc { n_qkv } else { n_fc },
@@ -180,11 +201,9 @@ impl Sizes {
             frequencies,
             quants: n_chunk * blocks.quants as u64,
             quant_scales: n_chunk * blocks.n as u64,
-            scores: n_ctx,
-            head: match options.kv {
-                KvFormat::F32 => 0,
-                KvFormat::F16 => head_size,
-            },
+            scores,
+            head,
+            query,
             logits: config.n_vocab() as u64,
         }
     }
@@ -193,10 +212,7 @@ impl Sizes {
 /// The arena, divided.
 #[derive(Debug)]
 pub(crate) struct Arena<'a> {
-    /// `[L, n_ctx, n_kv]`
-    pub(crate) keys: Cache<'a>,
-    /// `[L, n_ctx, n_kv]`
-    pub(crate) values: Cache<'a>,
+    pub(crate) cache: Cache<'a>,
     /// The residual stream `[T, C]`.
     pub(crate) x: &'a mut [f32],
     /// Input of a matrix, and what a branch adds to the stream `[T, C]`.
@@ -211,10 +227,6 @@ pub(crate) struct Arena<'a> {
     pub(crate) quants: &'a mut [i8],
     /// `[T, blocks]`
     pub(crate) quant_scales: &'a mut [f32],
-    /// `[n_ctx]`
-    pub(crate) scores: &'a mut [f32],
-    /// `[HS]`; empty where the cache is `f32`.
-    pub(crate) head: &'a mut [f32],
     /// `[V]`
     pub(crate) logits: &'a mut [f32],
 }
@@ -229,13 +241,27 @@ impl<'a> Arena<'a> {
     ) -> Self {
         let sizes = Sizes::new(config, format, options);
         let mut rest = Rest(memory);
-        let [keys, values] = match options.kv {
-            KvFormat::F32 => [(); 2].map(|()| Cache::F32(rest.take(sizes.cache))),
-            KvFormat::F16 => [(); 2].map(|()| Cache::F16(rest.take(sizes.cache))),
+        let cache = match options.kv {
+            KvFormat::F32 => rest.float_cache(&sizes, config, options, |rest, len| {
+                Floats::F32(rest.take(len))
+            }),
+            KvFormat::F16 => rest.float_cache(&sizes, config, options, |rest, len| {
+                Floats::F16(rest.take(len))
+            }),
+            KvFormat::Q8 => Cache::Integer(IntegerCache {
+                shape: CacheShape::new(config, options.context(config)),
+                keys: rest.take(sizes.cache),
+                values: rest.take(sizes.cache),
+                key_exponents: rest.take(sizes.exponents),
+                value_exponents: rest.take(sizes.exponents),
+                scores: rest.take(sizes.scores),
+                sums: rest.take(sizes.head),
+                query: rest.take(sizes.query),
+                scale: BaseScale::new(config.head_size()),
+            }),
         };
         Self {
-            keys,
-            values,
+            cache,
             x: rest.take(sizes.x),
             branch: rest.take(sizes.branch),
             wide: rest.take(sizes.wide),
@@ -243,8 +269,6 @@ impl<'a> Arena<'a> {
             frequencies: rest.take(sizes.frequencies),
             quants: rest.take(sizes.quants),
             quant_scales: rest.take(sizes.quant_scales),
-            scores: rest.take(sizes.scores),
-            head: rest.take(sizes.head),
             logits: rest.take(sizes.logits),
         }
     }
@@ -253,11 +277,29 @@ impl<'a> Arena<'a> {
 struct Rest<'a>(&'a mut [u8]);
 
 impl<'a> Rest<'a> {
+    fn float_cache(
+        &mut self,
+        sizes: &Sizes,
+        config: &Config,
+        options: &SessionOptions,
+        mut take: impl FnMut(&mut Self, u64) -> Floats<'a>,
+    ) -> Cache<'a> {
+        Cache::Float(FloatCache {
+            keys: take(self, sizes.cache),
+            values: take(self, sizes.cache),
+            scores: self.take(sizes.scores),
+            head: self.take(sizes.head),
+            n_ctx: options.context(config),
+        })
+    }
+
     fn take<T: bytes::Plain>(&mut self, len: u64) -> &'a mut [T] {
         let size = size_of::<T>();
-        let (part, rest) = core::mem::take(&mut self.0).split_at_mut(aligned(len, size) as usize);
+        let memory = core::mem::take(&mut self.0);
+        let split = memory.split_at_mut_checked(aligned(len, size) as usize);
+        let (part, rest) = split.unwrap_or_default();
         self.0 = rest;
-        bytes::cast_mut(&mut part[..len as usize * size])
+        bytes::cast_mut(part_mut(part, 0, len as usize * size))
     }
 }
 

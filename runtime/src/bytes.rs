@@ -18,6 +18,10 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for f16 {}
 // SAFETY: one byte, every pattern an integer.
 unsafe impl Plain for i8 {}
+// SAFETY: two bytes, every pattern an integer.
+unsafe impl Plain for i16 {}
+// SAFETY: four bytes, every pattern an integer.
+unsafe impl Plain for i32 {}
 
 /// The bytes as numbers; empty if the address is not aligned or the length not a multiple.
 ///

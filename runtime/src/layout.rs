@@ -166,7 +166,7 @@ const fn position(config: &Config, id: TensorId, format: Format) -> (usize, u64)
         let whole = extent(config, &LAYER, Tensor::Wte, format);
         (
             front.0 + id.layer * whole.0 + layer.0,
-            front.1 + id.layer as u64 * whole.1 + layer.1,
+            front.1 + id.layer as u64 * layer_bytes(config, format) + layer.1,
         )
     } else {
         let back = extent(config, &BACK, id.tensor, format);
@@ -187,6 +187,11 @@ pub const fn index(config: &Config, id: TensorId) -> usize {
 #[must_use]
 pub const fn offset(config: &Config, id: TensorId, format: Format) -> u64 {
     position(config, id, format).1
+}
+
+/// Bytes from a tensor of one layer to that of the next in a file of `format`.
+pub(crate) const fn layer_bytes(config: &Config, format: Format) -> u64 {
+    extent(config, &LAYER, Tensor::Wte, format).1
 }
 
 /// Bytes of all weights in a file of `format`.

@@ -98,6 +98,7 @@ pub mod layout;
 pub mod math;
 mod model;
 pub mod ops;
+mod parts;
 pub mod quant;
 pub mod rng;
 pub mod sampler;

@@ -7,6 +7,7 @@ use crate::bytes;
 use crate::config::Config;
 use crate::kernels::Isa;
 use crate::layout::{self, Role, Tensor, TensorId};
+use crate::parts::part;
 use crate::quant::WeightFormat;
 
 /// A model that can run: a configuration and weights that lie in the caller's file.
@@ -14,6 +15,9 @@ use crate::quant::WeightFormat;
 pub struct Model<'w, W: WeightFormat> {
     config: Config,
     weights: &'w [u8],
+    /// Of each tensor, those in layers in the first one: bytes from the start of the weights.
+    offsets: [usize; Tensor::ALL.len()],
+    layer_bytes: usize,
     format: PhantomData<W>,
 }
 
@@ -21,6 +25,7 @@ pub struct Model<'w, W: WeightFormat> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linear<'w, W: WeightFormat> {
     pub(crate) weight: W::Matrix<'w>,
+    pub(crate) rows: usize,
     pub(crate) bias: Option<&'w [f32]>,
 }
 
@@ -29,17 +34,6 @@ pub(crate) struct Linear<'w, W: WeightFormat> {
 pub(crate) struct NormWeights<'w> {
     pub(crate) weight: &'w [f32],
     pub(crate) bias: Option<&'w [f32]>,
-}
-
-/// The tensors of one block.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layer<'w, W: WeightFormat> {
-    pub(crate) ln_1: NormWeights<'w>,
-    pub(crate) c_attn: Linear<'w, W>,
-    pub(crate) attn_proj: Linear<'w, W>,
-    pub(crate) ln_2: NormWeights<'w>,
-    pub(crate) c_fc: Linear<'w, W>,
-    pub(crate) mlp_proj: Linear<'w, W>,
 }
 
 /// Why a tensor cannot be read.
@@ -75,10 +69,13 @@ impl core::error::Error for ReadError {}
 
 impl<'w, W: WeightFormat> Model<'w, W> {
     /// `weights` are aligned and as long as [`layout::weights_bytes`] says.
-    pub(crate) const fn new(config: Config, weights: &'w [u8]) -> Self {
+    pub(crate) fn new(config: Config, weights: &'w [u8]) -> Self {
+        let offset = |tensor| layout::offset(&config, TensorId::new(tensor, 0), W::FORMAT) as usize;
         Self {
             config,
             weights,
+            offsets: Tensor::ALL.map(offset),
+            layer_bytes: layout::layer_bytes(&config, W::FORMAT) as usize,
             format: PhantomData,
         }
     }
@@ -106,14 +103,10 @@ impl<'w, W: WeightFormat> Model<'w, W> {
         let (needed, given) = (spec.cols, row.len());
         let row = row.get_mut(..needed);
         let row = row.ok_or(ReadError::RowTooShort { needed, given })?;
-        let mut cursor = self.at(id);
         match spec.role {
-            Role::Vector => cursor
-                .vector(id.tensor)
-                .into_iter()
-                .for_each(|x| each(0, x)),
+            Role::Vector => self.vector(id).into_iter().for_each(|x| each(0, x)),
             Role::Matrix => {
-                let (matrix, isa) = (cursor.matrix(id.tensor), Isa::detect());
+                let ((matrix, _), isa) = (self.matrix(id), Isa::detect());
                 for i in 0..spec.rows {
                     W::row(isa, row, matrix, i);
                     each(i, row);
@@ -123,105 +116,66 @@ impl<'w, W: WeightFormat> Model<'w, W> {
         Ok(())
     }
 
-    pub(crate) fn wte(&self) -> W::Matrix<'w> {
-        self.outside(Tensor::Wte)
+    /// Row `row` of the table `tensor`, which stands outside the layers, as `f32`.
+    pub(crate) fn embedding(&self, isa: Isa, out: &mut [f32], tensor: Tensor, row: usize) {
+        let (matrix, _) = self.matrix(TensorId::new(tensor, 0));
+        W::row(isa, out, matrix, row);
     }
 
-    pub(crate) fn wpe(&self) -> W::Matrix<'w> {
-        self.outside(Tensor::Wpe)
-    }
-
-    pub(crate) fn ln_f(&self) -> NormWeights<'w> {
-        self.at(TensorId::new(Tensor::LnFWeight, 0))
-            .norm(Tensor::LnFWeight, Tensor::LnFBias)
-    }
-
-    pub(crate) fn lm_head(&self) -> W::Matrix<'w> {
-        self.outside(if self.config.tied_head() {
+    /// The head, which may be the embedding.
+    pub(crate) fn lm_head(&self) -> Linear<'w, W> {
+        let tensor = if self.config.tied_head() {
             Tensor::Wte
         } else {
             Tensor::LmHead
-        })
-    }
-
-    pub(crate) fn layer(&self, index: usize) -> Layer<'w, W> {
-        let mut cursor = self.at(TensorId::new(Tensor::Ln1Weight, index));
-        Layer {
-            ln_1: cursor.norm(Tensor::Ln1Weight, Tensor::Ln1Bias),
-            c_attn: cursor.linear(Tensor::CAttnWeight, Tensor::CAttnBias),
-            attn_proj: cursor.linear(Tensor::AttnProjWeight, Tensor::AttnProjBias),
-            ln_2: cursor.norm(Tensor::Ln2Weight, Tensor::Ln2Bias),
-            c_fc: cursor.linear(Tensor::CFcWeight, Tensor::CFcBias),
-            mlp_proj: cursor.linear(Tensor::MlpProjWeight, Tensor::MlpProjBias),
-        }
-    }
-
-    fn outside(&self, tensor: Tensor) -> W::Matrix<'w> {
-        self.at(TensorId::new(tensor, 0)).matrix(tensor)
-    }
-
-    fn at(&self, id: TensorId) -> Cursor<'w, W> {
-        let offset = layout::offset(&self.config, id, W::FORMAT) as usize;
-        Cursor {
-            config: self.config,
-            layer: id.layer,
-            end: self.weights.len(),
-            rest: &self.weights[offset..],
-            format: PhantomData,
-        }
-    }
-}
-
-/// Takes tensors one after the other, in the order of the table, which builds with debug
-/// assertions check.
-struct Cursor<'w, W> {
-    config: Config,
-    layer: usize,
-    /// Bytes of all weights.
-    end: usize,
-    rest: &'w [u8],
-    format: PhantomData<W>,
-}
-
-impl<'w, W: WeightFormat> Cursor<'w, W> {
-    fn vector(&mut self, tensor: Tensor) -> Option<&'w [f32]> {
-        let spec = layout::spec(&self.config, TensorId::new(tensor, self.layer))?;
-        self.check(tensor);
-        let (bytes, rest) = self.rest.split_at(spec.bytes(W::FORMAT) as usize);
-        self.rest = rest;
-        Some(bytes::cast(&bytes[..4 * spec.cols]))
-    }
-
-    /// `tensor` is the one that comes next.
-    fn check(&self, tensor: Tensor) {
-        debug_assert_eq!(
-            (self.end - self.rest.len()) as u64,
-            layout::offset(&self.config, TensorId::new(tensor, self.layer), W::FORMAT),
-            "{tensor:?} comes next in the table"
-        );
-    }
-
-    /// `tensor` exists in this configuration.
-    fn matrix(&mut self, tensor: Tensor) -> W::Matrix<'w> {
-        let (rows, cols, _) = tensor.shape(&self.config).unwrap_or((0, 1, Role::Matrix));
-        self.check(tensor);
-        let len = W::FORMAT.matrix_bytes(rows, cols) as usize;
-        let (bytes, rest) = self.rest.split_at(len.next_multiple_of(layout::ALIGNMENT));
-        self.rest = rest;
-        W::matrix(&bytes[..len], rows, cols)
-    }
-
-    fn linear(&mut self, weight: Tensor, bias: Tensor) -> Linear<'w, W> {
+        };
+        let (weight, rows) = self.matrix(TensorId::new(tensor, 0));
         Linear {
-            weight: self.matrix(weight),
-            bias: self.vector(bias),
+            weight,
+            rows,
+            bias: None,
         }
     }
 
-    fn norm(&mut self, weight: Tensor, bias: Tensor) -> NormWeights<'w> {
-        NormWeights {
-            weight: self.vector(weight).unwrap_or(&[]),
-            bias: self.vector(bias),
+    /// `weight` of layer `layer`, with its bias if there are biases.
+    pub(crate) fn linear(&self, layer: usize, weight: Tensor, bias: Tensor) -> Linear<'w, W> {
+        let (weight, rows) = self.matrix(TensorId::new(weight, layer));
+        Linear {
+            weight,
+            rows,
+            bias: self.vector(TensorId::new(bias, layer)),
         }
+    }
+
+    /// The norm `weight` of layer `layer`, 0 for the last one.
+    pub(crate) fn norm(&self, layer: usize, weight: Tensor, bias: Tensor) -> NormWeights<'w> {
+        NormWeights {
+            weight: self.vector(TensorId::new(weight, layer)).unwrap_or_default(),
+            bias: self.vector(TensorId::new(bias, layer)),
+        }
+    }
+
+    /// A vector, if this configuration has it.
+    fn vector(&self, id: TensorId) -> Option<&'w [f32]> {
+        let (_, cols, _) = id.tensor.shape(&self.config)?;
+        Some(bytes::cast(self.bytes(id, 4 * cols)))
+    }
+
+    /// A matrix of this configuration, and its rows.
+    fn matrix(&self, id: TensorId) -> (W::Matrix<'w>, usize) {
+        let (rows, cols, _) = id.tensor.shape(&self.config).unwrap_or((0, 1, Role::Matrix));
+        let len = W::FORMAT.matrix_bytes(rows, cols) as usize;
+        (W::matrix(self.bytes(id, len), rows, cols), rows)
+    }
+
+    fn bytes(&self, id: TensorId, len: usize) -> &'w [u8] {
+        let first = self.offsets.get(id.tensor as usize).copied().unwrap_or(0);
+        let start = first + id.layer * self.layer_bytes;
+        debug_assert_eq!(
+            start as u64,
+            layout::offset(&self.config, id, W::FORMAT),
+            "{id} lies where the table says"
+        );
+        part(self.weights, start, len)
     }
 }

@@ -6,11 +6,15 @@ mod forward;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::attention::Cache;
+pub(crate) use self::attention::{
+    BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache,
+};
 pub use self::error::SessionError;
+use self::forward::Pass;
 use crate::arena::{ARENA_ALIGNMENT, Arena, MemoryPlan, SessionOptions};
 use crate::kernels::Isa;
 use crate::model::Model;
+use crate::parts::{part, part_mut};
 use crate::quant::WeightFormat;
 
 /// One sequence of tokens on its way through a model, in the caller's memory.
@@ -25,6 +29,7 @@ pub struct Session<'a, W: WeightFormat> {
     n_ctx: usize,
     n_chunk: usize,
     position: usize,
+    pass: Pass,
 }
 
 impl<'a, W: WeightFormat> Session<'a, W> {
@@ -65,8 +70,9 @@ impl<'a, W: WeightFormat> Session<'a, W> {
             isa,
             arena: Arena::carve(memory, model.config(), W::FORMAT, options),
             n_ctx,
-            n_chunk: options.n_chunk.clamp(1, n_ctx),
+            n_chunk: options.n_chunk.min(n_ctx).max(1),
             position: 0,
+            pass: Pass::NONE,
         };
         session.prepare();
         Ok(session)
@@ -98,12 +104,15 @@ impl<'a, W: WeightFormat> Session<'a, W> {
 
     /// Forgets everything.
     pub const fn reset(&mut self) {
-        self.position = 0;
+        self.truncate(0);
     }
 
     /// Forgets all but the first `n_tokens` tokens.
-    pub fn truncate(&mut self, n_tokens: usize) {
-        self.position = self.position.min(n_tokens);
+    pub const fn truncate(&mut self, n_tokens: usize) {
+        if n_tokens < self.position {
+            self.position = n_tokens;
+        }
+        self.pass = Pass::NONE;
     }
 
     /// Adds `tokens` to the context and predicts what follows the last of them.
@@ -117,11 +126,15 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     /// [`SessionError::NoTokens`], [`SessionError::ContextFull`], [`SessionError::UnknownToken`].
     pub fn forward(&mut self, tokens: &[u32]) -> Result<&mut [f32], SessionError> {
         self.check(tokens)?;
-        for chunk in tokens.chunks(self.n_chunk) {
-            self.blocks(chunk);
+        let n_chunk = self.n_chunk.max(1);
+        let mut rest = tokens;
+        while let Some((chunk, later)) = rest.split_at_checked(n_chunk)
+            && !later.is_empty()
+        {
+            self.pass(chunk, None);
+            rest = later;
         }
-        let last = (tokens.len() - 1) % self.n_chunk;
-        self.head(last);
+        self.pass(rest, Some(rest.len() - 1));
         Ok(self.arena.logits)
     }
 
@@ -137,13 +150,58 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     ) -> Result<(), SessionError> {
         self.check(tokens)?;
         for (i, chunk) in tokens.chunks(self.n_chunk).enumerate() {
-            self.blocks(chunk);
+            self.pass(chunk, None);
             for t in 0..chunk.len() {
-                self.head(t);
+                self.start_head(t);
+                self.advance(usize::MAX);
                 each(i * self.n_chunk + t, self.arena.logits);
             }
         }
         Ok(())
+    }
+
+    /// Begins to add `tokens` to the context, at most a chunk; [`Self::step`] does the work.
+    ///
+    /// For programs that have other things to do between two steps of bounded length. The tokens are in
+    /// the context when the last step is done; a new beginning, [`Self::forward`], [`Self::truncate`] or
+    /// [`Self::reset`] before that drops them.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`SessionError::ChunkTooLong`] if there are more tokens than the
+    /// `n_chunk` of the session's options.
+    pub fn begin(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
+        self.check(tokens)?;
+        if tokens.len() > self.n_chunk {
+            return Err(SessionError::ChunkTooLong {
+                n_chunk: self.n_chunk,
+                given: tokens.len(),
+            });
+        }
+        self.start(tokens, Some(tokens.len() - 1));
+        Ok(())
+    }
+
+    /// Goes on with what was begun for about `budget` multiply-adds, then comes back: with the logits
+    /// `[V]` if it is done, else with `None`.
+    ///
+    /// The logits are those of [`Self::forward`] to the bit. A step exceeds its budget by at most one piece
+    /// that is not divided: four rows of a matrix, attention of one head (`2 * head_size` multiply-adds and
+    /// about ten more for each token of the context), or what happens to a whole vector at once, its norm,
+    /// rounding and nonlinearity (about 16 a value).
+    ///
+    /// # Errors
+    /// [`SessionError::NotBegun`] if there is nothing to go on with.
+    pub fn step(&mut self, budget: usize) -> Result<Option<&mut [f32]>, SessionError> {
+        if self.pass.is_done() {
+            return Err(SessionError::NotBegun);
+        }
+        self.advance(budget.max(1));
+        Ok(self.pass.is_done().then_some(&mut *self.arena.logits))
+    }
+
+    fn pass(&mut self, tokens: &[u32], row: Option<usize>) {
+        self.start(tokens, row);
+        self.advance(usize::MAX);
     }
 
     /// Makes room in a full context: keeps the first `n_keep` tokens of `history` and the later
@@ -175,10 +233,14 @@ impl<'a, W: WeightFormat> Session<'a, W> {
         let n_keep = n_keep.min(history.len() - 1).min(n_ctx - 2);
         let later = (history.len() - n_keep).div_ceil(2);
         let later = later.min(n_ctx - 1 - n_keep);
-        history.copy_within(history.len() - later.., n_keep);
-        let kept = n_keep + later;
+        let (kept, start) = (n_keep + later, history.len() - later);
+        for i in 0..later {
+            if let Some(&token) = history.get(start + i) {
+                part_mut(history, n_keep + i, 1).fill(token);
+            }
+        }
         self.reset();
-        let logits = self.forward(&history[..kept])?;
+        let logits = self.forward(part(history, 0, kept))?;
         Ok((kept, logits))
     }
 

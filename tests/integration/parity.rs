@@ -86,7 +86,7 @@ fn trainer_and_runtime_measure_the_same_loss() {
     targets.push(minigpt_trainer::IGNORE);
     let loss = case.model(cpu()).evaluate(&case.tokens, &targets);
     let model = exported(&case, Format::F32).unwrap();
-    let sums = evaluate(&model.file().unwrap(), &case.tokens, |_| {}).unwrap();
+    let sums = evaluate(&model.file().unwrap(), &case.tokens, KvFormat::F32, |_| {}).unwrap();
     assert_eq!(sums.tokens, n_time - 1);
     let mean = loss.sum / loss.count as f64;
     assert!((sums.loss() - mean).abs() < 1e-5, "{} {mean}", sums.loss());

@@ -43,19 +43,20 @@ impl Evaluation {
 /// Predicts each of `tokens` but the first, in windows of the model's context.
 ///
 /// Windows are those of [`cuts`]: every token is predicted once, from the tokens before it in its
-/// own document and window. `progress` is called with the number of tokens predicted.
+/// own document and window; keys and values are kept as `kv`. `progress` is called with the number of tokens predicted.
 ///
 /// # Errors
 /// A [`SessionError`]; [`SessionError::NoTokens`] for fewer than two tokens.
 pub fn evaluate(
     file: &ModelFile<'_>,
     tokens: &[u32],
+    kv: KvFormat,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation, SessionError> {
     let options = SessionOptions {
         n_ctx: 0,
         n_chunk: CHUNK,
-        kv: KvFormat::F32,
+        kv,
     };
     let mut memory = arena(file, &options)?;
     let mut session = AnySession::new(file, memory.bytes_mut(), &options)?;

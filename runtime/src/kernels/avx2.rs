@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::scalar;
+use super::{Output, scalar};
 use crate::ops::LANES;
 use crate::quant::{BLOCK, Q8Activations, Q8Matrix, Q8Row};
 
@@ -31,17 +31,17 @@ impl Avx2 {
         present.then_some(Self(()))
     }
 
-    pub(super) fn matmul_f32(self, out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
+    pub(super) fn matmul_f32(self, out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
         // SAFETY: `self` exists only where the features were found.
         unsafe { matmul_f32(out, w, x, cols) }
     }
 
-    pub(super) fn matmul_f16(self, out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
+    pub(super) fn matmul_f16(self, out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
         // SAFETY: as above.
         unsafe { matmul_f16(out, w, x, cols) }
     }
 
-    pub(super) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+    pub(super) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
         // SAFETY: as above.
         unsafe { matmul_q8(out, w, x) }
     }
@@ -61,7 +61,7 @@ impl Avx2 {
 const SUMS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn matmul_f32(out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
+fn matmul_f32(out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
     super::matmul(out, w.chunks_exact(cols), x.chunks_exact(cols), |w, x| {
         let (w_chunks, w_rest) = w.as_chunks::<LANES>();
         let (x_chunks, x_rest) = x.as_chunks::<LANES>();
@@ -72,7 +72,7 @@ fn matmul_f32(out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn matmul_f16(out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
+fn matmul_f16(out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
     super::matmul(out, w.chunks_exact(cols), x.chunks_exact(cols), |w, x| {
         let (w_chunks, w_rest) = w.as_chunks::<LANES>();
         let (x_chunks, x_rest) = x.as_chunks::<LANES>();
@@ -130,7 +130,7 @@ fn load_i8(x: &[i8; BLOCK]) -> __m256i {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn matmul_q8(out: &mut [f32], w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
     super::matmul(out, w.rows(), x.rows(), |w, (quants, scales)| {
         dot_q8(w, quants, scales)
     });

@@ -15,6 +15,7 @@ mod scalar;
 
 use half::f16;
 
+use crate::parts::part_mut;
 use crate::quant::{Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
@@ -58,16 +59,12 @@ impl Isa {
     /// `out[t, r] = sum(w[r, c] * x[t, c])`.
     ///
     /// # Shapes
-    /// `out` `[T, rows]`, `w` `[rows, cols]`, `x` `[T, cols]`.
-    pub(crate) fn matmul_f32(self, out: &mut [f32], w: &[f32], x: &[f32], cols: usize) {
+    /// `w` `[rows, cols]`, `x` `[T, cols]`.
+    pub(crate) fn matmul_f32(self, out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
         match self {
             Self::Scalar => {
-                matmul(
-                    out,
-                    w.chunks_exact(cols),
-                    x.chunks_exact(cols),
-                    scalar::dot_f32,
-                );
+                let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
+                matmul(out, rows, tokens, scalar::dot_f32);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
@@ -75,15 +72,11 @@ impl Isa {
     }
 
     /// [`Self::matmul_f32`] with weights in half precision.
-    pub(crate) fn matmul_f16(self, out: &mut [f32], w: &[f16], x: &[f32], cols: usize) {
+    pub(crate) fn matmul_f16(self, out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
         match self {
             Self::Scalar => {
-                matmul(
-                    out,
-                    w.chunks_exact(cols),
-                    x.chunks_exact(cols),
-                    scalar::dot_f16,
-                );
+                let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
+                matmul(out, rows, tokens, scalar::dot_f16);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
@@ -91,7 +84,7 @@ impl Isa {
     }
 
     /// [`Self::matmul_f32`] in integers. `x` comes from [`Self::quantize`].
-    pub(crate) fn matmul_q8(self, out: &mut [f32], w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+    pub(crate) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
         match self {
             Self::Scalar => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
             #[cfg(target_arch = "x86_64")]
@@ -113,6 +106,50 @@ impl Isa {
         }
     }
 
+    /// Scores of a query in integers, and the largest of them.
+    ///
+    /// `out[t] = dot(query, keys[t]) * multiplier * 2^-(32 + shift + largest - exponents[t])`, rounded down.
+    ///
+    /// # Shapes
+    /// `out` `[T]` or more, `query` `[width]`, `keys` `[T, width]`, `exponents` `[T]`.
+    pub(crate) fn scores(
+        self,
+        out: &mut [i32],
+        query: &[i16],
+        keys: &[i8],
+        exponents: &[i8],
+        scale: ScoreScale,
+    ) -> i32 {
+        scalar::scores(out, query, keys, exponents, scale)
+    }
+
+    /// Scores to what values are multiplied by, in units of `2^-30`; returns the sum of the powers of
+    /// the scores in units of `2^-20`, and all bits that the results have.
+    ///
+    /// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])`, 0 where `x` is longer than `exponents`.
+    ///
+    /// # Shapes
+    /// `x` `[T]` or more, `exponents` `[T]`; `x` and `most` have `fraction` bits behind the point.
+    pub(crate) fn weights(
+        self,
+        x: &mut [i32],
+        exponents: &[i8],
+        most: i32,
+        most_exponent: i32,
+        fraction: u32,
+    ) -> (u32, u32) {
+        scalar::weights(x, exponents, most, most_exponent, fraction)
+    }
+
+    /// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead` rounded to its
+    /// upper 14 bits.
+    ///
+    /// # Shapes
+    /// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
+    pub(crate) fn weighted_sums(self, out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
+        scalar::weighted_sums(out, weights, lead, values);
+    }
+
     /// `out[i] = x[i]`, exactly.
     pub(crate) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         match self {
@@ -123,18 +160,41 @@ impl Isa {
     }
 }
 
+/// How products of a query with keys become scores, see [`Isa::scores`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScoreScale {
+    pub(crate) multiplier: i32,
+    pub(crate) shift: u32,
+    /// The largest exponent of a key.
+    pub(crate) largest: i32,
+    /// Bits of a score behind its point, 1 to 16.
+    pub(crate) fraction: u32,
+}
+
+/// Where a product of some rows of a matrix goes.
+#[derive(Debug)]
+pub(crate) struct Output<'a> {
+    /// `[T, stride]`
+    pub(crate) values: &'a mut [f32],
+    /// Rows of the whole matrix.
+    pub(crate) stride: usize,
+    /// The first of these rows.
+    pub(crate) first: usize,
+}
+
 /// Every row with every token; a row is read once and used while it is in the cache.
 #[inline(always)]
 fn matmul<Row: Copy, X>(
-    out: &mut [f32],
-    rows: impl ExactSizeIterator<Item = Row>,
+    out: Output<'_>,
+    rows: impl Iterator<Item = Row>,
     tokens: impl Iterator<Item = X> + Clone,
     dot: impl Fn(Row, X) -> f32,
 ) {
-    let n_rows = rows.len();
     for (r, row) in rows.enumerate() {
-        for (t, x) in tokens.clone().enumerate() {
-            out[t * n_rows + r] = dot(row, x);
+        let column = out.values.get_mut(out.first + r..).unwrap_or_default();
+        let column = column.chunks_mut(out.stride.max(1));
+        for (x, out) in tokens.clone().zip(column) {
+            part_mut(out, 0, 1).fill(dot(row, x));
         }
     }
 }

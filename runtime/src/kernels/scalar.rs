@@ -1,6 +1,10 @@
 //! Plain Rust: the specification that every other instruction set reproduces.
 
+mod attention;
+
 use half::f16;
+
+pub(super) use self::attention::{scores, weighted_sums, weights};
 
 use crate::math::ROUND;
 use crate::ops::{self, LANES};
@@ -40,7 +44,7 @@ fn dot_i8(a: &[i8; BLOCK], b: &[i8; BLOCK]) -> i32 {
 }
 
 pub(super) fn quantize(quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
-    let blocks = x.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK));
+    let blocks = x.chunks_exact(cols.max(1)).flat_map(|row| row.chunks(BLOCK));
     let quants = quants.as_chunks_mut::<BLOCK>().0.iter_mut();
     for ((x, quants), scale) in blocks.zip(quants).zip(scales) {
         *scale = quantize_block(quants, x);

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use half::f16;
 
-use super::Isa;
+use super::{Isa, Output};
 use crate::bytes::Buffer;
 use crate::quant::{BLOCK, Format, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
@@ -23,7 +23,7 @@ const SIZES: [(usize, usize, usize); 8] = [
 ];
 
 /// A seed of this run; in every message, so that a failure can be repeated.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     if cfg!(miri) {
         return 1;
     }
@@ -48,6 +48,15 @@ pub(crate) fn every_isa() -> Vec<Isa> {
 /// Floats as what they are stored as: NaN equals itself, -0 is not 0.
 pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Room for all rows of a matrix.
+fn whole(values: &mut [f32], rows: usize) -> Output<'_> {
+    Output {
+        values,
+        stride: rows,
+        first: 0,
+    }
 }
 
 fn random(rng: &mut Rng, n: usize) -> Vec<f32> {
@@ -79,7 +88,7 @@ fn q8_gives_the_same_bits() {
                 scales: &scales,
                 blocks: Format::Q8.blocks(cols),
             };
-            isa.matmul_q8(&mut out, w, x);
+            isa.matmul_q8(whole(&mut out, rows), w, x);
             (quants, bits(&scales), out)
         };
         let expected = run(Isa::Scalar);
@@ -165,9 +174,9 @@ fn floats_agree_within_tolerance() {
         let x = random(&mut rng, n_tokens * cols);
         for isa in every_isa() {
             let mut out = vec![0.0; n_tokens * rows];
-            isa.matmul_f32(&mut out, &w, &x, cols);
+            isa.matmul_f32(whole(&mut out, rows), &w, &x, cols);
             check(&out, &w, &x, cols, seed);
-            isa.matmul_f16(&mut out, &half, &x, cols);
+            isa.matmul_f16(whole(&mut out, rows), &half, &x, cols);
             check(&out, &widened, &x, cols, seed);
             let mut wide = vec![0.0; half.len()];
             isa.widen_f16(&mut wide, &half);

@@ -62,6 +62,23 @@ pub(super) const LAYER: [Tensor; 12] = [
 pub(super) const BACK: [Tensor; 3] = [Tensor::LnFWeight, Tensor::LnFBias, Tensor::LmHead];
 
 impl Tensor {
+    /// Every tensor, as numbered.
+    pub(crate) const ALL: [Self; FRONT.len() + LAYER.len() + BACK.len()] = {
+        let mut all = [Self::Wte; FRONT.len() + LAYER.len() + BACK.len()];
+        let groups: [&[Self]; 3] = [&FRONT, &LAYER, &BACK];
+        let (mut group, mut i) = (0, 0);
+        while group < groups.len() {
+            let mut j = 0;
+            while j < groups[group].len() {
+                all[groups[group][j] as usize] = groups[group][j];
+                (i, j) = (i + 1, j + 1);
+            }
+            group += 1;
+        }
+        assert!(i == all.len());
+        all
+    };
+
     /// `(rows, cols, role)`, or `None` where `config` has no such tensor.
     #[must_use]
     pub const fn shape(self, config: &Config) -> Option<(usize, usize, Role)> {

@@ -1,10 +1,13 @@
 //! Half precision: half the bytes, 11 bits of every weight.
 
+use core::ops::Range;
+
 use half::f16;
 
 use super::{Activations, Format, WeightFormat};
 use crate::bytes;
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Output};
+use crate::parts::part;
 
 /// [`Format::F16`].
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +49,18 @@ impl WeightFormat for F16 {
     }
 
     fn row(isa: Isa, out: &mut [f32], matrix: F16Matrix<'_>, row: usize) {
-        let start = row * matrix.cols;
-        isa.widen_f16(out, &matrix.values[start..start + matrix.cols]);
+        isa.widen_f16(out, part(matrix.values, row * matrix.cols, matrix.cols));
     }
 
-    fn matmul(isa: Isa, out: &mut [f32], matrix: F16Matrix<'_>, x: Activations<'_>) {
-        isa.matmul_f16(out, matrix.values, x.values, matrix.cols);
+    fn matmul(
+        isa: Isa,
+        out: Output<'_>,
+        matrix: F16Matrix<'_>,
+        rows: Range<usize>,
+        x: Activations<'_>,
+    ) {
+        let cols = matrix.cols;
+        let w = part(matrix.values, rows.start * cols, rows.len() * cols);
+        isa.matmul_f16(out, w, x.values, cols);
     }
 }

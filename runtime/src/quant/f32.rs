@@ -1,8 +1,11 @@
 //! Single precision: the weights as they were trained.
 
+use core::ops::Range;
+
 use super::{Activations, Format, WeightFormat};
 use crate::bytes;
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Output};
+use crate::parts::{copy, part};
 
 /// [`Format::F32`].
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +39,18 @@ impl WeightFormat for F32 {
     }
 
     fn row(_isa: Isa, out: &mut [f32], matrix: F32Matrix<'_>, row: usize) {
-        let start = row * matrix.cols;
-        out.copy_from_slice(&matrix.values[start..start + matrix.cols]);
+        copy(out, part(matrix.values, row * matrix.cols, matrix.cols));
     }
 
-    fn matmul(isa: Isa, out: &mut [f32], matrix: F32Matrix<'_>, x: Activations<'_>) {
-        isa.matmul_f32(out, matrix.values, x.values, matrix.cols);
+    fn matmul(
+        isa: Isa,
+        out: Output<'_>,
+        matrix: F32Matrix<'_>,
+        rows: Range<usize>,
+        x: Activations<'_>,
+    ) {
+        let cols = matrix.cols;
+        let w = part(matrix.values, rows.start * cols, rows.len() * cols);
+        isa.matmul_f32(out, w, x.values, cols);
     }
 }

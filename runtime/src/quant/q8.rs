@@ -4,12 +4,15 @@
 //! so that they make up for its rounding. Blocks never cross rows: the last one of a row is filled
 //! up with zeros, which add nothing to a dot product.
 
+use core::ops::Range;
+
 use half::f16;
 
 use super::weight_format::Blocks;
 use super::{Activations, BLOCK, Format, WeightFormat};
 use crate::bytes;
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Output};
+use crate::parts::part;
 
 /// [`Format::Q8`].
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +36,20 @@ pub(crate) struct Q8Row<'w> {
 
 impl<'w> Q8Matrix<'w> {
     /// The rows, first to last.
-    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = Q8Row<'w>> + use<'w> {
-        let quants = self.quants.chunks_exact(self.blocks.quants);
-        let rows = quants.zip(self.scales.chunks_exact(self.blocks.n));
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Q8Row<'w>> + use<'w> {
+        let quants = self.quants.chunks_exact(self.blocks.quants.max(1));
+        let rows = quants.zip(self.scales.chunks_exact(self.blocks.n.max(1)));
         rows.map(|(quants, scales)| Q8Row { quants, scales })
+    }
+
+    /// The matrix of these rows.
+    fn part(self, rows: Range<usize>) -> Self {
+        let Blocks { n, quants } = self.blocks;
+        Self {
+            quants: part(self.quants, rows.start * quants, rows.len() * quants),
+            scales: part(self.scales, rows.start * n, rows.len() * n),
+            ..self
+        }
     }
 }
 
@@ -54,8 +67,8 @@ pub(crate) struct Q8Activations<'a> {
 impl<'a> Q8Activations<'a> {
     /// Integers and scales of each token.
     pub(crate) fn rows(self) -> impl Iterator<Item = (&'a [i8], &'a [f32])> + Clone {
-        let quants = self.quants.chunks_exact(self.blocks.quants);
-        quants.zip(self.scales.chunks_exact(self.blocks.n))
+        let quants = self.quants.chunks_exact(self.blocks.quants.max(1));
+        quants.zip(self.scales.chunks_exact(self.blocks.n.max(1)))
     }
 }
 
@@ -67,7 +80,8 @@ impl WeightFormat for Q8 {
 
     fn matrix(bytes: &[u8], rows: usize, cols: usize) -> Q8Matrix<'_> {
         let blocks = Blocks::new(cols);
-        let (quants, scales) = bytes.split_at(blocks.quant_bytes(rows as u64) as usize);
+        let split = bytes.split_at_checked(blocks.quant_bytes(rows as u64) as usize);
+        let (quants, scales) = split.unwrap_or_default();
         Q8Matrix {
             quants: bytes::cast(quants),
             scales: bytes::cast(scales),
@@ -99,8 +113,7 @@ impl WeightFormat for Q8 {
     }
 
     fn row(_isa: Isa, out: &mut [f32], matrix: Q8Matrix<'_>, row: usize) {
-        let quants = &matrix.quants[row * matrix.blocks.quants..];
-        let scales = &matrix.scales[row * matrix.blocks.n..];
+        let Q8Matrix { quants, scales, .. } = matrix.part(row..row + 1);
         for ((out, quants), scale) in out.chunks_mut(BLOCK).zip(quants.chunks(BLOCK)).zip(scales) {
             let scale = scale.to_f32();
             for (out, quant) in out.iter_mut().zip(quants) {
@@ -109,7 +122,17 @@ impl WeightFormat for Q8 {
         }
     }
 
-    fn matmul(isa: Isa, out: &mut [f32], matrix: Q8Matrix<'_>, x: Activations<'_>) {
-        isa.matmul_q8(out, matrix, x.q8);
+    fn quantize(isa: Isa, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
+        isa.quantize(quants, scales, x, cols);
+    }
+
+    fn matmul(
+        isa: Isa,
+        out: Output<'_>,
+        matrix: Q8Matrix<'_>,
+        rows: Range<usize>,
+        x: Activations<'_>,
+    ) {
+        isa.matmul_q8(out, matrix.part(rows), x.q8);
     }
 }

@@ -1,11 +1,12 @@
 //! A weight format as a value and as a type.
 
 use core::fmt::Debug;
+use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::{F16, F32, Q8, Q8Activations};
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Output};
 
 /// Values of a block that share one scale, in [`Format::Q8`].
 pub const BLOCK: usize = 32;
@@ -64,6 +65,11 @@ impl Format {
     #[must_use]
     pub const fn is_integer(self) -> bool {
         matches!(self, Self::Q8)
+    }
+
+    /// Bytes of an activation as an integer.
+    pub(crate) const fn activation_bytes(self) -> usize {
+        1
     }
 
     /// Stores a `[rows, cols]` matrix.
@@ -151,12 +157,22 @@ pub trait WeightFormat: sealed::Sealed + Copy + Debug + 'static {
     #[doc(hidden)]
     fn row(isa: Isa, out: &mut [f32], matrix: Self::Matrix<'_>, row: usize);
 
-    /// `out[t, r] = sum(matrix[r, c] * x[t, c])`.
+    /// Turns rows of activations into what [`Self::matmul`] takes besides them.
+    #[doc(hidden)]
+    fn quantize(_isa: Isa, _quants: &mut [i8], _scales: &mut [f32], _x: &[f32], _cols: usize) {}
+
+    /// `out[t, r] = sum(matrix[r, c] * x[t, c])` for the rows `rows`.
     ///
     /// # Shapes
-    /// `out` `[T, rows]`, `x` `[T, cols]`.
+    /// `x` `[T, cols]`.
     #[doc(hidden)]
-    fn matmul(isa: Isa, out: &mut [f32], matrix: Self::Matrix<'_>, x: Activations<'_>);
+    fn matmul(
+        isa: Isa,
+        out: Output<'_>,
+        matrix: Self::Matrix<'_>,
+        rows: Range<usize>,
+        x: Activations<'_>,
+    );
 }
 
 mod sealed {

@@ -29,6 +29,15 @@ pub enum SessionError {
         /// Tokens that were to be added.
         added: usize,
     },
+    /// More tokens than go through the model together.
+    ChunkTooLong {
+        /// Tokens that do.
+        n_chunk: usize,
+        /// Tokens that were given.
+        given: usize,
+    },
+    /// A step of nothing: no tokens were begun with, or they are done.
+    NotBegun,
     /// There is nothing to predict from.
     NoTokens,
     /// A context of one token cannot make room.
@@ -67,6 +76,11 @@ impl fmt::Display for SessionError {
                 f,
                 "a context of {n_ctx} token cannot slide; it takes one of 2 or more"
             ),
+            Self::ChunkTooLong { n_chunk, given } => write!(
+                f,
+                "{given} tokens do not go through together; this session takes {n_chunk} at a time"
+            ),
+            Self::NotBegun => f.write_str("nothing was begun that a step could go on with"),
             Self::NoTokens => f.write_str("no tokens to predict from"),
             Self::UnknownToken { token, n_vocab } => {
                 write!(f, "token {token} is outside the vocabulary of {n_vocab}")

@@ -1,25 +1,72 @@
-//! The forward pass, on the arena.
+//! The forward pass, in pieces of bounded work.
+//!
+//! Every pass, sliced in time or not, is this sequence of pieces: so slicing changes no bit.
 
+use super::attention::Place;
 use super::Session;
-use super::attention::attend;
 use crate::config::{Mlp, Norm, Positions};
-use crate::kernels::Isa;
+use crate::kernels::Output;
+use crate::layout::Tensor;
 use crate::model::{Linear, NormWeights};
 use crate::ops;
+use crate::parts::{copy, part, part_mut};
 use crate::quant::{Activations, Q8Activations, WeightFormat};
 
-impl<W: WeightFormat> Session<'_, W> {
-    /// Takes `tokens` through all blocks; their results are the rows of `arena.x`.
-    pub(super) fn blocks(&mut self, tokens: &[u32]) {
-        self.embed(tokens);
-        for index in 0..self.model.config().n_layer() {
-            self.attention(index, tokens.len());
-            self.mlp(index, tokens.len());
-        }
-        self.position += tokens.len();
-    }
+/// What work on a value that is not a multiply-add counts as, in multiply-adds: norms, rounding,
+/// nonlinearities.
+const VALUE_WORK: usize = 16;
 
-    /// What positions need that do not depend on them.
+/// Matrices are cut between groups of so many rows.
+const ROW_GROUP: usize = 4;
+
+/// Where a chunk of tokens stands on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// Tokens of the chunk.
+    n: usize,
+    /// The token of the chunk whose logits are asked for.
+    row: Option<usize>,
+    layer: usize,
+    stage: Stage,
+    /// Rows of the stage's matrix, or heads of all tokens, that are done.
+    done: usize,
+}
+
+/// The parts of a pass, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// `wide = c_attn(ln_1(x))`, positions and the cache.
+    Qkv,
+    /// `branch = attention(wide)`.
+    Heads,
+    /// `x += attn_proj(branch)`.
+    AttnProj,
+    /// `wide = activation(c_fc(ln_2(x)))`.
+    Fc,
+    /// `x += mlp_proj(wide)`.
+    MlpProj,
+    /// `logits = lm_head(ln_f(x))`.
+    Head,
+    Done,
+}
+
+impl Pass {
+    /// Nothing to do.
+    pub(super) const NONE: Self = Self {
+        n: 0,
+        row: None,
+        layer: 0,
+        stage: Stage::Done,
+        done: 0,
+    };
+
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+}
+
+impl<W: WeightFormat> Session<'_, W> {
+    /// What positions need that does not depend on them.
     pub(super) fn prepare(&mut self) {
         let base = match self.model.config().positions() {
             Positions::Learned => return,
@@ -29,6 +76,37 @@ impl<W: WeightFormat> Session<'_, W> {
         ops::frequencies(self.arena.frequencies, base);
     }
 
+    /// Puts `tokens`, at most a chunk, at the beginning; logits are made of token `row` of them.
+    pub(super) fn start(&mut self, tokens: &[u32], row: Option<usize>) {
+        self.embed(tokens);
+        self.pass = Pass {
+            n: tokens.len(),
+            row,
+            layer: 0,
+            stage: Stage::Qkv,
+            done: 0,
+        };
+    }
+
+    /// Makes logits of token `row` of the chunk that went through last.
+    pub(super) fn start_head(&mut self, row: usize) {
+        self.pass = Pass {
+            n: 0,
+            row: Some(row),
+            layer: 0,
+            stage: Stage::Head,
+            done: 0,
+        };
+    }
+
+    /// Goes on for about `budget` multiply-adds: up to one piece more.
+    pub(super) fn advance(&mut self, budget: usize) {
+        let mut spent = 0;
+        while !self.pass.is_done() && spent < budget {
+            spent += self.piece(budget - spent);
+        }
+    }
+
     /// `x[t] = wte[token] + position`, and the angles of rope.
     fn embed(&mut self, tokens: &[u32]) {
         let config = *self.model.config();
@@ -36,14 +114,17 @@ impl<W: WeightFormat> Session<'_, W> {
         let frequencies = &*self.arena.frequencies;
         for (t, token) in tokens.iter().enumerate() {
             let position = self.position + t;
-            let x = &mut self.arena.x[t * n_embd..][..n_embd];
-            let branch = &mut self.arena.branch[..n_embd];
-            W::row(self.isa, x, self.model.wte(), *token as usize);
+            let x = part_mut(self.arena.x, t * n_embd, n_embd);
+            let branch = part_mut(self.arena.branch, 0, n_embd);
+            let wte = *token as usize;
+            self.model.embedding(self.isa, x, Tensor::Wte, wte);
             match config.positions() {
-                Positions::Learned => W::row(self.isa, branch, self.model.wpe(), position),
+                Positions::Learned => {
+                    self.model.embedding(self.isa, branch, Tensor::Wpe, position);
+                }
                 Positions::Sinusoidal => ops::sinusoid(branch, position, frequencies),
                 Positions::Rope => {
-                    let table = &mut self.arena.rope[t * head_size..][..head_size];
+                    let table = part_mut(self.arena.rope, t * head_size, head_size);
                     ops::rope_table(table, position, frequencies);
                     continue;
                 }
@@ -52,136 +133,184 @@ impl<W: WeightFormat> Session<'_, W> {
         }
     }
 
-    /// `x += attn_proj(attention(c_attn(ln_1(x))))` for `n` tokens.
-    fn attention(&mut self, index: usize, n: usize) {
-        let layer = self.model.layer(index);
+    /// Does a piece of the pass and returns its work in multiply-adds, at most `budget` where it can
+    /// be divided.
+    fn piece(&mut self, budget: usize) -> usize {
+        let Pass {
+            n, layer, stage, ..
+        } = self.pass;
+        let model = &self.model;
+        let (linear, n) = match stage {
+            Stage::Qkv => (model.linear(layer, Tensor::CAttnWeight, Tensor::CAttnBias), n),
+            Stage::AttnProj => (model.linear(layer, Tensor::AttnProjWeight, Tensor::AttnProjBias), n),
+            Stage::Fc => (model.linear(layer, Tensor::CFcWeight, Tensor::CFcBias), n),
+            Stage::MlpProj => (model.linear(layer, Tensor::MlpProjWeight, Tensor::MlpProjBias), n),
+            Stage::Head => (model.lm_head(), 1),
+            Stage::Heads => return self.head(),
+            Stage::Done => return 0,
+        };
+        if self.pass.done == 0 {
+            self.input(n);
+        }
+        let work = self.rows(linear, n, budget);
+        if self.pass.done < linear.rows {
+            return work;
+        }
+        work + self.output(linear.bias, n)
+    }
+
+    /// Makes the input of the stage's matrix.
+    fn input(&mut self, n: usize) {
+        let Pass { layer, stage, row, .. } = self.pass;
+        let model = self.model;
+        let norm = |weight, bias| Some(model.norm(layer, weight, bias));
+        let (norm, first) = match stage {
+            Stage::Qkv => (norm(Tensor::Ln1Weight, Tensor::Ln1Bias), 0),
+            Stage::Fc => (norm(Tensor::Ln2Weight, Tensor::Ln2Bias), 0),
+            Stage::Head => (norm(Tensor::LnFWeight, Tensor::LnFBias), row.unwrap_or(0)),
+            _ => (None, 0),
+        };
+        if let Some(norm) = norm {
+            self.normalize(norm, first, n);
+        }
+        let config = *model.config();
+        let (x, cols) = match stage {
+            Stage::MlpProj => (&*self.arena.wide, config.n_ff()),
+            _ => (&*self.arena.branch, config.n_embd()),
+        };
+        let (quants, scales) = (&mut *self.arena.quants, &mut *self.arena.quant_scales);
+        W::quantize(self.isa, quants, scales, part(x, 0, n * cols), cols);
+    }
+
+    /// Multiplies as many rows of the stage's matrix as `budget` allows; at least one.
+    fn rows(&mut self, linear: Linear<'_, W>, n: usize, budget: usize) -> usize {
+        let config = *self.model.config();
+        let arena = &mut self.arena;
+        let (out, x, cols) = match self.pass.stage {
+            Stage::MlpProj => (&mut *arena.branch, &*arena.wide, config.n_ff()),
+            Stage::Head => (&mut *arena.logits, &*arena.branch, config.n_embd()),
+            _ => (&mut *arena.wide, &*arena.branch, config.n_embd()),
+        };
+        let row_work = n * cols;
+        let affordable = (budget / row_work.max(1)).min(linear.rows).max(1);
+        let first = self.pass.done;
+        let end = (first + affordable).next_multiple_of(ROW_GROUP).min(linear.rows);
+        let blocks = W::FORMAT.blocks(cols);
+        let activations = Activations {
+            values: part(x, 0, row_work),
+            q8: Q8Activations {
+                quants: part(arena.quants, 0, n * blocks.quants * W::FORMAT.activation_bytes()),
+                scales: part(arena.quant_scales, 0, n * blocks.n),
+                blocks,
+            },
+        };
+        let out = Output {
+            values: out,
+            stride: linear.rows,
+            first,
+        };
+        W::matmul(self.isa, out, linear.weight, first..end, activations);
+        self.pass.done = end;
+        (end - first) * row_work
+    }
+
+    /// Does with the output of the stage's matrix what belongs to it, and moves on to the next stage.
+    fn output(&mut self, bias: Option<&[f32]>, n: usize) -> usize {
+        let Pass { layer, stage, .. } = self.pass;
+        let config = *self.model.config();
+        let (n_embd, n_fc) = (config.n_embd(), config.n_fc());
+        let arena = &mut self.arena;
+        let out = match stage {
+            Stage::MlpProj => part_mut(arena.branch, 0, n * n_embd),
+            Stage::AttnProj => part_mut(arena.wide, 0, n * n_embd),
+            Stage::Fc => part_mut(arena.wide, 0, n * n_fc),
+            Stage::Head => part_mut(arena.logits, 0, 0),
+            _ => part_mut(arena.wide, 0, n * config.n_qkv()),
+        };
+        if let Some(bias) = bias {
+            for out in out.chunks_exact_mut(bias.len().max(1)) {
+                ops::axpy(out, 1.0, bias);
+            }
+        }
+        let work = VALUE_WORK * out.len();
+        match stage {
+            Stage::Fc => activate(out, config.mlp(), config.n_ff()),
+            Stage::AttnProj | Stage::MlpProj => ops::axpy(arena.x, 1.0, out),
+            Stage::Qkv => self.keep(n),
+            _ => {}
+        }
+        self.pass.done = 0;
+        let last = layer + 1 == config.n_layer();
+        (self.pass.stage, self.pass.layer) = match stage {
+            Stage::Qkv => (Stage::Heads, layer),
+            Stage::AttnProj => (Stage::Fc, layer),
+            Stage::Fc => (Stage::MlpProj, layer),
+            Stage::MlpProj if !last => (Stage::Qkv, layer + 1),
+            Stage::MlpProj if self.pass.row.is_some() => (Stage::Head, 0),
+            _ => (Stage::Done, 0),
+        };
+        if self.pass.is_done() {
+            self.position += self.pass.n;
+        }
+        work
+    }
+
+    /// Rotates queries and keys of `n` tokens, and keeps keys and values.
+    fn keep(&mut self, n: usize) {
         let config = *self.model.config();
         let (n_embd, n_kv, n_qkv) = (config.n_embd(), config.n_kv(), config.n_qkv());
-        self.normalize(layer.ln_1, 0, n);
+        let head_size = config.head_size();
         let arena = &mut self.arena;
-        let (branch, wide) = (
-            &mut arena.branch[..n * n_embd],
-            &mut arena.wide[..n * n_qkv],
-        );
-        let quants = (&mut *arena.quants, &mut *arena.quant_scales);
-        linear(self.isa, wide, layer.c_attn, branch, quants, n);
         for t in 0..n {
-            let qkv = &mut wide[t * n_qkv..][..n_qkv];
+            let qkv = part_mut(arena.wide, t * n_qkv, n_qkv);
             if config.positions() == Positions::Rope {
-                let table = &arena.rope[t * config.head_size()..][..config.head_size()];
-                let rotated = qkv[..n_embd + n_kv].chunks_exact_mut(config.head_size());
-                rotated.for_each(|head| ops::rope(head, table));
+                let table = part(arena.rope, t * head_size, head_size);
+                let rotated = part_mut(qkv, 0, n_embd + n_kv);
+                let heads = rotated.chunks_exact_mut(head_size.max(1));
+                heads.for_each(|head| ops::rope(head, table));
             }
-            let row = (index * self.n_ctx + self.position + t) * n_kv;
-            arena.keys.write(row, &qkv[n_embd..n_embd + n_kv]);
-            arena.values.write(row, &qkv[n_embd + n_kv..]);
+            let place = Place {
+                layer: self.pass.layer,
+                position: self.position + t,
+            };
+            let (keys, values) = (part(qkv, n_embd, n_kv), part(qkv, n_embd + n_kv, n_kv));
+            arena.cache.write(&config, place, keys, values);
         }
-        for t in 0..n {
-            let queries = &wide[t * n_qkv..][..n_embd];
-            let out = &mut branch[t * n_embd..][..n_embd];
-            let scores = &mut arena.scores[..=self.position + t];
-            let cache = (&arena.keys, &arena.values);
-            let row = index * self.n_ctx * n_kv;
-            attend(
-                self.isa, &config, out, queries, cache, row, scores, arena.head,
-            );
-        }
-        let out = &mut wide[..n * n_embd];
-        let quants = (&mut *arena.quants, &mut *arena.quant_scales);
-        linear(self.isa, out, layer.attn_proj, branch, quants, n);
-        ops::axpy(&mut arena.x[..n * n_embd], 1.0, out);
     }
 
-    /// `x += mlp_proj(activation(c_fc(ln_2(x))))` for `n` tokens.
-    fn mlp(&mut self, index: usize, n: usize) {
-        let layer = self.model.layer(index);
+    /// Attention of one head of one token.
+    fn head(&mut self) -> usize {
         let config = *self.model.config();
-        let (n_embd, n_fc, n_ff) = (config.n_embd(), config.n_fc(), config.n_ff());
-        self.normalize(layer.ln_2, 0, n);
-        let arena = &mut self.arena;
-        let (branch, wide) = (&mut arena.branch[..n * n_embd], &mut arena.wide[..n * n_fc]);
-        let quants = (&mut *arena.quants, &mut *arena.quant_scales);
-        linear(self.isa, wide, layer.c_fc, branch, quants, n);
-        activate(wide, config.mlp(), n_ff);
-        let quants = (&mut *arena.quants, &mut *arena.quant_scales);
-        linear(
-            self.isa,
-            branch,
-            layer.mlp_proj,
-            &wide[..n * n_ff],
-            quants,
-            n,
-        );
-        ops::axpy(&mut arena.x[..n * n_embd], 1.0, branch);
-    }
-
-    /// Logits of row `t` of `x`.
-    pub(super) fn head(&mut self, t: usize) {
-        let n_embd = self.model.config().n_embd();
-        self.normalize(self.model.ln_f(), t, 1);
-        let arena = &mut self.arena;
-        let head: Linear<'_, W> = Linear {
-            weight: self.model.lm_head(),
-            bias: None,
+        let (n_head, head_size) = (config.n_head().max(1), config.head_size());
+        let Pass { n, layer, done, .. } = self.pass;
+        let (t, head) = (done / n_head, done % n_head);
+        let place = Place {
+            layer,
+            position: self.position + t,
         };
-        let quants = (&mut *arena.quants, &mut *arena.quant_scales);
-        linear(
-            self.isa,
-            arena.logits,
-            head,
-            &arena.branch[..n_embd],
-            quants,
-            1,
-        );
+        let arena = &mut self.arena;
+        let query = part(arena.wide, t * config.n_qkv() + head * head_size, head_size);
+        let out = part_mut(arena.branch, (t * n_head + head) * head_size, head_size);
+        arena.cache.attend(self.isa, &config, place, head, query, out);
+        self.pass.done += 1;
+        if self.pass.done == n * n_head {
+            (self.pass.stage, self.pass.done) = (Stage::AttnProj, 0);
+        }
+        (place.position + 1) * (2 * head_size + VALUE_WORK)
     }
 
     /// Rows `first..first + n` of `x`, normalised, into the first rows of `branch`.
     fn normalize(&mut self, norm: NormWeights<'_>, first: usize, n: usize) {
         let n_embd = self.model.config().n_embd();
         let kind = self.model.config().norm();
-        let rows = self.arena.x[first * n_embd..].chunks_exact(n_embd);
-        let out = self.arena.branch.chunks_exact_mut(n_embd);
-        for (out, x) in out.zip(rows).take(n) {
+        let rows = part(self.arena.x, first * n_embd, n * n_embd).chunks_exact(n_embd.max(1));
+        let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
+        for (out, x) in out.zip(rows) {
             let stats = match kind {
                 Norm::LayerNorm => ops::layer_norm_stats(x),
                 Norm::RmsNorm => (0.0, ops::rms_norm_stats(x)),
             };
             ops::normalize(out, x, stats, norm.weight, norm.bias);
-        }
-    }
-}
-
-/// `out[t] = weight * x[t] + bias`.
-///
-/// # Shapes
-/// `out` `[T, rows]`, `x` `[T, cols]`; `quants` is room for `x` as integers.
-fn linear<W: WeightFormat>(
-    isa: Isa,
-    out: &mut [f32],
-    linear: Linear<'_, W>,
-    x: &[f32],
-    (quants, scales): (&mut [i8], &mut [f32]),
-    n: usize,
-) {
-    let cols = x.len() / n;
-    let blocks = W::FORMAT.blocks(cols);
-    let (quants, scales) = (
-        &mut quants[..n * blocks.quants],
-        &mut scales[..n * blocks.n],
-    );
-    if W::FORMAT.is_integer() {
-        isa.quantize(quants, scales, x, cols);
-    }
-    let q8 = Q8Activations {
-        quants,
-        scales,
-        blocks,
-    };
-    let activations = Activations { values: x, q8 };
-    W::matmul(isa, out, linear.weight, activations);
-    if let Some(bias) = linear.bias {
-        for out in out.chunks_exact_mut(bias.len()) {
-            ops::axpy(out, 1.0, bias);
         }
     }
 }
@@ -192,17 +321,21 @@ fn activate(x: &mut [f32], mlp: Mlp, n_ff: usize) {
         Mlp::Relu => ops::relu,
         Mlp::Gelu => ops::gelu,
         Mlp::ReluSquared => ops::relu_squared,
-        Mlp::Swiglu => {
-            for t in 0..x.len() / (2 * n_ff) {
-                for i in 0..n_ff {
-                    let (gate, up) = (x[2 * t * n_ff + i], x[(2 * t + 1) * n_ff + i]);
-                    x[t * n_ff + i] = ops::silu(gate) * up;
-                }
-            }
-            return;
-        }
+        Mlp::Swiglu => return swiglu(x, n_ff),
     };
     for value in x {
         *value = function(*value);
+    }
+}
+
+fn swiglu(x: &mut [f32], n_ff: usize) {
+    for t in 0..x.len() / (2 * n_ff).max(1) {
+        let (done, row) = x.split_at_mut_checked(2 * t * n_ff).unwrap_or_default();
+        let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
+        for (gate, up) in gates.iter_mut().zip(ups) {
+            *gate = ops::silu(*gate) * *up;
+        }
+        // The first row is where it belongs.
+        copy(part_mut(done, t * n_ff, n_ff), gates);
     }
 }

@@ -7,10 +7,11 @@ use crate::bytes::Buffer;
 use crate::config::{Hyperparameters, Mlp, Norm, Positions};
 use crate::format::ModelFile;
 use crate::format::tests::{SMALL, file};
-use crate::kernels::tests::{bits, every_isa};
+use crate::kernels::tests::{bits, every_isa, fresh_seed};
 use crate::layout::{Tensor, TensorId};
 use crate::model::ReadError;
 use crate::quant::{F16, F32, Format, Q8, WeightFormat};
+use crate::rng::Rng;
 
 /// Logits after each token of `calls`.
 fn logits<W: WeightFormat>(
@@ -85,11 +86,80 @@ fn shapes() -> [Hyperparameters; 3] {
 #[test]
 fn chunked_equals_one_by_one_to_the_bit() {
     for hyper in shapes() {
-        for kv in [KvFormat::F32, KvFormat::F16] {
+        for kv in KvFormat::ALL {
             chunking_changes_nothing::<F32>(hyper, kv);
             chunking_changes_nothing::<F16>(hyper, kv);
             chunking_changes_nothing::<Q8>(hyper, kv);
         }
+    }
+}
+
+#[test]
+fn steps_of_any_size_give_the_bits_of_a_pass() {
+    let mut rng = Rng::new(fresh_seed(), 0);
+    for (hyper, kv) in shapes().into_iter().flat_map(|a| KvFormat::ALL.map(|b| (a, b))) {
+        let mut file = file(hyper, Format::Q8);
+        let options = SessionOptions {
+            n_ctx: 8,
+            n_chunk: 3,
+            kv,
+        };
+        let calls: [&[u32]; 3] = [&[5, 250, 7], &[7], &[0, 9]];
+        let expected = logits::<Q8>(&mut file, options, &calls);
+        let opened = ModelFile::open(file.bytes()).unwrap();
+        let mut memory = Buffer::new(16384);
+        let model = opened.model::<Q8>().unwrap();
+        let mut session = Session::new(model, memory.bytes(), &options).unwrap();
+        let rows: Vec<_> = expected.chunks(hyper.n_vocab as usize).collect();
+        let mut done = 0;
+        for call in calls {
+            done += call.len();
+            // One that is begun and dropped leaves nothing behind.
+            session.begin(&[1, 2]).unwrap();
+            session.step(100).unwrap();
+            session.begin(call).unwrap();
+            let budget = 1 << rng.next_below(16);
+            let stepped = loop {
+                if let Some(logits) = session.step(budget).unwrap() {
+                    break bits(logits);
+                }
+            };
+            assert!(stepped == bits(rows[done - 1]), "{hyper:?}, {kv:?}, {budget}");
+            assert_eq!(session.position(), done);
+            assert_eq!(session.step(1).unwrap_err(), SessionError::NotBegun);
+        }
+        let too_long = SessionError::ChunkTooLong {
+            n_chunk: 3,
+            given: 4,
+        };
+        session.reset();
+        assert_eq!(session.begin(&[1; 4]).unwrap_err(), too_long);
+    }
+}
+
+/// Logits of a random model with a cache of eight bits, against those with an exact one.
+#[test]
+fn eight_bits_of_keys_and_values_are_close() {
+    let wide = Hyperparameters {
+        n_embd: 96,
+        n_head: 6,
+        n_head_kv: 3,
+        ..SMALL
+    };
+    for hyper in shapes().into_iter().chain([wide]) {
+        let mut file = file(hyper, Format::F32);
+        let options = |kv| SessionOptions {
+            n_ctx: 0,
+            n_chunk: 5,
+            kv,
+        };
+        let tokens: Vec<u32> = (0..hyper.n_ctx).map(|i| i * 37 % 250).collect();
+        let exact = logits::<F32>(&mut file, options(KvFormat::F32), &[&tokens]);
+        let close = logits::<F32>(&mut file, options(KvFormat::Q8), &[&tokens]);
+        let largest = exact.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let difference = exact.iter().zip(&close).map(|(a, b)| (a - b).abs());
+        let worst = difference.fold(0.0, f32::max) / largest;
+        assert!(worst > 0.0 && worst < 0.03, "{hyper:?}: {worst}");
     }
 }
 
@@ -104,7 +174,7 @@ fn every_instruction_set_gives_the_bits_of_scalar() {
                 ..hyper
             };
             let mut file = file(hyper, Format::Q8);
-            for kv in [KvFormat::F32, KvFormat::F16] {
+            for kv in KvFormat::ALL {
                 let options = SessionOptions {
                     n_ctx: 8,
                     n_chunk: 3,
@@ -124,10 +194,10 @@ fn every_instruction_set_gives_the_bits_of_scalar() {
 #[test]
 fn keys_and_values_beyond_half_precision_stay_finite() {
     let mut values = Buffer::new(16);
-    let mut cache = Cache::F16(crate::bytes::cast_mut(values.bytes()));
+    let mut cache = Floats::F16(crate::bytes::cast_mut(values.bytes()));
     let (nan, infinity) = (f32::NAN, f32::INFINITY);
     cache.write(1, &[1e6, -1e30, nan, infinity, -infinity, -0.0, 1e-9]);
-    let Cache::F16(values) = cache else {
+    let Floats::F16(values) = cache else {
         unreachable!()
     };
     let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use minigpt_runtime::ModelFile;
+use minigpt_runtime::{KvFormat, ModelFile};
 use minigpt_trainer::data::sources;
 use minigpt_trainer::evaluate::evaluate;
 use minigpt_trainer::run::RunError;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
-use super::{count, open_model};
+use super::{count, kv_parser, open_model};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::TokenProgress;
@@ -34,6 +34,9 @@ pub(crate) struct EvalArgs {
     /// Predict only this many tokens, from the start
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_tokens: Option<i64>,
+    /// How keys and values are kept
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_parser())]
+    kv: KvFormat,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -49,6 +52,7 @@ struct Report {
     tokens: usize,
     bytes: usize,
     format: &'static str,
+    kv_format: &'static str,
     context_tokens: usize,
     tokens_per_second: f64,
 }
@@ -67,7 +71,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     }
     let mut progress = TokenProgress::new("eval", tokens.len() - 1);
     let start = Instant::now();
-    let sums = evaluate(&file, &tokens, |n| progress.set(n));
+    let sums = evaluate(&file, &tokens, args.kv, |n| progress.set(n));
     progress.finish();
     let sums = sums.map_err(Failure::failed)?;
     let report = Report {
@@ -77,6 +81,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
         tokens: sums.tokens,
         bytes: sums.bytes,
         format: file.format().name(),
+        kv_format: args.kv.name(),
         context_tokens: file.config().n_ctx(),
         tokens_per_second: sums.tokens as f64 / start.elapsed().as_secs_f64(),
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use minigpt_runtime::Format;
+use minigpt_runtime::{Format, KvFormat};
 use minigpt_trainer::evaluate::{Evaluation, evaluate};
 use minigpt_trainer::inference::ModelBytes;
 use minigpt_trainer::run::Trained;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
 fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {
     let file = model.file().map_err(Failure::failed)?;
     let mut progress = TokenProgress::new(what, tokens.len() - 1);
-    let sums = evaluate(&file, tokens, |n| progress.set(n));
+    let sums = evaluate(&file, tokens, KvFormat::F32, |n| progress.set(n));
     progress.finish();
     sums.map_err(Failure::failed)
 }

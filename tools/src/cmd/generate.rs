@@ -5,7 +5,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
     Format, KvFormat, ModelFile, Sampler, SamplerOptions, SessionOptions, Tokenizer,
@@ -13,7 +13,7 @@ use minigpt_runtime::{
 use minigpt_trainer::inference::{self, AnySession};
 
 use self::writer::{Report, Writer};
-use super::{at_least, context, count, open_model};
+use super::{at_least, context, count, kv_parser, open_model};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
 
@@ -61,8 +61,8 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     context: Option<i64>,
     /// How keys and values are kept
-    #[arg(long, value_name = "FORMAT", default_value = "f32")]
-    kv: Kv,
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_parser())]
+    kv: KvFormat,
     /// Print one JSON object with text, counts and speed instead of the text
     #[arg(long)]
     json: bool,
@@ -93,12 +93,6 @@ pub(crate) struct SamplingArgs {
     /// Same seed, same text; without it one is drawn and said
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     seed: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kv {
-    F32,
-    F16,
 }
 
 impl SamplingArgs {
@@ -137,7 +131,7 @@ pub(crate) fn story(model: &Path, max_tokens: i64, seed: u64) -> Result<String, 
             seed: i64::try_from(seed).ok(),
         },
         context: None,
-        kv: Kv::F32,
+        kv: KvFormat::F32,
         json: true,
     };
     report(&args).map(|(report, _)| report.text)
@@ -194,10 +188,7 @@ impl GenerateArgs {
         Ok(SessionOptions {
             n_ctx: context(self.context, file)?,
             n_chunk: CHUNK,
-            kv: match self.kv {
-                Kv::F32 => KvFormat::F32,
-                Kv::F16 => KvFormat::F16,
-            },
+            kv: self.kv,
         })
     }
 }

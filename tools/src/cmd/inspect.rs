@@ -115,7 +115,7 @@ fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
             specials: tokenizer.specials(),
         },
         tensors: tensors.collect(),
-        memory_plan: [KvFormat::F32, KvFormat::F16]
+        memory_plan: KvFormat::ALL
             .map(|kv| plan(file, context, kv))
             .into(),
     }

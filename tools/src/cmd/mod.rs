@@ -10,7 +10,7 @@ pub(crate) mod train;
 use std::path::Path;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use minigpt_runtime::{Format, ModelFile};
+use minigpt_runtime::{Format, KvFormat, ModelFile};
 use minigpt_trainer::inference::{ModelBytes, OpenError};
 
 use crate::failure::Failure;
@@ -67,5 +67,14 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
     names.map(|name| {
         let format = Format::ALL.into_iter().find(|format| format.name() == name);
         format.unwrap_or(Format::F32)
+    })
+}
+
+/// Names of the formats of a cache to the formats.
+fn kv_parser() -> impl TypedValueParser<Value = KvFormat> {
+    let names = PossibleValuesParser::new(KvFormat::ALL.map(|format| format.name()));
+    names.map(|name| {
+        let format = KvFormat::ALL.into_iter().find(|format| format.name() == name);
+        format.unwrap_or(KvFormat::F32)
     })
 }

@@ -1,0 +1,93 @@
+//! Attention of one head in integers.
+
+use super::super::ScoreScale;
+
+/// `2^-f` for `f` in `[0, 1)`: coefficients of `f^k`, times `2^(30 + k)`, to within `1e-4`.
+///
+/// A step of Horner's rule with `f` as `f * 2^31` takes the upper half of a product.
+pub(in super::super) const EXP2: [i32; 4] = [1 << 30, -1_485_172_738, 992_818_496, -340_297_531];
+
+/// `out[t] = (dot(query, keys[t]) * multiplier >> 32) >> (shift + largest - exponents[t])`; returns the
+/// largest.
+///
+/// # Shapes
+/// `out` `[T]` or more, `query` `[width]`, `keys` `[T, width]`, `exponents` `[T]`.
+pub(in super::super) fn scores(
+    out: &mut [i32],
+    query: &[i16],
+    keys: &[i8],
+    exponents: &[i8],
+    scale: ScoreScale,
+) -> i32 {
+    let mut largest = i32::MIN;
+    let keys = keys.chunks_exact(query.len().max(1)).zip(exponents);
+    for (out, (key, exponent)) in out.iter_mut().zip(keys) {
+        let products = query.iter().zip(key);
+        let dot: i32 = products.map(|(q, k)| i32::from(*q) * i32::from(*k)).sum();
+        let product = i64::from(dot) * i64::from(scale.multiplier);
+        let shift = scale.shift.wrapping_add_signed(scale.largest - i32::from(*exponent));
+        *out = (product >> 32) as i32 >> shift.min(31);
+        largest = largest.max(*out);
+    }
+    largest
+}
+
+/// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])` in units of `2^-30`, 0 where `x` is longer
+/// than `exponents`; returns the sum of the first factors in units of `2^-20`, and all bits that the results
+/// have.
+///
+/// # Shapes
+/// `x` `[T]` or more, `exponents` `[T]`; `x` and `most` have `fraction` bits behind the point.
+pub(in super::super) fn weights(
+    x: &mut [i32],
+    exponents: &[i8],
+    most: i32,
+    most_exponent: i32,
+    fraction: u32,
+) -> (u32, u32) {
+    let (mut sum, mut all) = (0u32, 0);
+    let (x, rest) = x.split_at_mut_checked(exponents.len()).unwrap_or_default();
+    for (x, exponent) in x.iter_mut().zip(exponents) {
+        let below = most.wrapping_sub(*x).cast_unsigned();
+        let whole = below >> fraction;
+        let part = (below << (31 - fraction) & i32::MAX.cast_unsigned()).cast_signed();
+        let [one, rest @ ..] = EXP2;
+        let power = rest.iter().rev().fold(0, |sum, c| c.wrapping_add(upper_half(sum, part)));
+        let power = one.wrapping_add(upper_half(power, part)).cast_unsigned();
+        let power = if whole < 31 { power >> whole } else { 0 };
+        sum = sum.wrapping_add(power >> 10);
+        let shift = most_exponent.wrapping_sub(i32::from(*exponent)).cast_unsigned();
+        let weight = if shift < 32 { power >> shift } else { 0 };
+        all |= weight;
+        *x = weight.cast_signed();
+    }
+    rest.fill(0);
+    (sum, all)
+}
+
+fn upper_half(a: i32, b: i32) -> i32 {
+    (i64::from(a) * i64::from(b) >> 32) as i32
+}
+
+/// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead` rounded to its upper 14
+/// bits.
+///
+/// # Shapes
+/// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
+pub(in super::super) fn weighted_sums(out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
+    out.fill(0);
+    let width = out.len();
+    let values = values.chunks_exact((2 * width).max(1));
+    for (weights, values) in weights.as_chunks::<2>().0.iter().zip(values) {
+        let [first, second] = weights.map(|weight| {
+            let upper = (weight.cast_unsigned() << lead >> 2).wrapping_add(0x8000);
+            (upper >> 16).cast_signed()
+        });
+        let words = values.as_chunks::<4>().0;
+        for (out, word) in out.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            let [a, b, c, d] = word.map(i32::from);
+            out[0] += first * a + second * c;
+            out[1] += first * b + second * d;
+        }
+    }
+}

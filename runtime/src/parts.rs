@@ -1,0 +1,28 @@
+//! Parts of slices for code that never panics: what lies beyond the end is not there.
+//!
+//! Lengths are checked where a file is opened and an arena is carved, so nothing is ever missing;
+//! the compiler cannot know, and would put a panic behind every index.
+
+/// `len` elements from `start` on, or nothing.
+#[inline(always)]
+pub(crate) fn part<T>(x: &[T], start: usize, len: usize) -> &[T] {
+    x.get(start..)
+        .and_then(|rest| rest.get(..len))
+        .unwrap_or_default()
+}
+
+/// [`part`], to be written to.
+#[inline(always)]
+pub(crate) fn part_mut<T>(x: &mut [T], start: usize, len: usize) -> &mut [T] {
+    x.get_mut(start..)
+        .and_then(|rest| rest.get_mut(..len))
+        .unwrap_or_default()
+}
+
+/// `out[i] = x[i]` over the shorter of the two.
+#[inline(always)]
+pub(crate) fn copy<T: Copy>(out: &mut [T], x: &[T]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = *x;
+    }
+}

@@ -1,0 +1,88 @@
+//! Attention over a cache of floats.
+
+use half::f16;
+
+use super::Place;
+use crate::config::Config;
+use crate::kernels::Isa;
+use crate::parts::{copy, part, part_mut};
+use crate::quant::nearest_f16;
+use crate::{math, ops};
+
+/// Keys or values of all layers, `[n_layer, n_ctx, n_kv]`.
+#[derive(Debug)]
+pub(crate) enum Floats<'a> {
+    F32(&'a mut [f32]),
+    /// Values beyond its range are stored as its largest, NaN as 0.
+    F16(&'a mut [f16]),
+}
+
+/// A cache of floats.
+#[derive(Debug)]
+pub(crate) struct FloatCache<'a> {
+    pub(crate) keys: Floats<'a>,
+    pub(crate) values: Floats<'a>,
+    /// `[n_ctx]`
+    pub(crate) scores: &'a mut [f32],
+    /// `[HS]`; empty where the cache is `f32`.
+    pub(crate) head: &'a mut [f32],
+    pub(crate) n_ctx: usize,
+}
+
+impl Floats<'_> {
+    pub(crate) fn write(&mut self, start: usize, x: &[f32]) {
+        match self {
+            Self::F32(cache) => copy(part_mut(cache, start, x.len()), x),
+            Self::F16(cache) => {
+                for (cache, x) in part_mut(cache, start, x.len()).iter_mut().zip(x) {
+                    *cache = nearest_f16(*x);
+                }
+            }
+        }
+    }
+
+    /// `len` values from `start` on, through `head` if they must be converted.
+    fn read<'b>(&'b self, isa: Isa, start: usize, len: usize, head: &'b mut [f32]) -> &'b [f32] {
+        match self {
+            Self::F32(cache) => part(cache, start, len),
+            Self::F16(cache) => {
+                isa.widen_f16(head, part(cache, start, len));
+                head
+            }
+        }
+    }
+}
+
+impl FloatCache<'_> {
+    pub(super) fn write(&mut self, config: &Config, place: Place, keys: &[f32], values: &[f32]) {
+        let row = (place.layer * self.n_ctx + place.position) * config.n_kv();
+        self.keys.write(row, keys);
+        self.values.write(row, values);
+    }
+
+    pub(super) fn attend(
+        &mut self,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        group: usize,
+        query: &[f32],
+        out: &mut [f32],
+    ) {
+        let (head_size, n_kv) = (config.head_size(), config.n_kv());
+        let scale = 1.0 / math::sqrt(head_size as f32);
+        let scores = part_mut(self.scores, 0, place.position + 1);
+        let column = place.layer * self.n_ctx * n_kv + group * head_size;
+        for (t, score) in scores.iter_mut().enumerate() {
+            let key = self.keys.read(isa, column + t * n_kv, head_size, self.head);
+            *score = ops::dot(query, key) * scale;
+        }
+        ops::softmax(scores);
+        out.fill(0.0);
+        for (t, probability) in scores.iter().enumerate() {
+            let start = column + t * n_kv;
+            let value = self.values.read(isa, start, head_size, self.head);
+            ops::axpy(out, *probability, value);
+        }
+    }
+}
