@@ -73,6 +73,16 @@ static void session_arguments(const fixture *f) {
     SAYS(MINIGPT_EMPTY, minigpt_session_forward(session, tokens, 0, &logits));
     SAYS(MINIGPT_EMPTY, minigpt_session_forward(session, NULL, 0, &logits));
     SAYS(MINIGPT_UNKNOWN_TOKEN, minigpt_session_forward(session, &unknown, 1, &logits));
+    SAYS(MINIGPT_NULL, minigpt_session_begin(NULL, tokens, 1));
+    SAYS(MINIGPT_NULL, minigpt_session_begin(session, NULL, 1));
+    SAYS(MINIGPT_MISALIGNED, minigpt_session_begin(session, ODD(uint32_t *), 1));
+    SAYS(MINIGPT_EMPTY, minigpt_session_begin(session, tokens, 0));
+    SAYS(MINIGPT_UNKNOWN_TOKEN, minigpt_session_begin(session, &unknown, 1));
+    SAYS(MINIGPT_CHUNK_TOO_LONG, minigpt_session_begin(session, tokens, 2));
+    SAYS(MINIGPT_NOT_BEGUN, minigpt_session_step(session, 1, &logits));
+    SAYS(MINIGPT_NULL, minigpt_session_step(NULL, 1, &logits));
+    SAYS(MINIGPT_NULL, minigpt_session_step(session, 1, NULL));
+    SAYS(MINIGPT_MISALIGNED, minigpt_session_step(session, 1, ODD(float **)));
     SAYS(MINIGPT_NULL, minigpt_session_slide(NULL, tokens, 2, 0, &kept, &logits));
     SAYS(MINIGPT_NULL, minigpt_session_slide(session, NULL, 2, 0, &kept, &logits));
     SAYS(MINIGPT_NULL, minigpt_session_slide(session, tokens, 2, 0, NULL, &logits));

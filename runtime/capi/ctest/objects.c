@@ -113,6 +113,34 @@ static void order(fixture *f) {
     SAYS(MINIGPT_OK, minigpt_session_forward(f->session, tokens, 1, &logits));
 }
 
+/* Begun, and then not stepped to its end. */
+static void sliced(fixture *f) {
+    uint32_t tokens[3] = {5, 6, 7}, n = 0, last = 5;
+    float *logits = NULL;
+    size_t bytes = f->facts.n_vocab * sizeof(float), steps = 0;
+    float *whole = memory_of(bytes);
+    SAYS(MINIGPT_OK, minigpt_session_init(f->model, NULL, f->memory[1], f->session_bytes, &f->session));
+    SAYS(MINIGPT_OK, minigpt_session_forward(f->session, tokens, 3, &logits));
+    memcpy(whole, logits, bytes);
+    SAYS(MINIGPT_OK, minigpt_session_truncate(f->session, 2));
+    SAYS(MINIGPT_NOT_BEGUN, minigpt_session_step(f->session, 100, &logits));
+    SAYS(MINIGPT_OK, minigpt_session_begin(f->session, tokens, 1));
+    SAYS(MINIGPT_OK, minigpt_session_step(f->session, 100, &logits));
+    CHECK(logits == NULL);
+    SAYS(MINIGPT_OK, minigpt_session_begin(f->session, &tokens[2], 1));
+    for (logits = NULL; logits == NULL && steps < 100000; steps++) {
+        SAYS(MINIGPT_OK, minigpt_session_step(f->session, 100, &logits));
+        SAYS(MINIGPT_OK, minigpt_session_position(f->session, &n));
+        CHECK(n == (logits == NULL ? 2 : 3));
+    }
+    CHECK(steps > 50 && logits != NULL && memcmp(whole, logits, bytes) == 0);
+    SAYS(MINIGPT_NOT_BEGUN, minigpt_session_step(f->session, 100, &logits));
+    SAYS(MINIGPT_OK, minigpt_session_begin(f->session, &last, 1));
+    SAYS(MINIGPT_OK, minigpt_session_reset(f->session));
+    SAYS(MINIGPT_NOT_BEGUN, minigpt_session_step(f->session, 100, &logits));
+    free(whole);
+}
+
 void test_objects(const char *path) {
     fixture f;
     fixture_begin(&f, path);
@@ -122,5 +150,6 @@ void test_objects(const char *path) {
     closed_too_early(&f);
     exchanged(&f);
     order(&f);
+    sliced(&f);
     fixture_end(&f);
 }

@@ -111,6 +111,8 @@ typedef int32_t minigpt_status;
 #define MINIGPT_UNKNOWN_TOKEN 62     /* the vocabulary has no such token */
 #define MINIGPT_UNKNOWN_CHARACTER 63 /* the tokenizer's alphabet lacks a character of the text */
 #define MINIGPT_INVALID_UTF8 64      /* the text is not UTF-8, which a character tokenizer needs */
+#define MINIGPT_CHUNK_TOO_LONG 65    /* more tokens than go through together: n_chunk of the options */
+#define MINIGPT_NOT_BEGUN 66         /* nothing was begun that a step could go on with */
 
 /* One sentence that says what `status` means and what to do; a constant, ends in a zero. Of a number
  * that is no status it says so. */
@@ -246,9 +248,10 @@ minigpt_status minigpt_model_close(minigpt_model *model);
 /* One sequence of tokens on its way through a model: keys and values so far, and room to work in. */
 typedef struct minigpt_session minigpt_session;
 
-/* How keys and values are kept: bytes a value. Fewer bytes, less exact. */
-#define MINIGPT_KV_F32 0
-#define MINIGPT_KV_F16 1
+/* How keys and values are kept. */
+#define MINIGPT_KV_F32 0 /* 4 bytes a value */
+#define MINIGPT_KV_F16 1 /* 2 bytes a value, rounded to 11 bits */
+#define MINIGPT_KV_Q8 2  /* 1 byte a value, and attention in integers: fastest without an FPU */
 
 typedef struct minigpt_session_options {
     uint32_t size;    /* sizeof(minigpt_session_options) */
@@ -292,6 +295,25 @@ minigpt_status minigpt_session_init(const minigpt_model *model,
  * Statuses: MINIGPT_EMPTY, MINIGPT_CONTEXT_FULL, MINIGPT_UNKNOWN_TOKEN. */
 minigpt_status minigpt_session_forward(minigpt_session *session, const uint32_t *tokens,
                                        size_t n_tokens, float **logits);
+
+/* Begins to add `n_tokens` tokens, at most n_chunk of the session's options; minigpt_session_step does
+ * the work. For programs that have other things to do between two steps of bounded length. The tokens
+ * are in the context when the last step is done; another _begin, _forward, _truncate or _reset before
+ * that drops them.
+ *
+ * Statuses: as minigpt_session_forward, MINIGPT_CHUNK_TOO_LONG. */
+minigpt_status minigpt_session_begin(minigpt_session *session, const uint32_t *tokens,
+                                     size_t n_tokens);
+
+/* Goes on with what was begun for about `budget` multiply-adds, then comes back: with `*logits` NULL if
+ * there is more to do, else with the logits, as minigpt_session_forward to the bit. A token takes about
+ * as many multiply-adds as the model has weights. A step exceeds its budget by at most one piece that is
+ * not divided: four rows of a matrix, attention of one head (2 * head_size multiply-adds and about ten
+ * more for each token of the context), or what happens to a whole vector at once, its norm, rounding and
+ * nonlinearity (about 16 a value).
+ *
+ * Statuses: MINIGPT_NOT_BEGUN. */
+minigpt_status minigpt_session_step(minigpt_session *session, size_t budget, float **logits);
 
 /* Makes room in a full context: keeps the first `n_keep` tokens of `history` and the later half of the
  * rest, and reads them anew. `history` are the tokens in the context, which the session does not keep,

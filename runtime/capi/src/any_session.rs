@@ -70,6 +70,14 @@ impl<'a> AnySession<'a> {
         each!(self, session => session.forward(tokens))
     }
 
+    pub(crate) fn begin(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
+        each!(self, session => session.begin(tokens))
+    }
+
+    pub(crate) fn step(&mut self, budget: usize) -> Result<Option<&mut [f32]>, SessionError> {
+        each!(self, session => session.step(budget))
+    }
+
     pub(crate) fn slide(
         &mut self,
         history: &mut [u32],

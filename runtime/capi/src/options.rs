@@ -142,7 +142,7 @@ impl SessionOptions {
 }
 
 /// By `MINIGPT_KV_` number.
-pub(crate) const KV: [KvFormat; 2] = [KvFormat::F32, KvFormat::F16];
+pub(crate) const KV: [KvFormat; 3] = [KvFormat::F32, KvFormat::F16, KvFormat::Q8];
 
 /// All members 0.
 #[cfg(test)]

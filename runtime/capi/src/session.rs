@@ -1,6 +1,7 @@
 //! A session: one sequence of tokens.
 
 use core::ffi::{c_char, c_void};
+use core::ptr;
 
 use minigpt_runtime::MemoryPlan;
 
@@ -197,6 +198,46 @@ pub unsafe extern "C" fn minigpt_session_forward(
         // SAFETY: the caller promises it.
         let out = unsafe { pointers::out(logits) }?;
         out.write(open.session.forward(tokens)?.as_mut_ptr());
+        Ok(())
+    })
+}
+
+/// Begins to add tokens.
+///
+/// # Safety
+/// As the crate says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minigpt_session_begin(
+    session: *mut SessionHandle,
+    tokens: *const u32,
+    n_tokens: usize,
+) -> i32 {
+    status(|| {
+        // SAFETY: the caller promises it.
+        let open = unsafe { live_mut(session) }?;
+        // SAFETY: the caller promises it.
+        let tokens = unsafe { pointers::array(tokens, n_tokens) }?;
+        Ok(open.session.begin(tokens)?)
+    })
+}
+
+/// Does a piece of what was begun.
+///
+/// # Safety
+/// As the crate says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minigpt_session_step(
+    session: *mut SessionHandle,
+    budget: usize,
+    logits: *mut *mut f32,
+) -> i32 {
+    status(|| {
+        // SAFETY: the caller promises it.
+        let open = unsafe { live_mut(session) }?;
+        // SAFETY: the caller promises it.
+        let out = unsafe { pointers::out(logits) }?;
+        let done = open.session.step(budget)?;
+        out.write(done.map_or(ptr::null_mut(), <[f32]>::as_mut_ptr));
         Ok(())
     })
 }

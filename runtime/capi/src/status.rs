@@ -64,6 +64,8 @@ statuses! {
     BadTopP = 43, "MINIGPT_BAD_TOP_P", c"top_p must be from 0 (all tokens) to 1";
     ContextFull = 60, "MINIGPT_CONTEXT_FULL", c"the tokens do not fit into the context; give fewer, or slide, truncate or reset the session";
     ContextTooShort = 61, "MINIGPT_CONTEXT_TOO_SHORT", c"a context of one token cannot slide; give the session a longer one";
+    ChunkTooLong = 65, "MINIGPT_CHUNK_TOO_LONG", c"more tokens than the session takes in one piece; begin with fewer, or give it a larger n_chunk";
+    NotBegun = 66, "MINIGPT_NOT_BEGUN", c"there is nothing to go on with; call minigpt_session_begin first";
     UnknownToken = 62, "MINIGPT_UNKNOWN_TOKEN", c"the vocabulary has no such token; use one below n_tokens";
     UnknownCharacter = 63, "MINIGPT_UNKNOWN_CHARACTER", c"the model's alphabet lacks a character of the text; leave it out";
     InvalidUtf8 = 64, "MINIGPT_INVALID_UTF8", c"the text is not UTF-8, which this model's tokenizer needs; convert it";
@@ -109,6 +111,8 @@ impl From<SessionError> for Status {
             SessionError::ArenaTooSmall { .. } => Self::MemoryTooSmall,
             SessionError::ContextFull { .. } => Self::ContextFull,
             SessionError::ContextTooShort { .. } => Self::ContextTooShort,
+            SessionError::ChunkTooLong { .. } => Self::ChunkTooLong,
+            SessionError::NotBegun => Self::NotBegun,
             SessionError::UnknownToken { .. } => Self::UnknownToken,
             _ => Self::Empty,
         }

@@ -79,15 +79,15 @@ fn numbers_of_facts_are_those_of_the_header() {
         let leak = |name: &&str| &*name.to_uppercase().leak();
         names.iter().map(leak).collect()
     };
-    let formats = crate::model::FORMATS.map(|format| format.name());
+    let formats = model::FORMATS.map(|format| format.name());
     same("FORMAT_", &upper(&formats));
-    let kv = crate::options::KV.map(|kv| kv.name());
+    let kv = options::KV.map(|kv| kv.name());
     same("KV_", &[&upper(&kv)[..]].concat());
-    assert!(format!("{:?}", crate::model::POSITIONS).eq("[Learned, Sinusoidal, Rope]"));
+    assert!(format!("{:?}", model::POSITIONS).eq("[Learned, Sinusoidal, Rope]"));
     same("POSITIONS_", &["LEARNED", "SINUSOIDAL", "ROPE"]);
-    assert!(format!("{:?}", crate::model::NORMS).eq("[LayerNorm, RmsNorm]"));
+    assert!(format!("{:?}", model::NORMS).eq("[LayerNorm, RmsNorm]"));
     same("NORM_", &["LAYER_NORM", "RMS_NORM"]);
-    assert!(format!("{:?}", crate::model::MLPS).eq("[Relu, Gelu, Swiglu, ReluSquared]"));
+    assert!(format!("{:?}", model::MLPS).eq("[Relu, Gelu, Swiglu, ReluSquared]"));
     same("MLP_", &["RELU", "GELU", "SWIGLU", "RELU_SQUARED"]);
     same("TOKENIZER_", &["BYTE", "CHAR", "BPE", "SENTENCEPIECE"]);
 }
@@ -179,7 +179,7 @@ fn rust_answer<W: WeightFormat>(
     .unwrap();
     let tokenizer = file.tokenizer();
     let mut history = [0; 64];
-    let n = crate::text::encode_prompt(tokenizer, PROMPT.as_bytes(), &mut history).unwrap();
+    let n = text::encode_prompt(tokenizer, PROMPT.as_bytes(), &mut history).unwrap();
     let mut history = history[..n].to_vec();
     let logits = bits(session.forward(&history).unwrap());
     session.reset();
@@ -218,7 +218,7 @@ unsafe extern "C" fn collect(user: *mut c_void, text: *const c_char, bytes: usiz
 
 /// The answer through the functions of the header.
 fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> Answer {
-    let mut memory = Memory::new(crate::model::MODEL_BYTES);
+    let mut memory = Memory::new(model::MODEL_BYTES);
     let mut model = ptr::null_mut();
     let room = memory.bytes();
     ok!(minigpt_model_open(
@@ -259,7 +259,7 @@ fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> A
     ));
     let mut facts = ModelFacts {
         size: size_of::<ModelFacts>() as u32,
-        ..crate::options::zero()
+        ..options::zero()
     };
     ok!(minigpt_model_facts_of(model, &mut facts));
     // SAFETY: as the header says.
@@ -271,7 +271,7 @@ fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> A
         top_p: 0.9,
         seed: 11,
     };
-    let mut memory = Memory::new(crate::sampler::SAMPLER_BYTES);
+    let mut memory = Memory::new(sampler::SAMPLER_BYTES);
     let (at, room, mut sampler) = (memory.at(), memory.bytes(), ptr::null_mut());
     ok!(minigpt_sampler_init(&sampling, at, room, &mut sampler));
     let asked = GenerateOptions {
@@ -299,7 +299,7 @@ fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> A
 fn answers_are_those_of_the_rust_session() {
     for (name, bytes) in models() {
         let mut memory = Memory::of(&bytes);
-        for (kv, n_chunk) in [(0, 1), (1, 5)] {
+        for (kv, n_chunk) in [(0, 1), (1, 5), (2, 3)] {
             let asked = SessionOptions {
                 size: size_of::<SessionOptions>() as u32,
                 n_ctx: 20,
@@ -326,9 +326,9 @@ fn constants_of_the_header_are_the_library_s() {
     let header = numbers();
     let same = |name: &str, value: usize| assert_eq!(header[name], value as i64, "{name}");
     same("ALIGNMENT", minigpt_alignment());
-    same("MODEL_BYTES", crate::model::MODEL_BYTES);
-    same("SAMPLER_BYTES", crate::sampler::SAMPLER_BYTES);
-    same("DECODER_BYTES", crate::text::DECODER_BYTES);
+    same("MODEL_BYTES", model::MODEL_BYTES);
+    same("SAMPLER_BYTES", sampler::SAMPLER_BYTES);
+    same("DECODER_BYTES", text::DECODER_BYTES);
     same("ABI", minigpt_abi() as usize);
     let version = ["MAJOR", "MINOR", "PATCH"].map(|part| header[&*format!("VERSION_{part}")]);
     let [major, minor, patch] = version;
