@@ -1,7 +1,7 @@
 /* A model that is part of the program, and each step by hand: tokens, logits, choice, text. Nothing is
  * allocated. `model.inc` holds the file's bytes, made by
  *
- *     od -An -v -tu1 MODEL.mgpt | sed 's/[0-9][0-9]* */&,/g' > model.inc
+ *     od -An -v -tu1 MODEL.mgpt | sed 's/[0-9]\{1,\}/&,/g' > model.inc
  *
  * It takes a prompt as its argument and writes 40 tokens more. */
 #include <minigpt.h>
