@@ -3,8 +3,8 @@
 use crate::bytes;
 use crate::config::{Config, Positions};
 use crate::layout::ALIGNMENT;
-use crate::quant::Format;
 use crate::parts::part_mut;
+use crate::quant::Format;
 use crate::session::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.

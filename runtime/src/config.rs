@@ -243,7 +243,11 @@ impl Config {
     /// Width of one head (`HS`): `n_embd / n_head`.
     #[must_use]
     pub const fn head_size(&self) -> usize {
-        self.n_embd() / self.n_head()
+        match self.n_embd().checked_div(self.n_head()) {
+            Some(size) => size,
+            // There are heads; the compiler does not know.
+            None => 0,
+        }
     }
 
     /// Width of the keys of one token, and of its values: `n_head_kv * head_size`.

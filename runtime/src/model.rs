@@ -150,7 +150,9 @@ impl<'w, W: WeightFormat> Model<'w, W> {
     /// The norm `weight` of layer `layer`, 0 for the last one.
     pub(crate) fn norm(&self, layer: usize, weight: Tensor, bias: Tensor) -> NormWeights<'w> {
         NormWeights {
-            weight: self.vector(TensorId::new(weight, layer)).unwrap_or_default(),
+            weight: self
+                .vector(TensorId::new(weight, layer))
+                .unwrap_or_default(),
             bias: self.vector(TensorId::new(bias, layer)),
         }
     }
@@ -163,7 +165,10 @@ impl<'w, W: WeightFormat> Model<'w, W> {
 
     /// A matrix of this configuration, and its rows.
     fn matrix(&self, id: TensorId) -> (W::Matrix<'w>, usize) {
-        let (rows, cols, _) = id.tensor.shape(&self.config).unwrap_or((0, 1, Role::Matrix));
+        let (rows, cols, _) = id
+            .tensor
+            .shape(&self.config)
+            .unwrap_or((0, 1, Role::Matrix));
         let len = W::FORMAT.matrix_bytes(rows, cols) as usize;
         (W::matrix(self.bytes(id, len), rows, cols), rows)
     }

@@ -183,12 +183,15 @@ impl<const K: usize> Sampler<K> {
             sum += candidate.value;
         }
         let (mut mass, mut kept) = (0.0, 0);
-        while kept < candidates.len() && mass < self.options.top_p * sum {
-            mass += candidates[kept].value;
+        for candidate in &candidates {
+            if mass >= self.options.top_p * sum {
+                break;
+            }
+            mass += candidate.value;
             kept += 1;
         }
         let mut rest = self.rng.next_unit() * mass;
-        for candidate in &candidates[..kept] {
+        for candidate in candidates.iter().take(kept) {
             if rest < candidate.value {
                 return candidate.token;
             }

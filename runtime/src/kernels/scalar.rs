@@ -44,7 +44,9 @@ fn dot_i8(a: &[i8; BLOCK], b: &[i8; BLOCK]) -> i32 {
 }
 
 pub(super) fn quantize(quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
-    let blocks = x.chunks_exact(cols.max(1)).flat_map(|row| row.chunks(BLOCK));
+    let blocks = x
+        .chunks_exact(cols.max(1))
+        .flat_map(|row| row.chunks(BLOCK));
     let quants = quants.as_chunks_mut::<BLOCK>().0.iter_mut();
     for ((x, quants), scale) in blocks.zip(quants).zip(scales) {
         *scale = quantize_block(quants, x);

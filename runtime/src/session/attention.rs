@@ -46,7 +46,7 @@ impl Cache<'_> {
         query: &[f32],
         out: &mut [f32],
     ) {
-        let group = head / (config.n_head() / config.n_head_kv()).max(1);
+        let group = head * config.n_head_kv() / config.n_head().max(1);
         match self {
             Self::Float(cache) => cache.attend(isa, config, place, group, query, out),
             Self::Integer(cache) => cache.attend(isa, place, group, query, out),

@@ -2,8 +2,8 @@
 //!
 //! Every pass, sliced in time or not, is this sequence of pieces: so slicing changes no bit.
 
-use super::attention::Place;
 use super::Session;
+use super::attention::Place;
 use crate::config::{Mlp, Norm, Positions};
 use crate::kernels::Output;
 use crate::layout::Tensor;
@@ -120,7 +120,8 @@ impl<W: WeightFormat> Session<'_, W> {
             self.model.embedding(self.isa, x, Tensor::Wte, wte);
             match config.positions() {
                 Positions::Learned => {
-                    self.model.embedding(self.isa, branch, Tensor::Wpe, position);
+                    self.model
+                        .embedding(self.isa, branch, Tensor::Wpe, position);
                 }
                 Positions::Sinusoidal => ops::sinusoid(branch, position, frequencies),
                 Positions::Rope => {
@@ -141,10 +142,19 @@ impl<W: WeightFormat> Session<'_, W> {
         } = self.pass;
         let model = &self.model;
         let (linear, n) = match stage {
-            Stage::Qkv => (model.linear(layer, Tensor::CAttnWeight, Tensor::CAttnBias), n),
-            Stage::AttnProj => (model.linear(layer, Tensor::AttnProjWeight, Tensor::AttnProjBias), n),
+            Stage::Qkv => (
+                model.linear(layer, Tensor::CAttnWeight, Tensor::CAttnBias),
+                n,
+            ),
+            Stage::AttnProj => (
+                model.linear(layer, Tensor::AttnProjWeight, Tensor::AttnProjBias),
+                n,
+            ),
             Stage::Fc => (model.linear(layer, Tensor::CFcWeight, Tensor::CFcBias), n),
-            Stage::MlpProj => (model.linear(layer, Tensor::MlpProjWeight, Tensor::MlpProjBias), n),
+            Stage::MlpProj => (
+                model.linear(layer, Tensor::MlpProjWeight, Tensor::MlpProjBias),
+                n,
+            ),
             Stage::Head => (model.lm_head(), 1),
             Stage::Heads => return self.head(),
             Stage::Done => return 0,
@@ -161,7 +171,9 @@ impl<W: WeightFormat> Session<'_, W> {
 
     /// Makes the input of the stage's matrix.
     fn input(&mut self, n: usize) {
-        let Pass { layer, stage, row, .. } = self.pass;
+        let Pass {
+            layer, stage, row, ..
+        } = self.pass;
         let model = self.model;
         let norm = |weight, bias| Some(model.norm(layer, weight, bias));
         let (norm, first) = match stage {
@@ -194,12 +206,18 @@ impl<W: WeightFormat> Session<'_, W> {
         let row_work = n * cols;
         let affordable = (budget / row_work.max(1)).min(linear.rows).max(1);
         let first = self.pass.done;
-        let end = (first + affordable).next_multiple_of(ROW_GROUP).min(linear.rows);
+        let end = (first + affordable)
+            .next_multiple_of(ROW_GROUP)
+            .min(linear.rows);
         let blocks = W::FORMAT.blocks(cols);
         let activations = Activations {
             values: part(x, 0, row_work),
             q8: Q8Activations {
-                quants: part(arena.quants, 0, n * blocks.quants * W::FORMAT.activation_bytes()),
+                quants: part(
+                    arena.quants,
+                    0,
+                    n * blocks.quants * W::FORMAT.activation_bytes(),
+                ),
                 scales: part(arena.quant_scales, 0, n * blocks.n),
                 blocks,
             },
@@ -291,7 +309,9 @@ impl<W: WeightFormat> Session<'_, W> {
         let arena = &mut self.arena;
         let query = part(arena.wide, t * config.n_qkv() + head * head_size, head_size);
         let out = part_mut(arena.branch, (t * n_head + head) * head_size, head_size);
-        arena.cache.attend(self.isa, &config, place, head, query, out);
+        arena
+            .cache
+            .attend(self.isa, &config, place, head, query, out);
         self.pass.done += 1;
         if self.pass.done == n * n_head {
             (self.pass.stage, self.pass.done) = (Stage::AttnProj, 0);

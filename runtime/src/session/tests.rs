@@ -97,7 +97,10 @@ fn chunked_equals_one_by_one_to_the_bit() {
 #[test]
 fn steps_of_any_size_give_the_bits_of_a_pass() {
     let mut rng = Rng::new(fresh_seed(), 0);
-    for (hyper, kv) in shapes().into_iter().flat_map(|a| KvFormat::ALL.map(|b| (a, b))) {
+    for (hyper, kv) in shapes()
+        .into_iter()
+        .flat_map(|a| KvFormat::ALL.map(|b| (a, b)))
+    {
         let mut file = file(hyper, Format::Q8);
         let options = SessionOptions {
             n_ctx: 8,
@@ -108,6 +111,7 @@ fn steps_of_any_size_give_the_bits_of_a_pass() {
         let expected = logits::<Q8>(&mut file, options, &calls);
         let opened = ModelFile::open(file.bytes()).unwrap();
         let mut memory = Buffer::new(16384);
+        memory.bytes().fill(0x55);
         let model = opened.model::<Q8>().unwrap();
         let mut session = Session::new(model, memory.bytes(), &options).unwrap();
         let rows: Vec<_> = expected.chunks(hyper.n_vocab as usize).collect();
@@ -124,7 +128,10 @@ fn steps_of_any_size_give_the_bits_of_a_pass() {
                     break bits(logits);
                 }
             };
-            assert!(stepped == bits(rows[done - 1]), "{hyper:?}, {kv:?}, {budget}");
+            assert!(
+                stepped == bits(rows[done - 1]),
+                "{hyper:?}, {kv:?}, {budget}"
+            );
             assert_eq!(session.position(), done);
             assert_eq!(session.step(1).unwrap_err(), SessionError::NotBegun);
         }

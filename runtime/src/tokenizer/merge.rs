@@ -1,5 +1,7 @@
 //! Merging of neighbours, in place and without a heap.
 
+use crate::parts::part_mut;
+
 /// Merges the neighbours with the lowest key, the leftmost of equals first, until none can merge;
 /// returns how many tokens remain at the front of `ids`.
 ///
@@ -34,7 +36,7 @@ pub(super) fn merge_all<K: PartialOrd + Copy>(
 
 /// One pass: tokens left and the next key.
 ///
-/// `ids[..kept]` is done, up to its last token: pairs in it have keys above `key`. Pairs of what is
+/// `ids[..kept]` is done: pairs in it have keys above `key`. Pairs of what is
 /// not read yet have none below it.
 fn pass<K: PartialOrd + Copy>(
     ids: &mut [u32],
@@ -42,25 +44,26 @@ fn pass<K: PartialOrd + Copy>(
     merge: &impl Fn(u32, u32) -> Option<(K, u32)>,
 ) -> (usize, Option<K>) {
     let mut next = None;
-    let (mut kept, mut read) = (0, 0);
+    // The last token kept is `last`; `ids[..kept]` are those before it.
+    let (mut kept, mut read) = (0usize, 0);
     while let Some(&token) = ids.get(read) {
-        ids[kept] = token;
-        (kept, read) = (kept + 1, read + 1);
+        let mut last = token;
+        read += 1;
         let mut made = false;
         loop {
-            let left = kept.checked_sub(2);
-            let left = left.and_then(|left| merge(ids[left], ids[kept - 1]));
+            let left = kept.checked_sub(1).and_then(|left| ids.get(left));
+            let left = left.and_then(|left| merge(*left, last));
             let right = ids.get(read).filter(|_| made);
-            let right = right.and_then(|right| merge(ids[kept - 1], *right));
+            let right = right.and_then(|right| merge(last, *right));
             let bound = left.map_or(key, |(left, _)| if left < key { left } else { key });
             match (left, right) {
                 (_, Some((found, id))) if found < bound => {
-                    ids[kept - 1] = id;
+                    last = id;
                     read += 1;
                 }
                 (Some((found, id)), _) if found <= key => {
+                    last = id;
                     kept -= 1;
-                    ids[kept - 1] = id;
                 }
                 _ => {
                     lower(&mut next, left.map(|(key, _)| key));
@@ -69,6 +72,8 @@ fn pass<K: PartialOrd + Copy>(
             }
             made = true;
         }
+        part_mut(ids, kept, 1).fill(last);
+        kept += 1;
     }
     (kept, next)
 }

@@ -25,7 +25,9 @@ pub(in super::super) fn scores(
         let products = query.iter().zip(key);
         let dot: i32 = products.map(|(q, k)| i32::from(*q) * i32::from(*k)).sum();
         let product = i64::from(dot) * i64::from(scale.multiplier);
-        let shift = scale.shift.wrapping_add_signed(scale.largest - i32::from(*exponent));
+        let shift = scale
+            .shift
+            .wrapping_add_signed(scale.largest - i32::from(*exponent));
         *out = (product >> 32) as i32 >> shift.min(31);
         largest = largest.max(*out);
     }
@@ -52,11 +54,16 @@ pub(in super::super) fn weights(
         let whole = below >> fraction;
         let part = (below << (31 - fraction) & i32::MAX.cast_unsigned()).cast_signed();
         let [one, rest @ ..] = EXP2;
-        let power = rest.iter().rev().fold(0, |sum, c| c.wrapping_add(upper_half(sum, part)));
+        let power = rest
+            .iter()
+            .rev()
+            .fold(0, |sum, c| c.wrapping_add(upper_half(sum, part)));
         let power = one.wrapping_add(upper_half(power, part)).cast_unsigned();
         let power = if whole < 31 { power >> whole } else { 0 };
         sum = sum.wrapping_add(power >> 10);
-        let shift = most_exponent.wrapping_sub(i32::from(*exponent)).cast_unsigned();
+        let shift = most_exponent
+            .wrapping_sub(i32::from(*exponent))
+            .cast_unsigned();
         let weight = if shift < 32 { power >> shift } else { 0 };
         all |= weight;
         *x = weight.cast_signed();

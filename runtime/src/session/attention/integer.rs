@@ -130,11 +130,23 @@ impl BaseScale {
     /// in the thousands, and smaller than they should be by a common factor.
     const fn of(self, query: i32, largest_key: i32) -> ScoreScale {
         let room = self.shift - 32 - query - largest_key;
-        let fraction = if room < 1 { 1 } else if room > 16 { 16 } else { room };
+        let fraction = if room < 1 {
+            1
+        } else if room > 16 {
+            16
+        } else {
+            room
+        };
         let shift = room - fraction;
         ScoreScale {
             multiplier: self.multiplier,
-            shift: if shift < 0 { 0 } else if shift > 31 { 31 } else { shift as u32 },
+            shift: if shift < 0 {
+                0
+            } else if shift > 31 {
+                31
+            } else {
+                shift as u32
+            },
             largest: largest_key,
             fraction: fraction as u32,
         }
@@ -149,10 +161,15 @@ impl IntegerCache<'_> {
             let row = (head * shape.n_ctx + place.position) * shape.width;
             part_mut(self.keys, row + column, 1).fill(integer);
         });
-        shape.quantize(self.value_exponents, place, values, |head, column, integer| {
-            let word = (head * shape.n_ctx + pair) * shape.width + column / 2 * 4;
-            part_mut(self.values, word + 2 * second + column % 2, 1).fill(integer);
-        });
+        shape.quantize(
+            self.value_exponents,
+            place,
+            values,
+            |head, column, integer| {
+                let word = (head * shape.n_ctx + pair) * shape.width + column / 2 * 4;
+                part_mut(self.values, word + 2 * second + column % 2, 1).fill(integer);
+            },
+        );
     }
 
     pub(super) fn attend(
@@ -171,6 +188,7 @@ impl IntegerCache<'_> {
         let start = head * shape.width;
         let bits = shape.query_bits();
         let (exponent, factor) = scale(query, bits);
+        self.query.fill(0);
         for (integer, value) in self.query.iter_mut().zip(query) {
             *integer = round(*value, factor, (1 << bits) - 1) as i16;
         }
@@ -192,7 +210,9 @@ impl IntegerCache<'_> {
         let factor = power_of_two(most_exponent + 8 - lead as i32) / total;
         out.fill(0.0);
         let values = part(self.values, start, scores.len() * shape.width);
-        let pieces = scores.chunks(PIECE).zip(values.chunks((PIECE * shape.width).max(1)));
+        let pieces = scores
+            .chunks(PIECE)
+            .zip(values.chunks((PIECE * shape.width).max(1)));
         for (weights, values) in pieces {
             let sums = part_mut(self.sums, 0, shape.width);
             isa.weighted_sums(sums, weights, lead, values);
