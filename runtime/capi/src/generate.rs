@@ -4,6 +4,7 @@ use core::ffi::{c_char, c_void};
 
 use minigpt_runtime::{StreamDecoder, Tokenizer};
 
+use crate::encode::encode_prompt;
 use crate::model::ModelRef;
 use crate::object::{self, Busy};
 use crate::options::{self, GenerateOptions, Generated, Room};
@@ -11,7 +12,6 @@ use crate::pointers;
 use crate::sampler::{OpenSampler, SamplerHandle};
 use crate::session::{self, OpenSession, SessionHandle};
 use crate::status::{Status, status};
-use crate::text::encode_prompt;
 
 /// `minigpt_on_text`; none is NULL.
 pub type OnText = Option<unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> i32>;

@@ -21,26 +21,30 @@
 compile_error!("without a weight format no model can run: enable f32, f16 or q8");
 
 mod any_session;
+mod decoder;
+mod encode;
 mod generate;
 mod model;
 mod object;
 mod options;
 mod pointers;
 mod sampler;
+mod sequence;
 mod session;
 mod status;
 #[cfg(test)]
 mod tests;
-mod text;
 mod version;
 
+pub use decoder::*;
+pub use encode::*;
 pub use generate::*;
 pub use model::*;
 pub use options::{GenerateOptions, Generated, ModelFacts, SamplerOptions, SessionOptions};
 pub use sampler::*;
+pub use sequence::*;
 pub use session::*;
 pub use status::{Status, minigpt_status_text};
-pub use text::*;
 pub use version::*;
 
 /// Ends in the fault handler: there is nobody to tell.
