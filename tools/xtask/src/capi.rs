@@ -4,6 +4,7 @@ mod board;
 mod browser;
 mod header;
 mod programs;
+mod readme;
 mod texts;
 
 use std::fs;
@@ -38,14 +39,18 @@ fn folder_of(target: &str) -> PathBuf {
     Path::new("target/capi-check").join(target)
 }
 
-/// `cargo xtask capi [--target T] -o DIR`.
+/// Weight formats that can be built in.
+const FORMATS: &str = "f32,f16,q8";
+
+/// `cargo xtask capi [--target T] [--formats F,F] -o DIR`.
 pub(crate) fn command(args: &[&str]) -> Result<(), String> {
-    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] -o DIR";
-    let (mut target, mut out) = (None, None);
+    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8] -o DIR";
+    let (mut target, mut formats, mut out) = (None, None, None);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let place = match *arg {
             "--target" => &mut target,
+            "--formats" => &mut formats,
             "-o" | "--out" => &mut out,
             other => return Err(format!("{other:?} is no option; {USAGE}")),
         };
@@ -53,6 +58,15 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
         *place = Some(*value.ok_or_else(|| format!("{arg} needs a value; {USAGE}"))?);
     }
     let out = out.ok_or_else(|| format!("-o says where the library goes; {USAGE}"))?;
+    let formats = formats.unwrap_or(FORMATS);
+    if let Some(other) = formats
+        .split(',')
+        .find(|f| !FORMATS.split(',').any(|known| known == *f))
+    {
+        return Err(format!(
+            "{other:?} is no weight format; those are {FORMATS}"
+        ));
+    }
     let host = host()?;
     let target = target.unwrap_or(&host);
     if target != host && !is_installed(target) {
@@ -60,7 +74,7 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
             "{target} is not installed; to get it: rustup target add {target}"
         ));
     }
-    lay_out(target, Path::new(out))?;
+    lay_out(target, formats, Path::new(out))?;
     println!("xtask: the C library for {target} is in {out}");
     Ok(())
 }
@@ -69,18 +83,19 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
 pub(crate) fn check() -> Result<(), String> {
     let host = host()?;
     let hosted = folder_of(&host);
-    lay_out(&host, &hosted)?;
+    lay_out(&host, FORMATS, &hosted)?;
     header::check(&hosted)?;
     programs::check(&hosted)?;
     for target in BARE_TARGETS {
         if is_installed(target) {
-            lay_out(target, &folder_of(target))?;
+            lay_out(target, FORMATS, &folder_of(target))?;
         } else {
             missing("targets", target, &format!("rustup target add {target}"))?;
         }
     }
     board::check(&folder_of(board::TARGET))?;
-    browser::check()
+    browser::check()?;
+    readme::check()
 }
 
 fn host() -> Result<String, String> {
@@ -123,9 +138,9 @@ impl Kind {
 }
 
 /// Builds the library for `target` and writes what C programs need to `out`.
-fn lay_out(target: &str, out: &Path) -> Result<(), String> {
+fn lay_out(target: &str, formats: &str, out: &Path) -> Result<(), String> {
     let kind = Kind::of(target)?;
-    build(target, kind)?;
+    build(target, formats, kind)?;
     let profile = match kind {
         Kind::Hosted => "capi",
         Kind::Bare | Kind::Module => "capi-small",
@@ -150,31 +165,26 @@ fn lay_out(target: &str, out: &Path) -> Result<(), String> {
     package_files(kind, &lib)
 }
 
-fn build(target: &str, kind: Kind) -> Result<(), String> {
-    let package = ["--package", "minigpt-capi", "--target", target];
-    let small = ["--profile", "capi-small", "--no-default-features"];
-    let features = ["--features", "f32,f16,q8,panic-handler"];
-    match kind {
-        Kind::Hosted => cargo(&[&["build", "--profile", "capi"], &package[..]].concat()),
-        Kind::Bare | Kind::Module => {
-            let crate_type = if kind == Kind::Bare {
-                "staticlib"
-            } else {
-                "cdylib"
-            };
-            let types = ["--crate-type", crate_type];
-            cargo(
-                &[
-                    &["rustc"],
-                    &package[..],
-                    &small[..],
-                    &features[..],
-                    &types[..],
-                ]
-                .concat(),
-            )
-        }
-    }
+fn build(target: &str, formats: &str, kind: Kind) -> Result<(), String> {
+    let (profile, feature, types) = match kind {
+        Kind::Hosted => ("capi", "std", "staticlib,cdylib"),
+        Kind::Bare => ("capi-small", "panic-handler", "staticlib"),
+        Kind::Module => ("capi-small", "panic-handler", "cdylib"),
+    };
+    let features = format!("{formats},{feature}");
+    cargo(&[
+        "rustc",
+        "--package=minigpt-capi",
+        "--no-default-features",
+        "--features",
+        &features,
+        "--target",
+        target,
+        "--profile",
+        profile,
+        "--crate-type",
+        types,
+    ])
 }
 
 /// The shared library under its own name, and the name that linkers look for.

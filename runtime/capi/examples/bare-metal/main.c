@@ -1,85 +1,50 @@
-/* A microcontroller that tells a story. The model is not part of the program: it lies in a flash partition
- * of its own, at MODEL_ADDRESS, and is used there. All memory is in arrays whose sizes are known when this
- * is compiled; there is no heap.
- *
- * The text goes where the C library's stdout goes: here semihosting, on a board a serial port. */
 #include <minigpt.h>
 #include <stdio.h>
 
-/* The model's partition, as the linker script has it. */
-#ifndef MODEL_ADDRESS
-#define MODEL_ADDRESS 0x00100000
-#endif
-#ifndef MODEL_PARTITION_BYTES
-#define MODEL_PARTITION_BYTES 0x00300000
-#endif
-/* Memory for the session; the context is as long as it allows. */
-#ifndef SESSION_BYTES
-#define SESSION_BYTES (64 * 1024)
-#endif
 #ifndef PROMPT
 #define PROMPT "Once upon a time"
-#endif
-#ifndef TEMPERATURE
-#define TEMPERATURE 0.8f
-#endif
-#ifndef TOP_P
-#define TOP_P 0.95f
-#endif
-#ifndef SEED
-#define SEED 1
-#endif
-#ifndef MAX_TOKENS
-#define MAX_TOKENS 100
+#define SAMPLING {sizeof(minigpt_sampler_options), 0.8f, 0, 0.95f, 7} /* temperature, top-k, top-p, seed */
+#define MAX_TOKENS 60
 #endif
 
+/* The model's partition, as in the linker script: the program does not contain the model. */
+#define MODEL ((const void *)0x00100000)
+#define MODEL_BYTES 0x00300000
+
+/* All memory. The context is as long as the session's allows. */
 static MINIGPT_ALIGNAS unsigned char model_memory[MINIGPT_MODEL_BYTES];
 static MINIGPT_ALIGNAS unsigned char sampler_memory[MINIGPT_SAMPLER_BYTES];
-static MINIGPT_ALIGNAS unsigned char session_memory[SESSION_BYTES];
-static uint32_t history[1024];
+static MINIGPT_ALIGNAS unsigned char session_memory[64 * 1024];
+static uint32_t history[512];
 
+/* Semihosting here; on a board a serial port. */
 static int32_t write_text(void *user, const char *text, size_t bytes) {
     (void)user;
     return fwrite(text, 1, bytes, stdout) != bytes;
 }
 
+#define TRY(call)                  \
+    if ((status = (call)) != MINIGPT_OK) return status
+
 static minigpt_status tell(void) {
     minigpt_session_options options = MINIGPT_SESSION_OPTIONS_INIT;
-    minigpt_sampler_options sampling = MINIGPT_SAMPLER_OPTIONS_INIT;
-    minigpt_generate_options asked = MINIGPT_GENERATE_OPTIONS_INIT;
-    minigpt_model *model = NULL;
-    minigpt_session *session = NULL;
-    minigpt_sampler *sampler = NULL;
-    minigpt_status status = minigpt_model_open_at((const void *)MODEL_ADDRESS, MODEL_PARTITION_BYTES,
-                                                  model_memory, sizeof model_memory, &model);
+    minigpt_sampler_options sampling = SAMPLING;
+    minigpt_generate_options asked = {sizeof asked, MAX_TOKENS, 1};
+    minigpt_model *model;
+    minigpt_session *session;
+    minigpt_sampler *sampler;
+    minigpt_status status;
     options.kv = MINIGPT_KV_F16;
-    if (status == MINIGPT_OK) {
-        status = minigpt_session_fit(model, &options, sizeof session_memory, &options.n_ctx);
-    }
-    if (status == MINIGPT_OK) {
-        status = minigpt_session_init(model, &options, session_memory, sizeof session_memory, &session);
-    }
-    sampling.temperature = TEMPERATURE;
-    sampling.top_p = TOP_P;
-    sampling.seed = SEED;
-    if (status == MINIGPT_OK) {
-        status = minigpt_sampler_init(&sampling, sampler_memory, sizeof sampler_memory, &sampler);
-    }
-    asked.max_tokens = MAX_TOKENS;
-    asked.echo = 1;
-    if (status == MINIGPT_OK) {
-        status = minigpt_generate(session, sampler, &asked, PROMPT, sizeof PROMPT - 1, history,
-                                  sizeof history / sizeof *history, write_text, NULL, NULL);
-    }
-    return status;
+    TRY(minigpt_model_open_at(MODEL, MODEL_BYTES, model_memory, sizeof model_memory, &model));
+    TRY(minigpt_session_fit(model, &options, sizeof session_memory, &options.n_ctx));
+    TRY(minigpt_session_init(model, &options, session_memory, sizeof session_memory, &session));
+    TRY(minigpt_sampler_init(&sampling, sampler_memory, sizeof sampler_memory, &sampler));
+    return minigpt_generate(session, sampler, &asked, PROMPT, sizeof PROMPT - 1, history,
+                            sizeof history / sizeof *history, write_text, NULL, NULL);
 }
 
 int main(void) {
     minigpt_status status = tell();
-    printf("\n");
-    if (status != MINIGPT_OK) {
-        printf("error: %s\n", minigpt_status_text(status));
-        return 1;
-    }
-    return 0;
+    puts(status == MINIGPT_OK ? "" : minigpt_status_text(status));
+    return status != MINIGPT_OK;
 }

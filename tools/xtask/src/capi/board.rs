@@ -69,15 +69,11 @@ fn program_for(installed: &Path, text: &Text) -> Result<PathBuf, String> {
         "-mfpu=fpv4-sp-d16",
     ]);
     command.args(["-std=c11", "-Os"]).args(WARNINGS);
-    for (name, value) in [
-        ("PROMPT", format!("\"{}\"", text.prompt)),
-        ("TEMPERATURE", format!("{:?}f", text.temperature)),
-        ("TOP_P", format!("{:?}f", text.top_p)),
-        ("SEED", text.seed.to_string()),
-        ("MAX_TOKENS", text.max_tokens.to_string()),
-    ] {
-        command.arg(format!("-D{name}={value}"));
-    }
+    let (temperature, top_p, seed) = (text.temperature, text.top_p, text.seed);
+    let sampling = format!("{{24, {temperature:?}f, 0, {top_p:?}f, {seed}}}");
+    command.arg(format!("-DPROMPT=\"{}\"", text.prompt));
+    command.arg(format!("-DSAMPLING={sampling}"));
+    command.arg(format!("-DMAX_TOKENS={}", text.max_tokens));
     command.arg("-I").arg(installed.join("include"));
     command.args(["main.c", "startup.c"].map(|name| folder.join(name)));
     command.arg(installed.join("lib/libminigpt.a"));
