@@ -360,7 +360,7 @@ typedef struct minigpt_sampler_options {
 
 #define MINIGPT_SAMPLER_OPTIONS_INIT {sizeof(minigpt_sampler_options), 0.0f, 0, 0.0f, 0}
 
-/* Largest `top_k`: 1024, on a microcontroller 64. Choosing takes 16 bytes of stack for each of it. */
+/* Largest `top_k`: 1024, on bare metal 64. Choosing takes 16 bytes of stack for each of these. */
 uint32_t minigpt_max_top_k(void);
 
 /* Makes a sampler in `memory`. `options` may be NULL: always the most likely token.

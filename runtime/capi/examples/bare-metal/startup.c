@@ -24,7 +24,9 @@ static void fault(void) {
 void _init(void) {}
 void _fini(void) {}
 
-static void reset(void) {
+/* The linker script's entry, and the second word of flash. */
+void reset(void);
+void reset(void) {
     volatile uint32_t *cpacr = (volatile uint32_t *)0xE000ED88;
     *cpacr |= 0xFu << 20; /* the FPU is off after reset */
     __asm__ volatile("dsb\n\tisb" ::: "memory");
