@@ -206,8 +206,9 @@ impl IntegerCache<'_> {
             total += sum as f32;
             all |= used;
         }
-        let lead = all.leading_zeros().min(31);
-        let factor = power_of_two(most_exponent + 8 - lead as i32) / total;
+        // Bits up to the 30th.
+        let lead = all.leading_zeros().saturating_sub(2).min(29);
+        let factor = power_of_two(most_exponent + 7 - lead as i32) / total;
         out.fill(0.0);
         let values = part(self.values, start, scores.len() * shape.width);
         let pieces = scores
