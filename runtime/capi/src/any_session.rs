@@ -6,6 +6,8 @@ use minigpt_runtime::F16;
 use minigpt_runtime::F32;
 #[cfg(feature = "q8")]
 use minigpt_runtime::Q8;
+#[cfg(feature = "q8-dsp")]
+use minigpt_runtime::Q8Dsp;
 use minigpt_runtime::{Format, Isa, ModelFile, Session, SessionError, SessionOptions};
 
 use crate::status::Status;
@@ -18,6 +20,8 @@ pub(crate) enum AnySession<'a> {
     F16(Session<'a, F16>),
     #[cfg(feature = "q8")]
     Q8(Session<'a, Q8>),
+    #[cfg(feature = "q8-dsp")]
+    Q8Dsp(Session<'a, Q8Dsp>),
 }
 
 /// Calls the same method on whichever session it is.
@@ -30,6 +34,8 @@ macro_rules! each {
             Self::F16($session) => $call,
             #[cfg(feature = "q8")]
             Self::Q8($session) => $call,
+            #[cfg(feature = "q8-dsp")]
+            Self::Q8Dsp($session) => $call,
         }
     };
 }
@@ -42,6 +48,8 @@ const BUILT: &[Format] = &[
     Format::F16,
     #[cfg(feature = "q8")]
     Format::Q8,
+    #[cfg(feature = "q8-dsp")]
+    Format::Q8Dsp,
 ];
 
 /// Whether sessions on weights of `format` are built in.
@@ -62,6 +70,8 @@ impl<'a> AnySession<'a> {
             Format::F16 => Self::F16(Session::new(file.model()?, memory, options)?),
             #[cfg(feature = "q8")]
             Format::Q8 => Self::Q8(Session::new(file.model()?, memory, options)?),
+            #[cfg(feature = "q8-dsp")]
+            Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model()?, memory, options)?),
             _ => return Err(Status::FileFormat),
         })
     }

@@ -265,7 +265,7 @@ fn facts_of(file: &ModelFile<'_>) -> ModelFacts {
 }
 
 /// By `MINIGPT_FORMAT_` number.
-pub(crate) const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Q8];
+pub(crate) const FORMATS: [Format; 4] = [Format::F32, Format::F16, Format::Q8, Format::Q8Dsp];
 
 /// By `MINIGPT_POSITIONS_` number.
 pub(crate) const POSITIONS: [Positions; 3] =

@@ -71,7 +71,7 @@ fn numbers_of_facts_are_those_of_the_header() {
         assert_eq!(numbered(prefix), ours, "{prefix}");
     };
     let upper = |names: &[&'static str]| -> Vec<&'static str> {
-        let leak = |name: &&str| &*name.to_uppercase().leak();
+        let leak = |name: &&str| &*name.to_uppercase().replace('-', "_").leak();
         names.iter().map(leak).collect()
     };
     let formats = FORMATS.map(|format| format.name());
