@@ -78,6 +78,7 @@ static void room(const fixture *f) {
     SAYS(MINIGPT_MEMORY_TOO_SMALL,
          minigpt_model_open(file, file_bytes, memory, bytes - 1, &model));
     SAYS(MINIGPT_MISALIGNED, minigpt_model_open(file, file_bytes, memory + 8, bytes, &model));
+    SAYS(MINIGPT_OVERLAP, minigpt_model_open(file, file_bytes, f->file + 16, bytes, &model));
     SAYS(MINIGPT_MISALIGNED, minigpt_model_open(file, file_bytes, memory, bytes,
                                                 (minigpt_model **)(void *)(memory + 1)));
     CHECK(model == NULL);

@@ -81,7 +81,7 @@ typedef int32_t minigpt_status;
 #define MINIGPT_NOT_READY 5        /* the object was not begun, was copied, or was overwritten */
 #define MINIGPT_CLOSED 6           /* the object was closed, or its model was */
 #define MINIGPT_BUSY 7             /* the object is inside minigpt_generate, which called you */
-#define MINIGPT_OVERLAP 8          /* memory of a session overlaps its model or its file */
+#define MINIGPT_OVERLAP 8          /* memory of an object overlaps the model or its file */
 #define MINIGPT_BUFFER_TOO_SMALL 9 /* the output does not fit; its length says what would */
 #define MINIGPT_EMPTY 10           /* no tokens, or no logits, were given */
 #define MINIGPT_OPTIONS_SIZE 11    /* the size of a struct is of no version that the library knows */
@@ -154,7 +154,7 @@ typedef struct minigpt_model minigpt_model;
  * none for the weights.
  *
  * Statuses: MINIGPT_NULL, MINIGPT_MISALIGNED (memory), MINIGPT_MEMORY_TOO_SMALL, MINIGPT_TOO_LARGE,
- * MINIGPT_NOT_A_MODEL to MINIGPT_FILE_FORMAT but MINIGPT_FILE_CHECKSUM. */
+ * MINIGPT_OVERLAP, MINIGPT_NOT_A_MODEL to MINIGPT_FILE_FORMAT but MINIGPT_FILE_CHECKSUM. */
 minigpt_status minigpt_model_open(const void *file, size_t file_bytes, void *memory,
                                   size_t memory_bytes, minigpt_model **model);
 

@@ -96,6 +96,9 @@ unsafe fn open(
     pointers::check(at)?;
     // SAFETY: the caller promises it, and that the file stays where it is.
     let bytes = unsafe { pointers::array(at, file_bytes) }?;
+    if pointers::overlap(memory.cast(), memory_bytes, at, file_bytes) {
+        return Err(Status::Overlap);
+    }
     let file = how(bytes)?;
     if !any_session::is_built(file.format()) {
         return Err(Status::FileFormat);

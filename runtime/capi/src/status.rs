@@ -43,7 +43,7 @@ statuses! {
     NotReady = 5, "MINIGPT_NOT_READY", c"the object was not begun, was copied, or was overwritten; open or init it, and leave its memory alone";
     Closed = 6, "MINIGPT_CLOSED", c"the object was closed, or its model was; open and init them again";
     Busy = 7, "MINIGPT_BUSY", c"the object is in use by minigpt_generate; wait for its return";
-    Overlap = 8, "MINIGPT_OVERLAP", c"the memory of the session overlaps the model or its file; give it memory of its own";
+    Overlap = 8, "MINIGPT_OVERLAP", c"memory of an object overlaps the model or its file; give it memory of its own";
     BufferTooSmall = 9, "MINIGPT_BUFFER_TOO_SMALL", c"the output does not fit; give as much room as the length that was written says";
     Empty = 10, "MINIGPT_EMPTY", c"nothing was given to work on; give at least one token, or one logit";
     OptionsSize = 11, "MINIGPT_OPTIONS_SIZE", c"the size of a struct is of no version that this library knows; set it with the _INIT macro, and update the library";

@@ -1,6 +1,6 @@
 //! The C library: laid out for a target by `cargo xtask capi`, and checked by the step `capi-test`.
 
-mod board;
+mod bare;
 mod browser;
 mod header;
 mod programs;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{cargo, missing, output};
+use super::{cargo, output};
 
 /// The library's folder.
 const FOLDER: &str = "runtime/capi";
@@ -25,14 +25,6 @@ const SYSTEM_LIBRARIES: &str = if cfg!(target_os = "macos") {
 } else {
     "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
 };
-
-/// Bare-metal targets whose library the check builds.
-const BARE_TARGETS: [&str; 4] = [
-    "thumbv6m-none-eabi",
-    "thumbv7em-none-eabihf",
-    "thumbv8m.main-none-eabihf",
-    "riscv32imc-unknown-none-elf",
-];
 
 /// Where the check lays out a target's library.
 fn folder_of(target: &str) -> PathBuf {
@@ -87,14 +79,7 @@ pub(crate) fn check() -> Result<(), String> {
     lay_out(&host, FORMATS, &hosted)?;
     header::check(&hosted)?;
     programs::check(&hosted)?;
-    for target in BARE_TARGETS {
-        if is_installed(target) {
-            lay_out(target, FORMATS, &folder_of(target))?;
-        } else {
-            missing("targets", target, &format!("rustup target add {target}"))?;
-        }
-    }
-    board::check(&folder_of(board::TARGET))?;
+    bare::check(&hosted.join(header::CALLER))?;
     browser::check()?;
     readme::check()
 }

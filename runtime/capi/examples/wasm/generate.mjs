@@ -49,11 +49,11 @@ function number(args, name, least, whole) {
   return value;
 }
 
-function read(path) {
+function read(path, remedy) {
   try {
     return readFileSync(path);
   } catch (error) {
-    return fail(error.message);
+    return fail(`${error.message}; ${remedy}`);
   }
 }
 
@@ -67,7 +67,9 @@ const sampling = {
 };
 try {
   const context = number(args, "context", 0, true);
-  const model = await open(read(args.library), read(args.model), { context, kv: args.kv });
+  const library = read(args.library, "cargo xtask capi --target wasm32-unknown-unknown -o DIR makes it");
+  const file = read(args.model, "give the path of a .mgpt file");
+  const model = await open(library, file, { context, kv: args.kv });
   for (const text of model.generate(args.prompt, sampling)) process.stdout.write(text);
   process.stdout.write("\n");
 } catch (error) {

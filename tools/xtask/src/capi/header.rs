@@ -7,9 +7,13 @@ use std::process::Command;
 use super::super::{missing, output};
 use super::{FOLDER, read, told, write};
 
+/// A program that calls for each function of the header, where the library of this machine lies.
+pub(super) const CALLER: &str = "every.c";
+
 /// Compares the functions of the header with those that the libraries export, and links every one.
 pub(super) fn check(installed: &Path) -> Result<(), String> {
     let declared = functions(&read(&Path::new(FOLDER).join("include/minigpt.h"))?);
+    write(&installed.join(CALLER), &caller(&declared))?;
     if output("nm", &["--version"]).is_empty() {
         return missing("cc", "nm", "apt-get install binutils");
     }
@@ -27,26 +31,21 @@ pub(super) fn check(installed: &Path) -> Result<(), String> {
             .arg(&archive),
     )?;
     let ours = symbols(&fixed).filter(|name| name.starts_with("minigpt_"));
-    same(&declared, &ours.collect(), "libminigpt.a has")?;
-    write(&installed.join("every.c"), &caller(&declared))
+    same(&declared, &ours.collect(), "libminigpt.a has")
 }
 
 /// The functions that the header declares.
 pub(super) fn functions(header: &str) -> BTreeSet<String> {
     let code = without_comments(header);
-    let declared = code.split(';').filter_map(|declaration| {
-        let declaration = declaration.trim_end();
-        let start = declaration
-            .rfind("minigpt_")
-            .filter(|_| !declaration.contains("typedef"));
-        let open = declaration.find('(')?;
-        let name = declaration.get(..open)?;
-        let name = name
+    let declarations = code.split(';').filter(|text| !text.contains("typedef"));
+    let names = declarations.filter_map(|declaration| {
+        let (before, _) = declaration.split_once('(')?;
+        before
             .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
-            .next()?;
-        start.and(name.starts_with("minigpt_").then(|| name.to_owned()))
+            .next()
     });
-    declared.collect()
+    let ours = names.filter(|name| name.starts_with("minigpt_"));
+    ours.map(str::to_owned).collect()
 }
 
 /// Without comments and preprocessor lines.

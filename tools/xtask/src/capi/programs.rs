@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::super::{missing, output};
 use super::texts::{self, MODELS, Text};
-use super::{FOLDER, SYSTEM_LIBRARIES, told};
+use super::{FOLDER, SYSTEM_LIBRARIES, header, told};
 
 /// Flags that let no warning pass.
 pub(super) const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
@@ -73,7 +73,7 @@ impl Hosted<'_> {
 
     /// Links every function of the header, and reads the header as C99.
     fn every_function(&self) -> Result<(), String> {
-        let source = self.installed.join("every.c");
+        let source = self.installed.join(header::CALLER);
         let program = self.compile("every", core::slice::from_ref(&source), &["-std=c99"])?;
         told(&mut Command::new(program)).map(|_| ())
     }
