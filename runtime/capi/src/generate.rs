@@ -19,6 +19,15 @@ pub type OnText = Option<unsafe extern "C" fn(*mut c_void, *const c_char, usize)
 /// Tokens where the options say 0.
 const MAX_TOKENS: u32 = 256;
 
+impl GenerateOptions {
+    const fn max_tokens(&self) -> u32 {
+        match self.max_tokens {
+            0 => MAX_TOKENS,
+            given => given,
+        }
+    }
+}
+
 /// Why a text ended: the `MINIGPT_STOP_` numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -37,6 +46,18 @@ struct Sink {
 }
 
 impl Sink {
+    const fn new(
+        call: unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> i32,
+        user: *mut c_void,
+    ) -> Self {
+        let stopped = false;
+        Self {
+            call,
+            user,
+            stopped,
+        }
+    }
+
     fn write(&mut self, text: &str) {
         if !self.stopped {
             // SAFETY: the caller promises a function of this type; `text` is valid during the call.
@@ -151,11 +172,7 @@ pub unsafe extern "C" fn minigpt_generate(
         let _session = unsafe { Busy::new::<OpenSession>(session) }?;
         // SAFETY: the caller promises it.
         let _sampler = unsafe { Busy::new::<OpenSampler>(sampler) }?;
-        let sink = Sink {
-            call,
-            user,
-            stopped: false,
-        };
+        let sink = Sink::new(call, user);
         let told = tell(open, sampling, &options, prompt, history, sink)?;
         if let Some(room) = room {
             room.write(&told);
@@ -183,10 +200,11 @@ fn tell(
     }
     open.session.reset();
     let mut decoder = StreamDecoder::new();
-    decoder.push_bytes(prompt, &mut |text| {
-        if options.echo != 0 {
-            sink.write(text);
-        }
+    let echo = options.echo != 0;
+    // Without echo too the decoder sees the prompt, whose last character may not be whole.
+    decoder.push_bytes(prompt, &mut |text| match echo {
+        true => sink.write(text),
+        false => {}
     });
     let mut writer = Writer {
         open,
@@ -198,17 +216,9 @@ fn tell(
         n,
         sink,
     };
-    let max_tokens = match options.max_tokens {
-        0 => MAX_TOKENS,
-        given => given,
-    };
-    let (n_tokens, stop) = writer.write(max_tokens)?;
-    let Writer {
-        mut decoder,
-        mut sink,
-        ..
-    } = writer;
-    decoder.finish(&mut |text| sink.write(text));
+    let (n_tokens, stop) = writer.write(options.max_tokens())?;
+    let sink = &mut writer.sink;
+    writer.decoder.finish(&mut |text| sink.write(text));
     Ok(Generated {
         size: 0,
         stop: stop as u32,

@@ -143,7 +143,7 @@ fn usage() {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,cc,cmake,valgrind,arm-gcc,node makes it a failure that one of them is not installed."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not installed."
     );
 }
 

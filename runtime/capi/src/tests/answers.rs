@@ -143,31 +143,9 @@ unsafe extern "C" fn collect(user: *mut c_void, text: *const c_char, bytes: usiz
     0
 }
 
-/// The answer through the functions of the header.
-fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> Answer {
-    let mut memory = Memory::new(MODEL_BYTES);
-    let mut model = ptr::null_mut();
-    let room = memory.bytes();
-    ok!(minigpt_model_open(
-        file.at(),
-        file_bytes,
-        memory.at(),
-        room,
-        &mut model
-    ));
-    ok!(minigpt_model_verify(model));
-    let mut bytes = 0;
-    ok!(minigpt_session_bytes(model, options, &mut bytes));
-    let mut arena = Memory::new(bytes);
-    let mut session = ptr::null_mut();
-    ok!(minigpt_session_init(
-        model,
-        options,
-        arena.at(),
-        bytes,
-        &mut session
-    ));
-    let (mut tokens, mut n) = ([0; 64], 0);
+/// Logits after the prompt, through the functions of the header.
+fn c_logits(model: *const ModelHandle, session: *mut SessionHandle) -> Vec<u32> {
+    let (mut tokens, mut n, mut logits) = ([0; 64], 0, ptr::null_mut());
     let (text, text_bytes) = (PROMPT.as_ptr().cast(), PROMPT.len());
     ok!(minigpt_encode_prompt(
         model,
@@ -177,20 +155,24 @@ fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> A
         64,
         &mut n
     ));
-    let mut logits = ptr::null_mut();
     ok!(minigpt_session_forward(
         session,
         tokens.as_ptr(),
         n,
         &mut logits
     ));
+    let size = size_of::<ModelFacts>() as u32;
     let mut facts = ModelFacts {
-        size: size_of::<ModelFacts>() as u32,
-        ..options::zero()
+        size,
+        ..crate::options::zero()
     };
     ok!(minigpt_model_facts_of(model, &mut facts));
     // SAFETY: as the header says.
-    let logits = bits(unsafe { core::slice::from_raw_parts(logits, facts.n_vocab as usize) });
+    bits(unsafe { core::slice::from_raw_parts(logits, facts.n_vocab as usize) })
+}
+
+/// The text, through the functions of the header.
+fn c_text(session: *mut SessionHandle) -> String {
     let sampling = SamplerOptions {
         size: size_of::<SamplerOptions>() as u32,
         temperature: 0.9,
@@ -206,20 +188,47 @@ fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> A
         max_tokens: TOKENS,
         echo: 1,
     };
-    let mut told = String::new();
+    let (mut told, mut history) = (String::new(), [0; 64]);
     ok!(minigpt_generate(
         session,
         sampler,
         &asked,
-        text,
-        text_bytes,
-        tokens.as_mut_ptr(),
+        PROMPT.as_ptr().cast(),
+        PROMPT.len(),
+        history.as_mut_ptr(),
         64,
         Some(collect),
         (&raw mut told).cast(),
         ptr::null_mut(),
     ));
-    Answer { logits, text: told }
+    told
+}
+
+/// The answer through the functions of the header.
+fn c_answer(file: &mut Memory, file_bytes: usize, options: &SessionOptions) -> Answer {
+    let (mut memory, mut model) = (Memory::new(MODEL_BYTES), ptr::null_mut());
+    let room = memory.bytes();
+    ok!(minigpt_model_open(
+        file.at(),
+        file_bytes,
+        memory.at(),
+        room,
+        &mut model
+    ));
+    ok!(minigpt_model_verify(model));
+    let (mut bytes, mut session) = (0, ptr::null_mut());
+    ok!(minigpt_session_bytes(model, options, &mut bytes));
+    let mut arena = Memory::new(bytes);
+    ok!(minigpt_session_init(
+        model,
+        options,
+        arena.at(),
+        bytes,
+        &mut session
+    ));
+    let logits = c_logits(model, session);
+    let text = c_text(session);
+    Answer { logits, text }
 }
 
 #[test]
