@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::{Dsp, features};
+use super::Dsp;
 use crate::kernels::scalar;
 use crate::math::{EXP, ROUND};
 use crate::ops::{self, LANES};
@@ -63,22 +63,30 @@ impl Dsp {
 
     pub(in crate::kernels) fn rms_norm(self, out: &mut [f32], x: &[f32], weight: &[f32]) {
         let n = x.len();
-        if n == 0 || n % LANES != 0 || out.len() < n || weight.len() < n {
+        if n == 0 || !n.is_multiple_of(LANES) || out.len() < n || weight.len() < n {
             return ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
         }
         // SAFETY: `x` has `n` elements; a value of `Dsp` proves the instructions.
         let square = unsafe { square(x.as_ptr(), n / LANES) };
         let scale = ops::rms_scale(square, n);
         // SAFETY: as above, and so have `out` and `weight`.
-        unsafe { scaled(out.as_mut_ptr(), x.as_ptr(), weight.as_ptr(), n / LANES, scale) };
+        unsafe {
+            scaled(
+                out.as_mut_ptr(),
+                x.as_ptr(),
+                weight.as_ptr(),
+                n / LANES,
+                scale,
+            )
+        };
     }
 
     /// See [`scalar::integers`].
     pub(in crate::kernels) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
         let n = x.len();
-        if n > 0 && n % LANES == 0 && out.len() == n {
-            // SAFETY: both have `n` elements; a value of `Dsp` proves the instructions.
+        if n > 0 && n.is_multiple_of(LANES) && out.len() == n {
             let size = match bits {
+                // SAFETY: both have `n` elements; a value of `Dsp` proves the instructions.
                 7 => unsafe { integers_7(x.as_ptr(), out.as_mut_ptr(), n / LANES) },
                 // SAFETY: as above.
                 15 => unsafe { integers_15(x.as_ptr(), out.as_mut_ptr(), n / LANES) },
@@ -221,7 +229,13 @@ unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
 
 /// `out[i] = x[i] * scale * weight[i]` for `8 n` elements.
 #[unsafe(naked)]
-unsafe extern "C" fn scaled(out: *mut f32, x: *const f32, weight: *const f32, n: usize, scale: f32) {
+unsafe extern "C" fn scaled(
+    out: *mut f32,
+    x: *const f32,
+    weight: *const f32,
+    n: usize,
+    scale: f32,
+) {
     naked_asm!(
         features!(),
         "vpush {{s16}}",
@@ -267,10 +281,18 @@ macro_rules! round {
             "vcvtr.s32.f32 s7, s7\n",
             "vmov r4, r5, s4, s5\n",
             "vmov r6, r7, s6, s7\n",
-            "ssat r4, #", $bits, ", r4\n",
-            "ssat r5, #", $bits, ", r5\n",
-            "ssat r6, #", $bits, ", r6\n",
-            "ssat r7, #", $bits, ", r7\n",
+            "ssat r4, #",
+            $bits,
+            ", r4\n",
+            "ssat r5, #",
+            $bits,
+            ", r5\n",
+            "ssat r6, #",
+            $bits,
+            ", r6\n",
+            "ssat r7, #",
+            $bits,
+            ", r7\n",
             "pkhbt r4, r4, r5, lsl #16\n",
             "pkhbt r6, r6, r7, lsl #16\n",
             "stmia r1!, {{r4, r6}}\n",
