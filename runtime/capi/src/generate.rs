@@ -202,9 +202,10 @@ fn tell(
     let mut decoder = StreamDecoder::new();
     let echo = options.echo != 0;
     // Without echo too the decoder sees the prompt, whose last character may not be whole.
-    decoder.push_bytes(prompt, &mut |text| match echo {
-        true => sink.write(text),
-        false => {}
+    decoder.push_bytes(prompt, &mut |text| {
+        if echo {
+            sink.write(text);
+        }
     });
     let mut writer = Writer {
         open,

@@ -164,7 +164,7 @@ fn c_logits(model: *const ModelHandle, session: *mut SessionHandle) -> Vec<u32> 
     let size = size_of::<ModelFacts>() as u32;
     let mut facts = ModelFacts {
         size,
-        ..crate::options::zero()
+        ..options::zero()
     };
     ok!(minigpt_model_facts_of(model, &mut facts));
     // SAFETY: as the header says.
