@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod capi;
 mod cost;
 mod golden;
 mod prebuilt;
@@ -32,7 +33,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -100,6 +101,11 @@ const STEPS: [Step; 11] = [
         run: golden::check,
     },
     Step {
+        name: "capi-test",
+        about: "the C library with C and C++ compilers, on a board, in WebAssembly",
+        run: capi::check,
+    },
+    Step {
         name: "miri",
         about: "the runtime's unsafe code under Miri, as far as Miri knows the instructions",
         run: miri,
@@ -120,7 +126,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     if let ["cost", options @ ..] = &args[..] {
-        return ended("cost", cost::command(options));
+        return finished("cost", cost::command(options));
+    }
+    if let ["capi", rest @ ..] = &args[..] {
+        return finished("capi", capi::command(rest));
     }
     let chosen: Vec<&Step> = match args[..] {
         ["ci"] => STEPS.iter().collect(),
@@ -141,7 +150,7 @@ fn main() -> ExitCode {
     };
     for step in chosen {
         println!("xtask: {}: {}", step.name, step.about);
-        let code = ended(step.name, (step.run)());
+        let code = finished(step.name, (step.run)());
         if code != ExitCode::SUCCESS {
             return code;
         }
@@ -149,8 +158,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says how the step called `name` failed, if it did.
-fn ended(name: &str, result: Result<(), String>) -> ExitCode {
+fn finished(name: &str, result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -165,13 +173,15 @@ fn is_step(name: &str) -> bool {
 }
 
 fn usage() {
-    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt\n\nsteps:");
+    eprintln!(
+        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | capi [--target TRIPLE] -o DIR\n\nsteps:"
+    );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!("\n{}", cost::USAGE);
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,data makes it a failure that one of them is not there."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,cc,cmake,valgrind,arm-gcc,riscv-gcc,node,data makes it a failure that one of them is not there."
     );
 }
 
