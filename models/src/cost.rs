@@ -10,7 +10,7 @@ use minigpt_runtime::quant::BLOCK;
 use minigpt_runtime::{Config, Format, ops};
 
 /// Number of kinds of work.
-pub const KINDS: usize = 18;
+pub const KINDS: usize = 20;
 
 /// The kinds of work, as the columns of `cores.csv` are called.
 pub const WORK: [&str; KINDS] = [
@@ -22,6 +22,8 @@ pub const WORK: [&str; KINDS] = [
     "quantized_value",
     "attention_score",
     "attention_value",
+    "uneven_score",
+    "uneven_value",
     "cached_value",
     "relu",
     "relu_squared",
@@ -36,6 +38,9 @@ pub const WORK: [&str; KINDS] = [
 
 /// The columns of `cores.csv` before those of [`WORK`].
 pub const COLUMNS: [&str; 4] = ["core", "format", "program_bytes", "stack_bytes"];
+
+/// Heads of which the width is no multiple of this go through plain loops.
+const HEAD_STEP: usize = 8;
 
 /// Positions over which the cost of a token is averaged in the tables, from the first on.
 pub const POSITIONS: usize = 64;
@@ -119,6 +124,8 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
     let (embd_blocks, ff_blocks) = (n_embd.div_ceil(block), n_ff.div_ceil(block));
     let layer_blocks = (layer_rows - n_embd) * embd_blocks + n_embd * ff_blocks;
     let scores = n_layer * config.n_head() * (position + 1);
+    // Kernels of attention take heads whose width is a multiple of this.
+    let even = config.head_size().is_multiple_of(HEAD_STEP);
     let only = |applies: bool, count: usize| if applies { count } else { 0 };
     let mlp = |kind| only(config.mlp() == kind, n_layer * n_ff);
     let rope = config.positions() == Positions::Rope;
@@ -133,8 +140,10 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
         n_layer * layer_rows + config.n_vocab(),
         n_layer * layer_blocks + config.n_vocab() * embd_blocks,
         only(format.is_integer(), n_layer * (3 * n_embd + n_ff) + n_embd),
-        scores,
-        scores * config.head_size(),
+        only(even, scores),
+        only(even, scores * config.head_size()),
+        only(!even, scores),
+        only(!even, scores * config.head_size()),
         2 * n_layer * config.n_kv(),
         mlp(Mlp::Relu),
         mlp(Mlp::ReluSquared),

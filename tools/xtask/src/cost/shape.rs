@@ -59,7 +59,7 @@ const BASE: Hyperparameters = Hyperparameters {
 
 /// Shapes that the cost model is fitted on: each moves one or two sizes or options away from the
 /// base, so that every kind of work is told from the others.
-pub(super) const FITTED: [Shape; 18] = [
+pub(super) const FITTED: [Shape; 20] = [
     shape("base", BASE),
     shape(
         "vocabulary",
@@ -162,6 +162,8 @@ pub(super) const FITTED: [Shape; 18] = [
             ..BASE
         },
     ),
+    shape("heads of 12", Hyperparameters { n_embd: 48, ..BASE }),
+    shape("heads of 20", Hyperparameters { n_embd: 80, ..BASE }),
     shape(
         "gpt2",
         Hyperparameters {
