@@ -48,14 +48,10 @@ impl Terminal {
             model.display()
         ));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let failed = |error| format!("{command:?}: {error}");
-        let failed_again = format!("{command:?}: no standard streams");
-        let mut child = command.spawn().map_err(failed)?;
-        let (input, output) = child
-            .stdin
-            .take()
-            .zip(child.stdout.take())
-            .ok_or(failed_again)?;
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|error| format!("{command:?}: {error}"))?;
+        let streams = child.stdin.take().zip(child.stdout.take());
+        let (input, output) = streams.ok_or("QEMU has no standard streams")?;
         Ok(Self {
             child,
             input,
