@@ -137,6 +137,30 @@ impl Isa {
         }
     }
 
+    /// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer *
+    /// 2^exponent`; returns the exponent, at most `128 - bits`.
+    ///
+    /// NaN becomes 0. All become 0 if one of them is infinite, or all are below `2^-60`.
+    ///
+    /// # Shapes
+    /// `out` as long as `x` or longer, the rest becomes 0.
+    pub(crate) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.integers(out, x, bits),
+            _ => scalar::integers(out, x, bits),
+        }
+    }
+
+    /// The largest exponent; 0 if there is none.
+    pub(crate) fn largest(self, exponents: &[i8]) -> i32 {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.largest(exponents),
+            _ => scalar::largest(exponents),
+        }
+    }
+
     /// Scores of a query, which is used up, in integers, and the largest of them.
     ///
     /// `out[t] = dot(query, keys[t]) * multiplier * 2^-(32 + shift + largest - exponents[t])`, rounded down.
@@ -190,6 +214,18 @@ impl Isa {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.weighted_sums(out, weights, lead, values),
             _ => scalar::weighted_sums(out, weights, lead, values),
+        }
+    }
+
+    /// `out[i] = x[i] / sqrt(mean(x^2) + NORM_EPS) * weight[i]`.
+    ///
+    /// # Shapes
+    /// All `[C]`.
+    pub(crate) fn rms_norm(self, out: &mut [f32], x: &[f32], weight: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.rms_norm(out, x, weight),
+            _ => ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None),
         }
     }
 

@@ -288,7 +288,7 @@ impl<W: WeightFormat> Session<'_, W> {
                 position: self.position + t,
             };
             let (keys, values) = (part(qkv, n_embd, n_kv), part(qkv, n_embd + n_kv, n_kv));
-            arena.cache.write(&config, place, keys, values);
+            arena.cache.write(self.isa, &config, place, keys, values);
         }
     }
 
@@ -322,11 +322,12 @@ impl<W: WeightFormat> Session<'_, W> {
         let rows = part(self.arena.x, first * n_embd, n * n_embd).chunks_exact(n_embd.max(1));
         let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
         for (out, x) in out.zip(rows) {
-            let stats = match kind {
-                Norm::LayerNorm => ops::layer_norm_stats(x),
-                Norm::RmsNorm => (0.0, ops::rms_norm_stats(x)),
-            };
-            ops::normalize(out, x, stats, norm.weight, norm.bias);
+            match kind {
+                Norm::LayerNorm => {
+                    ops::normalize(out, x, ops::layer_norm_stats(x), norm.weight, norm.bias);
+                }
+                Norm::RmsNorm => self.isa.rms_norm(out, x, norm.weight),
+            }
         }
     }
 }

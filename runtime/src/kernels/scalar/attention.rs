@@ -1,6 +1,7 @@
 //! Attention of one head in integers.
 
 use super::super::ScoreScale;
+use crate::math::{ROUND, power_of_two};
 
 /// `2^-f` for `f` in `[0, 1)`: coefficients of `f^k`, times `2^(30 + k)`, to within `1e-4`.
 ///
@@ -9,6 +10,40 @@ pub(in super::super) const EXP2: [i32; 3] = [1 << 30, -1_485_172_738, 992_818_49
 
 /// The coefficient of `f^3`, times `2^17`.
 pub(in super::super) const EXP2_CUBIC: i16 = -5193;
+
+/// What has no magnitude of at least 2 to this power is zero.
+const SMALLEST: i32 = -60;
+
+/// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer * 2^exponent`;
+/// returns the exponent. Where `out` is longer than `x` it gets zeros.
+///
+/// NaN becomes 0. All become 0 if one of them is infinite, or all are below `2^-60`.
+pub(in super::super) fn integers(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+    // As integers magnitudes have the order they have as numbers, with NaN above infinity.
+    let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
+    let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
+    let size = (numbers.max().unwrap_or(0) >> 23) as i32 - 127;
+    let (size, factor) = if (SMALLEST..=127).contains(&size) {
+        (size, power_of_two(bits - 1 - size))
+    } else {
+        (SMALLEST, 0.0)
+    };
+    let limit = 1 << bits;
+    let padded = x.iter().copied().chain(core::iter::repeat(0.0));
+    for (out, value) in out.iter_mut().zip(padded) {
+        let scaled = value * factor;
+        // Also infinity times a factor of 0.
+        let scaled = if scaled.is_nan() { 0.0 } else { scaled };
+        let rounded = (scaled + ROUND).to_bits().wrapping_sub(ROUND.to_bits());
+        *out = rounded.cast_signed().min(limit - 1).max(-limit) as i16;
+    }
+    size + 1 - bits
+}
+
+/// The largest exponent; 0 if there is none.
+pub(in super::super) fn largest(exponents: &[i8]) -> i32 {
+    exponents.iter().copied().max().map_or(0, i32::from)
+}
 
 /// `out[t] = (dot(query, keys[t]) * multiplier >> 32) >> (shift + largest - exponents[t])`; returns the
 /// largest.
