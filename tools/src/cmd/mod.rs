@@ -2,6 +2,7 @@
 
 pub(crate) mod eval;
 pub(crate) mod export;
+pub(crate) mod firmware;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;
@@ -74,7 +75,9 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 fn kv_parser() -> impl TypedValueParser<Value = KvFormat> {
     let names = PossibleValuesParser::new(KvFormat::ALL.map(|format| format.name()));
     names.map(|name| {
-        let format = KvFormat::ALL.into_iter().find(|format| format.name() == name);
+        let format = KvFormat::ALL
+            .into_iter()
+            .find(|format| format.name() == name);
         format.unwrap_or(KvFormat::F32)
     })
 }

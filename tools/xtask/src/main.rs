@@ -1,6 +1,8 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod golden;
+mod prebuilt;
 mod serial;
 
 use std::env;
@@ -29,7 +31,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -78,8 +80,18 @@ const STEPS: [Step; 8] = [
     },
     Step {
         name: "boards",
-        about: "the firmware of every board under QEMU tells the same texts as the desktop",
+        about: "no warnings in the firmware of any board",
         run: boards::check,
+    },
+    Step {
+        name: "prebuilt",
+        about: "the programs of boards inside minigpt are what the sources make (--check)",
+        run: prebuilt::check,
+    },
+    Step {
+        name: "golden",
+        about: "the same texts on every instruction set and every board",
+        run: golden::check,
     },
     Step {
         name: "miri",
@@ -88,7 +100,17 @@ const STEPS: [Step; 8] = [
     },
 ];
 
+/// What is no check, but makes what [`prebuilt::check`] compares.
+const PREBUILT: Step = Step {
+    name: "prebuilt",
+    about: "making the programs of boards inside minigpt",
+    run: prebuilt::write,
+};
+
 fn main() -> ExitCode {
+    if let Some(code) = prebuilt::as_rustc() {
+        return code;
+    }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let chosen: Vec<&Step> = match args[..] {
@@ -97,6 +119,11 @@ fn main() -> ExitCode {
             let kept = |step: &&Step| !names.split(',').any(|name| name == step.name);
             STEPS.iter().filter(kept).collect()
         }
+        ["prebuilt"] => vec![&PREBUILT],
+        ["prebuilt", "--check"] => STEPS
+            .iter()
+            .filter(|step| step.name == "prebuilt")
+            .collect(),
         [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
         _ => {
             usage();
@@ -118,12 +145,12 @@ fn is_step(name: &str) -> bool {
 }
 
 fn usage() {
-    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP\n\nsteps:");
+    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt\n\nsteps:");
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri makes it a failure that one of them is not installed."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data makes it a failure that one of them is not there."
     );
 }
 

@@ -7,8 +7,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::{fs, thread};
 
-use super::boards::FIRMWARE;
-
 /// How long a board may be silent.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -50,8 +48,11 @@ impl Terminal {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let spawned = command.spawn();
         let mut child = spawned.map_err(|error| format!("{command:?}: {error}"))?;
-        let streams = child.stdin.take().zip(child.stdout.take());
-        let (input, output) = streams.ok_or("QEMU has no standard streams")?;
+        let (input, output) = child
+            .stdin
+            .take()
+            .zip(child.stdout.take())
+            .ok_or_else(|| format!("{command:?}: no standard streams"))?;
         Ok(Self {
             child,
             input,
@@ -118,14 +119,14 @@ fn chunks(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 pub(crate) struct SerialBoard<'a> {
     pub(crate) name: &'a str,
     pub(crate) machine: (&'a str, &'a str),
-    pub(crate) program: &'a Path,
+    pub(crate) program: PathBuf,
     /// Where models lie.
     pub(crate) address: u64,
 }
 
 impl SerialBoard<'_> {
     fn start(&self, model: &Path) -> Result<Terminal, String> {
-        Terminal::start(self.machine, self.program, model, self.address)
+        Terminal::start(self.machine, &self.program, model, self.address)
     }
 
     /// The text that it makes of `prompt` after `settings`.
@@ -239,11 +240,4 @@ impl SerialBoard<'_> {
         }
         Ok(())
     }
-}
-
-/// Where cargo puts the program for `target`.
-pub(crate) fn program(target: &str) -> PathBuf {
-    PathBuf::from(format!(
-        "{FIRMWARE}/target/{target}/release/minigpt-firmware"
-    ))
 }
