@@ -185,7 +185,7 @@ fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
     fs::create_dir_all(IMPORTED).map_err(failed)?;
     let mut join = minigpt()?;
     join.args(["firmware", "--board", &board.name, "--model"]);
-    run(join.arg(model).arg("-o").arg(&image))?;
+    said(join.arg(model).arg("-o").arg(&image))?;
     let bytes = fs::read(&image).map_err(failed)?;
     let start = (board.model.start - board.flash.start) as usize;
     fs::write(&stored, &bytes[start..]).map_err(failed)?;
@@ -215,14 +215,18 @@ fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
     command.args(text.top_k.map(|k| format!("--top-k={k}")));
     command.arg(format!("--seed={}", text.seed));
     command.arg(format!("--max-tokens={}", text.max_tokens));
-    let out = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if !out.status.success() {
-        return Err(String::from_utf8_lossy(&out.stderr).into_owned());
-    }
-    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    let told = said(&mut command)?;
     told.strip_suffix('\n')
         .map(str::to_owned)
         .ok_or_else(|| format!("no end of line behind {told:?}"))
+}
+
+/// Standard output of `command`; where it fails, what it says.
+fn said(command: &mut Command) -> Result<String, String> {
+    let out = command.output();
+    let out = out.map_err(|error| format!("{command:?}: {error}"))?;
+    match out.status.success() {
+        true => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+    }
 }
