@@ -24,7 +24,6 @@ macro_rules! features {
         ".cpu cortex-m33"
     };
 }
-use features;
 
 mod attention;
 mod matrix;
