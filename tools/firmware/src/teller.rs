@@ -164,7 +164,7 @@ impl<'a> Teller<'a> {
 
     #[inline(never)]
     fn info(&self) {
-        let (model, sampling) = (self.file, &self.settings.sampling);
+        let model = self.file;
         say!(
             "board ",
             board::NAME,
@@ -193,6 +193,11 @@ impl<'a> Teller<'a> {
             " at ",
             Hex(board::MODEL.0),
         );
+        self.say_settings();
+    }
+
+    fn say_settings(&self) {
+        let sampling = &self.settings.sampling;
         say!(
             "temperature ",
             Thousandths(sampling.temperature),

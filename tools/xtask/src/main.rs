@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod capi;
 mod golden;
 mod prebuilt;
 mod serial;
@@ -31,7 +32,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -80,7 +81,7 @@ const STEPS: [Step; 10] = [
     },
     Step {
         name: "boards",
-        about: "no warnings in the firmware of any board",
+        about: "no warnings in the firmware of any board, and an answer to whatever a serial line brings",
         run: boards::check,
     },
     Step {
@@ -92,6 +93,11 @@ const STEPS: [Step; 10] = [
         name: "golden",
         about: "the same texts on every instruction set and every board",
         run: golden::check,
+    },
+    Step {
+        name: "capi-test",
+        about: "the C library with C and C++ compilers, on a board, in WebAssembly",
+        run: capi::check,
     },
     Step {
         name: "miri",
@@ -113,6 +119,9 @@ fn main() -> ExitCode {
     }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["capi", rest @ ..] = &args[..] {
+        return finished("capi", capi::command(rest));
+    }
     let chosen: Vec<&Step> = match args[..] {
         ["ci"] => STEPS.iter().collect(),
         ["ci", "--except", names] if names.split(',').all(is_step) => {
@@ -132,12 +141,22 @@ fn main() -> ExitCode {
     };
     for step in chosen {
         println!("xtask: {}: {}", step.name, step.about);
-        if let Err(message) = (step.run)() {
-            eprintln!("xtask: {} failed: {message}", step.name);
-            return ExitCode::FAILURE;
+        let code = finished(step.name, (step.run)());
+        if code != ExitCode::SUCCESS {
+            return code;
         }
     }
     ExitCode::SUCCESS
+}
+
+fn finished(name: &str, result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {name} failed: {message}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn is_step(name: &str) -> bool {
@@ -145,12 +164,14 @@ fn is_step(name: &str) -> bool {
 }
 
 fn usage() {
-    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt\n\nsteps:");
+    eprintln!(
+        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | capi [--target TRIPLE] -o DIR\n\nsteps:"
+    );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,data makes it a failure that one of them is not there."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not there."
     );
 }
 
