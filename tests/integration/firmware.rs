@@ -118,6 +118,23 @@ fn decimals_are_the_nearest_numbers() {
 }
 
 #[test]
+fn division_is_exact() {
+    let mut rng = Rng::new(2, 0);
+    for _ in 0..100_000 {
+        let (n, divisor) = (
+            rng.next() >> rng.next_below(64),
+            rng.next() >> rng.next_below(64),
+        );
+        let exact = n.checked_div(divisor).zip(n.checked_rem(divisor));
+        assert_eq!(
+            number::divide(n, divisor),
+            exact.unwrap_or((u64::MAX, n)),
+            "{n} / {divisor}"
+        );
+    }
+}
+
+#[test]
 fn integers_there_and_back() {
     for n in [0, 1, 9, 10, 4_294_967_296, u64::MAX] {
         let mut buffer = [0; 20];

@@ -20,17 +20,7 @@ impl Say for LoadError {
                 "; write a newer program, or export the model with an older minigpt",
             ),
             Self::Truncated => "it is cut short; write it again".say(),
-            Self::Header(HeaderError::Vocabulary { n_vocab, tokens }) => parts!(
-                "its tokenizer has ",
-                tokens,
-                " tokens and the model only ",
-                n_vocab,
-                "; export it again",
-            ),
-            Self::Header(_) => {
-                "what stands before its weights is no model's; write it again, or export it again"
-                    .say();
-            }
+            Self::Header(error) => error.say(),
             Self::WeightsLength { needed, given } => parts!(
                 "its weights have ",
                 given,
@@ -59,6 +49,22 @@ impl Say for LoadError {
                 asked.name(),
             ),
             _ => "it is damaged; write it again".say(),
+        }
+    }
+}
+
+impl Say for HeaderError {
+    fn say(&self) {
+        match *self {
+            Self::Vocabulary { n_vocab, tokens } => parts!(
+                "its tokenizer has ",
+                tokens,
+                " tokens and the model only ",
+                n_vocab,
+                "; export it again",
+            ),
+            _ => "what stands before its weights is no model's; write it again, or export it again"
+                .say(),
         }
     }
 }

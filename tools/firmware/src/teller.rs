@@ -12,6 +12,7 @@ use crate::command::{self, Command, HELP, Settings};
 use crate::console::{self, Hex, Thousandths, is_stopped, parts, say, tell};
 use crate::hardware::{Chip, Hardware};
 use crate::line::MAX_LINE;
+use crate::number::divide;
 use crate::options::SESSION;
 use crate::stack;
 
@@ -163,7 +164,7 @@ impl<'a> Teller<'a> {
 
     #[inline(never)]
     fn info(&self) {
-        let (model, sampling) = (self.file, &self.settings.sampling);
+        let model = self.file;
         say!(
             "board ",
             board::NAME,
@@ -192,6 +193,11 @@ impl<'a> Teller<'a> {
             " at ",
             Hex(board::MODEL.0),
         );
+        self.say_settings();
+    }
+
+    fn say_settings(&self) {
+        let sampling = &self.settings.sampling;
         say!(
             "temperature ",
             Thousandths(sampling.temperature),
@@ -211,20 +217,14 @@ impl<'a> Teller<'a> {
     fn report(&self, watch: &Stopwatch, n: usize, made: usize, why: &str) {
         let (ticks, hz) = (watch.ticks.max(1), u64::from(board::COUNTER_HZ));
         let passes = (n + made).saturating_sub(1) as u64;
-        let tenths = passes.saturating_mul(10 * hz) / ticks;
-        let (milliseconds, stack) = (ticks * 1000 / hz.max(1), stack::high_water());
+        let (tenths, _) = divide(passes.saturating_mul(10 * hz), ticks);
+        let (milliseconds, _) = divide(ticks.saturating_mul(1000), hz);
+        let (rate, tenth) = divide(tenths, 10);
+        let stack = stack::high_water();
         console::begin();
         parts!(made, " tokens after ", n, " of prompt", why);
         if hz > 0 {
-            parts!(
-                " in ",
-                milliseconds,
-                " ms, ",
-                tenths / 10,
-                ".",
-                tenths % 10,
-                " a second"
-            );
+            parts!(" in ", milliseconds, " ms, ", rate, ".", tenth, " a second");
         }
         parts!(
             "; stack ",

@@ -12,7 +12,7 @@ use minigpt_runtime::Isa;
 use serde::Deserialize;
 
 use super::boards::{self, Board};
-use super::{cargo, missing, run};
+use super::{capi, cargo, missing, output, run};
 
 /// Seconds a board has for a text.
 const TIME_LIMIT: &str = "120";
@@ -59,6 +59,8 @@ enum Model {
 enum Machine {
     Desktop(Isa),
     Board(Board),
+    /// WebAssembly in Node, through this script of the C library.
+    Wasm(PathBuf),
 }
 
 /// The step itself: prints a table of machines and texts.
@@ -86,6 +88,7 @@ pub(crate) fn check() -> Result<(), String> {
             machines.push(Machine::Board(board));
         }
     }
+    machines.extend(wasm()?.map(Machine::Wasm));
     for (i, (text, _)) in texts.iter().enumerate() {
         println!("{:>3}  {}", i + 1, text.name);
     }
@@ -123,6 +126,7 @@ impl Machine {
         match self {
             Self::Desktop(isa) => format!("{} {}", env::consts::ARCH, isa.name()),
             Self::Board(board) => board.name.clone(),
+            Self::Wasm(_) => "wasm32".to_owned(),
         }
     }
 
@@ -138,6 +142,11 @@ impl Machine {
         let told = match self {
             Self::Desktop(isa) => desktop::tell(*isa, text, model, kv),
             Self::Board(board) => tell(board, text, model),
+            Self::Wasm(script) => {
+                let mut command = Command::new("node");
+                command.arg(script).arg(model).arg(format!("--kv={kv}"));
+                text_of(command.args(flags(text)))
+            }
         };
         let told = told.map_err(|error| format!("{}: {}: {error}", self.name(), text.name))?;
         Ok((told != text.text).then_some(told))
@@ -166,6 +175,22 @@ impl Model {
     }
 }
 
+/// The script that runs models in WebAssembly, if it can be made and run here.
+fn wasm() -> Result<Option<PathBuf>, String> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    if output("node", &["--version"]).is_empty() {
+        return missing("node", "node", "apt-get install nodejs").map(|()| None);
+    }
+    let installed = output("rustup", &["target", "list", "--installed"]);
+    if !installed.lines().any(|line| line == TARGET) {
+        let install = format!("rustup target add {TARGET}");
+        return missing("targets", TARGET, &install).map(|()| None);
+    }
+    let folder = Path::new(IMPORTED).join("wasm");
+    capi::command(&["--target", TARGET, "-o", &folder.to_string_lossy()])?;
+    Ok(Some(folder.join("examples/wasm/generate.mjs")))
+}
+
 /// The binary, which lies beside this one.
 fn minigpt() -> Result<Command, String> {
     let this = env::current_exe().map_err(|error| format!("xtask: {error}"))?;
@@ -185,7 +210,7 @@ fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
     fs::create_dir_all(IMPORTED).map_err(failed)?;
     let mut join = minigpt()?;
     join.args(["firmware", "--board", &board.name, "--model"]);
-    run(join.arg(model).arg("-o").arg(&image))?;
+    said(join.arg(model).arg("-o").arg(&image))?;
     let bytes = fs::read(&image).map_err(failed)?;
     let start = (board.model.start - board.flash.start) as usize;
     fs::write(&stored, &bytes[start..]).map_err(failed)?;
@@ -209,20 +234,36 @@ fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
     command.arg(TIME_LIMIT).arg(tool.get_program());
     command.args(["firmware", "--board", &board.name, "--run", "--model"]);
     command.arg(model);
-    command.arg(format!("--prompt={}", text.prompt));
-    command.arg(format!("--temperature={}", text.temperature));
-    command.arg(format!("--top-p={}", text.top_p));
-    command.args(text.top_k.map(|k| format!("--top-k={k}")));
-    command.arg(format!("--seed={}", text.seed));
-    command.arg(format!("--max-tokens={}", text.max_tokens));
-    let out = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if !out.status.success() {
-        return Err(String::from_utf8_lossy(&out.stderr).into_owned());
-    }
-    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    text_of(command.args(flags(text)))
+}
+
+/// How `text` is asked for.
+fn flags(text: &Text) -> Vec<String> {
+    let mut flags = vec![
+        format!("--prompt={}", text.prompt),
+        format!("--temperature={}", text.temperature),
+        format!("--top-p={}", text.top_p),
+        format!("--seed={}", text.seed),
+        format!("--max-tokens={}", text.max_tokens),
+    ];
+    flags.extend(text.top_k.map(|k| format!("--top-k={k}")));
+    flags
+}
+
+/// The text that `command` writes, without the end of line behind it.
+fn text_of(command: &mut Command) -> Result<String, String> {
+    let told = said(command)?;
     told.strip_suffix('\n')
         .map(str::to_owned)
         .ok_or_else(|| format!("no end of line behind {told:?}"))
+}
+
+/// Standard output of `command`; where it fails, what it says.
+fn said(command: &mut Command) -> Result<String, String> {
+    let out = command.output();
+    let out = out.map_err(|error| format!("{command:?}: {error}"))?;
+    match out.status.success() {
+        true => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+    }
 }

@@ -82,7 +82,7 @@ const STEPS: [Step; 12] = [
     },
     Step {
         name: "boards",
-        about: "no warnings in the firmware of any board",
+        about: "no warnings in the firmware of any board, and an answer to whatever a serial line brings",
         run: boards::check,
     },
     Step {
@@ -181,7 +181,7 @@ fn usage() {
     }
     eprintln!("\n{}", cost::USAGE);
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,cc,cmake,valgrind,arm-gcc,riscv-gcc,node,data makes it a failure that one of them is not there."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not there."
     );
 }
 

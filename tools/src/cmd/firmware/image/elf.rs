@@ -31,6 +31,15 @@ pub(super) fn join(program: &[u8], address: u32, model: &[u8]) -> object::build:
     for segment in builder.segments.iter_mut() {
         segment.delete |= segment.p_type == elf::PT_GNU_STACK;
     }
+    // A linker script may put a section where its own alignment would not: then that is not its
+    // alignment, and the writer insists on what a section says.
+    for section in builder.sections.iter_mut().filter(|s| s.is_alloc()) {
+        let alignment = 1
+            << (section.sh_addr | section.sh_offset)
+                .trailing_zeros()
+                .min(63);
+        section.sh_addralign = section.sh_addralign.min(alignment);
+    }
     let stored = |section: &&Section<'_>| {
         section.is_alloc() && !matches!(section.data, SectionData::UninitializedData(_))
     };
