@@ -59,7 +59,7 @@ pub(crate) struct FitArgs {
     /// Its clock
     #[arg(long, value_name = "HZ")]
     clock: Option<Hertz>,
-    /// Cycles per instruction, if they were measured [default: published ones]
+    /// Cycles per instruction, if they were measured [default: an estimate from published timings]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     cycles: Option<f64>,
     /// Least tokens a second, at the end of the context

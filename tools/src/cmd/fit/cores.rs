@@ -12,7 +12,7 @@ pub(super) struct Core {
     names: &'static [&'static str],
     /// The core whose program it runs, on which instructions were counted.
     counted_on: &'static str,
-    /// Cycles per instruction and where the number comes from; none where it depends on the chip.
+    /// Cycles per instruction, and what it is estimated from; none where it depends on the chip.
     pub(super) cycles: Option<(f64, &'static str)>,
 }
 
@@ -59,16 +59,16 @@ const CORES: [Core; 8] = [
     },
 ];
 
-const M0: &str = "published: instruction timings of the Cortex-M0 manual (Arm DDI 0432C, table 3-1), without wait states";
-const M0_PLUS: &str = "published: instruction timings of the Cortex-M0+ manual (Arm DDI 0484C, table 3-1), without wait states";
-const M3: &str = "published: instruction timings of the Cortex-M3 manual (Arm DDI 0337H, table 3-1), without wait states";
-const M4: &str = "published: instruction timings of the Cortex-M4 manual (Arm DDI 0439D, table 3-1), without wait states";
+const M0: &str = "estimated: each instruction at its time in the Cortex-M0 manual (Arm DDI 0432C, table 3-1), without wait states";
+const M0_PLUS: &str = "estimated: each instruction at its time in the Cortex-M0+ manual (Arm DDI 0484C, table 3-1), without wait states";
+const M3: &str = "estimated: each instruction at its time in the Cortex-M3 manual (Arm DDI 0337H, table 3-1), without wait states";
+const M4: &str = "estimated: each instruction at its time in the Cortex-M4 manual (Arm DDI 0439D, table 3-1), without wait states";
 const M7: &str =
-    "published: the Cortex-M4's timings by Arm's CoreMark per MHz of both (3.42 to 5.01)";
+    "estimated: those of the Cortex-M4 by Arm's CoreMark per MHz of both (3.42 to 5.01)";
 const M33: &str =
-    "published: the Cortex-M4's timings by Arm's CoreMark per MHz of both (3.42 to 4.10)";
+    "estimated: those of the Cortex-M4 by Arm's CoreMark per MHz of both (3.42 to 4.10)";
 const M55: &str =
-    "published: the Cortex-M4's timings by Arm's CoreMark per MHz of both (3.42 to 4.40)";
+    "estimated: those of the Cortex-M4 by Arm's CoreMark per MHz of both (3.42 to 4.40)";
 
 impl Core {
     /// The core called `name`.
