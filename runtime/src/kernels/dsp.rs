@@ -26,6 +26,7 @@ macro_rules! features {
 }
 
 mod attention;
+mod floats;
 mod integers;
 mod matrix;
 mod vector;
