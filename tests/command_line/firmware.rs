@@ -195,6 +195,9 @@ fn a_boot_loader_that_takes_uf2_gets_the_same_bytes() {
     assert!(flash.values().all(|byte| *byte == 0xFF));
 }
 
+/// Board, model and further arguments; the exit code, and words of the sentence.
+type Mistake<'a> = (&'a str, &'a str, &'a [&'a str], i32, &'a [&'a str]);
+
 #[test]
 fn mistakes_are_one_sentence() {
     let dir = directory();
@@ -206,7 +209,7 @@ fn mistakes_are_one_sentence() {
     fs::write(dir.join("flipped.mgpt"), flipped).unwrap();
     let exact = format_file("v1-f32-byte.mgpt").display().to_string();
     let model = model();
-    let cases: [(&str, &str, &[&str], i32, &[&str]); 9] = [
+    let cases: [Mistake<'_>; 9] = [
         (
             "arduino",
             &model,

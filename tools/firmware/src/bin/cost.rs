@@ -65,6 +65,9 @@ const MARGIN: usize = 128;
 
 const PROMPT: &str = "Once upon";
 
+/// Multiply-adds of a step where a token is taken in steps.
+const STEP: usize = 2000;
+
 fn run() -> Result<(), &'static core::ffi::CStr> {
     calibrate();
     let (start, end) = paint();
@@ -94,6 +97,7 @@ fn run() -> Result<(), &'static core::ffi::CStr> {
     let mut session =
         Session::new(model, arena, &options).map_err(|_| c"the planned arena is too small")?;
     tell(&file, &mut session)?;
+    slice(&mut session)?;
     say(c"stack", high_water(start + plan)?);
     Ok(())
 }
@@ -131,6 +135,45 @@ fn tell(
     decoder.finish(&mut |text| told += text.len());
     say(c"text", told as u32);
     Ok(())
+}
+
+/// Takes the same tokens at once and in steps, which must give the same logits; says how long the longest
+/// step took.
+fn slice(session: &mut Session<'_, Weights>) -> Result<(), &'static core::ffi::CStr> {
+    const REFUSED: &core::ffi::CStr = c"a step is refused";
+    let n = POSITIONS.min(session.n_ctx());
+    session.reset();
+    let mut whole = 0;
+    for token in 0..n as u32 {
+        let logits = session.forward(&[token]).map_err(|_| REFUSED)?;
+        whole = mixed(whole, logits);
+    }
+    session.reset();
+    let (mut sliced, mut longest) = (0, 0);
+    for token in 0..n as u32 {
+        session.begin(&[token]).map_err(|_| REFUSED)?;
+        let mut done = false;
+        while !done {
+            let start = counter::start();
+            let logits = session.step(STEP);
+            longest = longest.max(counter::ticks(start));
+            if let Some(logits) = logits.map_err(|_| REFUSED)? {
+                sliced = mixed(sliced, logits);
+                done = true;
+            }
+        }
+    }
+    if whole != sliced {
+        return Err(c"steps give other logits");
+    }
+    say(c"step", longest);
+    Ok(())
+}
+
+/// A number that depends on every bit of `logits` and on `seed`.
+fn mixed(seed: u32, logits: &[f32]) -> u32 {
+    let mix = |sum: u32, logit: &f32| sum.rotate_left(5).wrapping_mul(31) ^ logit.to_bits();
+    logits.iter().fold(seed, mix)
 }
 
 /// Says how many ticks two million instructions take.

@@ -31,6 +31,8 @@ pub(super) struct Program<'a> {
 pub(super) struct Measured {
     /// Instructions of each token, from the first position on.
     pub(super) instructions: Vec<f64>,
+    /// Of the longest step of about 2,000 multiply-adds.
+    pub(super) step_instructions: u64,
     pub(super) stack_bytes: u64,
     pub(super) arena_bytes: u64,
 }
@@ -99,6 +101,7 @@ fn parse(said: &str) -> Option<Measured> {
     let per_tick = CALIBRATION / ticks;
     (counted && planned == arena).then_some(Measured {
         instructions: tokens.iter().map(|ticks| ticks * per_tick).collect(),
+        step_instructions: (one("step")? * per_tick).round() as u64,
         stack_bytes: one("stack")? as u64,
         arena_bytes: arena as u64,
     })
@@ -110,12 +113,18 @@ mod tests {
 
     #[test]
     fn ticks_become_instructions() {
-        let said = "calibration 6400000\nplanned 16\narena 16\ntoken 3200\ntoken 6400\nstack 8\n";
+        let said =
+            "calibration 6400000\nplanned 16\narena 16\ntoken 3200\ntoken 6400\nstep 32\nstack 8\n";
         let measured = parse(said).unwrap();
         assert_eq!(measured.instructions, [1000.0, 2000.0]);
-        assert_eq!(measured.mean(), 1500.0);
+        assert_eq!((measured.mean(), measured.step_instructions), (1500.0, 10));
         assert_eq!((measured.stack_bytes, measured.arena_bytes), (8, 16));
-        for (right, wrong) in [("arena 16", "arena 15"), ("stack", "error:"), ("3200", "0")] {
+        for (right, wrong) in [
+            ("arena 16", "arena 15"),
+            ("stack", "error:"),
+            ("step", "stop"),
+            ("3200", "0"),
+        ] {
             assert!(parse(&said.replace(right, wrong)).is_none());
         }
     }

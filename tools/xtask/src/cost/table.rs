@@ -14,7 +14,7 @@ const PATH: &str = "benches/results/cost.csv";
 const TOLERANCE: f64 = 0.02;
 
 const COLUMNS: &str = "board,core,model,format,instructions_per_token,program_bytes,stack_bytes,\
-                       arena_bytes,forbidden_functions";
+                       arena_bytes,forbidden_functions,step_instructions";
 
 /// What a model costs on a board.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +30,9 @@ pub(super) struct Row {
     /// Functions of the program that panic, format or allocate.
     #[serde(skip)]
     pub(super) forbidden_functions: u64,
+    /// Of the longest step of about 2,000 multiply-adds, where a token is taken in steps.
+    #[serde(skip)]
+    pub(super) step_instructions: u64,
 }
 
 impl Row {
@@ -46,6 +49,7 @@ impl Row {
             stack_bytes: measured.stack_bytes,
             arena_bytes: measured.arena_bytes,
             forbidden_functions: program.image.forbidden.len() as u64,
+            step_instructions: measured.step_instructions,
         }
     }
 
@@ -55,7 +59,7 @@ impl Row {
             return None;
         };
         let figures: Option<Vec<u64>> = figures.iter().map(|text| text.parse().ok()).collect();
-        let &[instructions, program, stack, arena, forbidden] = &figures?[..] else {
+        let &[instructions, program, stack, arena, forbidden, step] = &figures?[..] else {
             return None;
         };
         let [board, core, model, format] = [board, core, model, format].map(str::to_owned);
@@ -69,6 +73,7 @@ impl Row {
             stack_bytes: stack,
             arena_bytes: arena,
             forbidden_functions: forbidden,
+            step_instructions: step,
         })
     }
 
@@ -76,13 +81,14 @@ impl Row {
         [&self.board, &self.core, &self.model, &self.format]
     }
 
-    fn figures(&self) -> [(&'static str, u64); 5] {
+    fn figures(&self) -> [(&'static str, u64); 6] {
         [
             ("instructions_per_token", self.instructions_per_token),
             ("program_bytes", self.program_bytes),
             ("stack_bytes", self.stack_bytes),
             ("arena_bytes", self.arena_bytes),
             ("forbidden_functions", self.forbidden_functions),
+            ("step_instructions", self.step_instructions),
         ]
     }
 
@@ -141,7 +147,7 @@ pub(super) fn growth(old: &[Row], new: &[Row], all: bool) -> Vec<String> {
 /// The table for people.
 pub(super) fn text(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:15} {:11} {:12} {:6} {:>12} {:>8} {:>6} {:>8} {:>9}\n",
+        "{:15} {:11} {:12} {:6} {:>12} {:>8} {:>6} {:>8} {:>9} {:>8}\n",
         "board",
         "core",
         "model",
@@ -150,13 +156,14 @@ pub(super) fn text(rows: &[Row]) -> String {
         "program",
         "stack",
         "arena",
-        "forbidden"
+        "forbidden",
+        "step"
     );
     for row in rows {
         let [board, core, model, format] = row.names();
-        let [a, b, c, d, e] = row.figures().map(|(_, figure)| figure);
+        let [a, b, c, d, e, f] = row.figures().map(|(_, figure)| figure);
         text += &format!(
-            "{board:15} {core:11} {model:12} {format:6} {a:>12} {b:>8} {c:>6} {d:>8} {e:>9}\n"
+            "{board:15} {core:11} {model:12} {format:6} {a:>12} {b:>8} {c:>6} {d:>8} {e:>9} {f:>8}\n"
         );
     }
     text
@@ -166,13 +173,13 @@ pub(super) fn text(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    const LINE: &str = "mps2-an386,Cortex-M4F,stories260K,q8,1000,2000,300,4000,0";
+    const LINE: &str = "mps2-an386,Cortex-M4F,stories260K,q8,1000,2000,300,4000,0,50";
 
     #[test]
     fn lines_come_back() {
         assert_eq!(Row::parse(LINE).unwrap().line(), LINE);
         assert_eq!(Row::parse(&LINE.replace("300", "many")), None);
-        assert_eq!(Row::parse(&LINE.replace(",0", "")), None);
+        assert_eq!(Row::parse(&LINE.replace(",50", "")), None);
     }
 
     #[test]
