@@ -258,6 +258,7 @@ impl<'a> Arena<'a> {
                 sums: rest.take(sizes.head),
                 query: rest.take(sizes.query),
                 scale: BaseScale::new(config.head_size()),
+                largest: None,
             }),
         };
         Self {

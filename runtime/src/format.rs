@@ -3,7 +3,7 @@
 //! | Field | Encoding |
 //! |---|---|
 //! | magic | the bytes `MGPT` |
-//! | version | one byte, [`VERSION`] |
+//! | version | one byte, up to [`VERSION`] |
 //! | hyper-parameters | [`Hyperparameters`] |
 //! | weight format | [`Format`] |
 //! | tokenizer | [`Tokenizer`] |
@@ -27,16 +27,22 @@ use xxhash_rust::xxh32::Xxh32;
 pub use self::error::{HeaderError, LoadError, WriteError};
 pub use self::write::{file_bytes, write};
 use crate::config::{Config, Hyperparameters};
-use crate::layout::{self, ALIGNMENT};
+use crate::layout::{self, ALIGNMENT, TensorId};
 use crate::model::Model;
+use crate::parts::part;
 use crate::quant::{Format, WeightFormat};
 use crate::tokenizer::Tokenizer;
 
 /// The first bytes of every file.
 pub const MAGIC: [u8; 4] = *b"MGPT";
 
-/// The version that is written; older ones keep opening.
-pub const VERSION: u8 = 1;
+/// The newest version; older ones keep opening, and are written where nothing newer is needed.
+///
+/// | Version | Adds |
+/// |---|---|
+/// | 1 | |
+/// | 2 | [`Format::Q8Dsp`] |
+pub const VERSION: u8 = 2;
 
 /// Bytes of magic and version.
 const PREFIX: usize = MAGIC.len() + 1;
@@ -197,6 +203,15 @@ impl<'a> ModelFile<'a> {
         self.header.format
     }
 
+    /// The bytes of tensor `id` as they are stored, without padding; `None` if the model has no such tensor.
+    #[must_use]
+    pub fn stored(&self, id: TensorId) -> Option<&'a [u8]> {
+        let spec = layout::spec(&self.config, id)?;
+        let start = layout::offset(&self.config, id, self.format()) as usize;
+        let len = spec.stored_bytes(self.format()) as usize;
+        Some(part(self.weights, start, len))
+    }
+
     /// Bytes of the whole file.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -235,7 +250,7 @@ fn after_prefix(bytes: &[u8]) -> Result<&[u8], LoadError> {
     if magic != MAGIC {
         return Err(LoadError::NotAModel);
     }
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(LoadError::Version { found: version });
     }
     Ok(rest)

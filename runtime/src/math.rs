@@ -7,6 +7,22 @@
 /// Adding and subtracting this rounds a small `f32` to the nearest integer, ties to even.
 pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
+/// What [`exp`] is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExpConstants {
+    pub(crate) log2_e: f32,
+    /// Two numbers whose sum is ln 2; the first has so few digits that a product with `n` is exact.
+    pub(crate) ln_2: [f32; 2],
+    /// Coefficients of `r^5` down to `r^2`.
+    pub(crate) polynomial: [f32; 4],
+}
+
+pub(crate) const EXP: ExpConstants = ExpConstants {
+    log2_e: core::f32::consts::LOG2_E,
+    ln_2: [0.693_359_4, -2.121_944_4e-4],
+    polynomial: [8.312_524e-3, 4.189_012_3e-2, 1.666_711_4e-1, 4.999_923e-1],
+};
+
 /// `2^exponent`; beyond what a normal `f32` holds, the nearest power that it holds.
 #[must_use]
 pub const fn power_of_two(exponent: i32) -> f32 {
@@ -31,16 +47,12 @@ pub const fn power_of_two(exponent: i32) -> f32 {
 #[inline(always)]
 #[must_use]
 pub fn exp(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = x.clamp(-87.3, 88.3);
-    let shifted = clamped * core::f32::consts::LOG2_E + ROUND;
+    let shifted = clamped * EXP.log2_e + ROUND;
     let n = shifted - ROUND;
-    let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
-    let mut p = 8.312_524e-3;
-    p = p * r + 4.189_012_3e-2;
-    p = p * r + 1.666_711_4e-1;
-    p = p * r + 4.999_923e-1;
+    let r = (clamped - n * EXP.ln_2[0]) - n * EXP.ln_2[1];
+    let [a, b, c, d] = EXP.polynomial;
+    let p = ((a * r + b) * r + c) * r + d;
     let y = (p * r) * r + r + 1.0;
     // `shifted` holds n in its low bits; 127 is the exponent's bias.
     let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);

@@ -97,8 +97,13 @@ pub fn layer_norm_stats(x: &[f32]) -> (f32, f32) {
 #[inline(always)]
 #[must_use]
 pub fn rms_norm_stats(x: &[f32]) -> f32 {
-    let mean_square = dot(x, x) * (1.0 / x.len() as f32);
-    1.0 / math::sqrt(mean_square + NORM_EPS)
+    rms_scale(dot(x, x), x.len())
+}
+
+/// [`rms_norm_stats`] of `n` values whose squares sum to `square`.
+#[inline(always)]
+pub(crate) fn rms_scale(square: f32, n: usize) -> f32 {
+    1.0 / math::sqrt(square * (1.0 / n as f32) + NORM_EPS)
 }
 
 /// `out[i] = (x[i] - mean) * rstd * weight[i] + bias[i]`; RMS norm is `mean` 0 without bias.

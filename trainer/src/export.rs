@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use minigpt_runtime::Config;
 use minigpt_runtime::format::{self, Header, WriteError};
-use minigpt_runtime::layout::{self, TensorId};
+use minigpt_runtime::layout::{self, Role, TensorId};
+use minigpt_runtime::quant::reorder;
+use minigpt_runtime::{Config, Format, ModelFile};
 
 use crate::aligned::AlignedBytes;
 use crate::inference::ModelBytes;
@@ -34,6 +35,12 @@ pub enum ExportError {
         /// Its size.
         bytes: u64,
     },
+    /// Matrices that cannot be put into the order of [`Format::Q8Dsp`].
+    Order {
+        /// One that holds an integer of -128, which minigpt never writes; `None` if the matrices are not
+        /// `q8`.
+        tensor: Option<TensorId>,
+    },
     /// The header is wrong.
     Write(WriteError),
 }
@@ -56,6 +63,15 @@ impl fmt::Display for ExportError {
                     "the model file has {bytes} bytes and there is no memory for them"
                 )
             }
+            Self::Order { tensor: None } => f.write_str(
+                "only q8 has another order; export the model with --format q8 or q8-dsp",
+            ),
+            Self::Order {
+                tensor: Some(tensor),
+            } => write!(
+                f,
+                "{tensor} holds -128, which q8-dsp has no place for; export the model again"
+            ),
             Self::Write(error) => write!(f, "{error}"),
         }
     }
@@ -87,6 +103,39 @@ pub fn export(header: &Header<'_>, parameters: &[Vec<f32>]) -> Result<ModelBytes
             format.encode(place, values, spec.cols);
         }
         Ok(())
+    })?;
+    Ok(ModelBytes::Owned(memory))
+}
+
+/// The same model with its `q8` matrices in the order of [`Format::Q8Dsp`]: every number stays, so the
+/// texts stay.
+///
+/// # Errors
+/// [`ExportError::Order`] if the matrices are not `q8`, or hold what that order has no place for.
+pub fn reordered(file: &ModelFile<'_>) -> Result<ModelBytes, ExportError> {
+    let header = Header {
+        format: Format::Q8Dsp,
+        ..*file.header()
+    };
+    if file.format() != Format::Q8 {
+        return Err(ExportError::Order { tensor: None });
+    }
+    let bytes = format::file_bytes(&header)?;
+    let memory = usize::try_from(bytes).ok().and_then(AlignedBytes::zeroed);
+    let mut memory = memory.ok_or(ExportError::Memory { bytes })?;
+    format::write::<ExportError>(memory.bytes_mut(), &header, |spec, place| {
+        let stored = file.stored(spec.id).unwrap_or_default();
+        match spec.role {
+            Role::Matrix => {
+                let reordered = reorder(place, stored, spec.rows, spec.cols);
+                let tensor = Some(spec.id);
+                reordered.map_err(|_| ExportError::Order { tensor })
+            }
+            _ => {
+                place.copy_from_slice(stored);
+                Ok(())
+            }
+        }
     })?;
     Ok(ModelBytes::Owned(memory))
 }

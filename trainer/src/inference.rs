@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use minigpt_runtime::{
-    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q8, Session, SessionError,
+    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q8, Q8Dsp, Session, SessionError,
     SessionOptions,
 };
 
@@ -84,6 +84,8 @@ pub enum AnySession<'a> {
     F16(Session<'a, F16>),
     /// On `q8` weights.
     Q8(Session<'a, Q8>),
+    /// On `q8` weights in the order of Cortex-M's DSP extension.
+    Q8Dsp(Session<'a, Q8Dsp>),
 }
 
 /// Calls the same method on whichever session it is.
@@ -93,6 +95,7 @@ macro_rules! each {
             Self::F32($inner) => $call,
             Self::F16($inner) => $call,
             Self::Q8($inner) => $call,
+            Self::Q8Dsp($inner) => $call,
         }
     };
 }
@@ -127,6 +130,7 @@ impl<'a> AnySession<'a> {
             Format::F32 => Self::F32(Session::new(file.model().expect(SAME), memory, options)?),
             Format::F16 => Self::F16(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8 => Self::Q8(Session::new(file.model().expect(SAME), memory, options)?),
+            Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model().expect(SAME), memory, options)?),
             format => unreachable!("no session for {}", format.name()),
         })
     }

@@ -66,7 +66,7 @@ impl fmt::Display for LoadError {
             }
             Self::Version { found } => write!(
                 f,
-                "the file has version {found} and this program reads version {VERSION}; update the program or export the model again"
+                "the file has version {found} and this program reads versions up to {VERSION}; update the program or export the model again"
             ),
             Self::Truncated => write!(f, "the file is cut short; {AGAIN}"),
             Self::Malformed => write!(f, "the file is damaged; {AGAIN}"),

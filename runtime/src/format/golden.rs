@@ -10,13 +10,13 @@ use std::vec;
 use std::vec::Vec;
 
 use super::tests::{SMALL, written};
-use super::{Header, Metadata, ModelFile, VERSION};
+use super::{Header, Metadata, ModelFile};
 use crate::arena::{MemoryPlan, SessionOptions};
 use crate::bytes::Buffer;
 use crate::config::{Hyperparameters, Mlp, Norm, Positions};
 use crate::kernels::Isa;
 use crate::kernels::tests::{bits, every_isa};
-use crate::quant::{F16, F32, Format, Q8, WeightFormat};
+use crate::quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
@@ -56,6 +56,7 @@ fn answer(file: &ModelFile<'_>, isa: Isa) -> Answer {
         Format::F32 => answer_as::<F32>(file, isa),
         Format::F16 => answer_as::<F16>(file, isa),
         Format::Q8 => answer_as::<Q8>(file, isa),
+        Format::Q8Dsp => answer_as::<Q8Dsp>(file, isa),
     }
 }
 
@@ -159,6 +160,7 @@ fn write_golden_files() {
         ..shape(&open(&bpe), 40)
     };
     write_new(Format::Q8, open(&bpe), llama);
+    write_new(Format::Q8Dsp, open(&bpe), llama);
     let other = Hyperparameters {
         positions: Positions::Learned,
         mlp: Mlp::ReluSquared,
@@ -182,7 +184,8 @@ fn shape(tokenizer: &Tokenizer<'_>, n_embd: u32) -> Hyperparameters {
 }
 
 fn write_new(format: Format, tokenizer: Tokenizer<'_>, hyperparameters: Hyperparameters) {
-    let name = format!("v{VERSION}-{}-{}.mgpt", format.name(), tokenizer.kind());
+    let version = format.version();
+    let name = format!("v{version}-{}-{}.mgpt", format.name(), tokenizer.kind());
     let path = folder().join(name);
     if path.exists() {
         return;

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::ModelFile;
-use super::{CHECKSUM, Header, MAGIC, PREFIX, VERSION, WriteError, checksum};
+use super::{CHECKSUM, Header, MAGIC, PREFIX, WriteError, checksum};
 use crate::layout::{self, ALIGNMENT, TensorSpec};
 
 /// Bytes of the file that [`fn@write`] makes of `header`.
@@ -69,7 +69,7 @@ pub fn write<E: From<WriteError>>(
 fn write_head(head: &mut [u8], header: &Header<'_>, weights_len: u64) -> Result<usize, WriteError> {
     let (prefix, rest) = head.split_at_mut(PREFIX);
     prefix[..MAGIC.len()].copy_from_slice(&MAGIC);
-    prefix[MAGIC.len()] = VERSION;
+    prefix[MAGIC.len()] = header.format.version();
     let length = |part: Result<&mut [u8], postcard::Error>| match part {
         Ok(part) => Ok(part.len()),
         Err(_) => Err(WriteError::Encoding),

@@ -11,12 +11,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(kernel_dsp)]
+mod dsp;
 mod scalar;
 
 use half::f16;
 
+use crate::ops;
 use crate::parts::part_mut;
-use crate::quant::{Q8Activations, Q8Matrix};
+use crate::quant::{DspMatrix, Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,9 @@ pub enum Isa {
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    /// The DSP extension of Cortex-M with single precision.
+    #[cfg(kernel_dsp)]
+    Dsp(dsp::Dsp),
 }
 
 impl Isa {
@@ -36,6 +42,8 @@ impl Isa {
             Some(Self::Scalar),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Self::Avx2),
+            #[cfg(kernel_dsp)]
+            dsp::Dsp::detect().map(Self::Dsp),
         ];
         all.into_iter().flatten()
     }
@@ -46,13 +54,15 @@ impl Isa {
         Self::available().last().unwrap_or(Self::Scalar)
     }
 
-    /// `scalar`, `avx2`.
+    /// `scalar`, `avx2`, `dsp`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(kernel_dsp)]
+            Self::Dsp(_) => "dsp",
         }
     }
 
@@ -62,33 +72,54 @@ impl Isa {
     /// `w` `[rows, cols]`, `x` `[T, cols]`.
     pub(crate) fn matmul_f32(self, out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
         match self {
-            Self::Scalar => {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
+            _ => {
                 let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
                 matmul(out, rows, tokens, scalar::dot_f32);
             }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
         }
     }
 
     /// [`Self::matmul_f32`] with weights in half precision.
     pub(crate) fn matmul_f16(self, out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
         match self {
-            Self::Scalar => {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
+            _ => {
                 let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
                 matmul(out, rows, tokens, scalar::dot_f16);
             }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
         }
     }
 
     /// [`Self::matmul_f32`] in integers. `x` comes from [`Self::quantize`].
     pub(crate) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
         match self {
-            Self::Scalar => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_q8(out, w, x),
+            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
+        }
+    }
+
+    /// [`Self::matmul_q8`] in the order of [`crate::quant::Q8Dsp`]. `x` comes from [`Self::quantize_dsp`].
+    pub(crate) fn matmul_q8_dsp(self, out: Output<'_>, w: DspMatrix<'_>, x: Q8Activations<'_>) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.matmul_q8(out, w, x),
+            _ => scalar::matmul_q8_dsp(out, w, x),
+        }
+    }
+
+    /// [`Self::quantize`] in the order of [`crate::quant::Q8Dsp`].
+    ///
+    /// # Shapes
+    /// `x` `[T, cols]`, `records` as long for each token as that order says.
+    pub(crate) fn quantize_dsp(self, records: &mut [i8], x: &[f32], cols: usize) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.quantize(records, x, cols),
+            _ => scalar::quantize_dsp(records, x, cols),
         }
     }
 
@@ -100,13 +131,37 @@ impl Isa {
     /// `x` `[T, cols]`, `quants` `[T, blocks * 32]`, `scales` `[T, blocks]`, `blocks = cols / 32` rounded up.
     pub(crate) fn quantize(self, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
         match self {
-            Self::Scalar => scalar::quantize(quants, scales, x, cols),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.quantize(quants, scales, x, cols),
+            _ => scalar::quantize(quants, scales, x, cols),
         }
     }
 
-    /// Scores of a query in integers, and the largest of them.
+    /// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer *
+    /// 2^exponent`; returns the exponent, at most `128 - bits`.
+    ///
+    /// NaN becomes 0. All become 0 if one of them is infinite, or all are below `2^-60`.
+    ///
+    /// # Shapes
+    /// `out` as long as `x` or longer, the rest becomes 0.
+    pub(crate) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.integers(out, x, bits),
+            _ => scalar::integers(out, x, bits),
+        }
+    }
+
+    /// The largest exponent; 0 if there is none.
+    pub(crate) fn largest(self, exponents: &[i8]) -> i32 {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.largest(exponents),
+            _ => scalar::largest(exponents),
+        }
+    }
+
+    /// Scores of a query, which is used up, in integers, and the largest of them.
     ///
     /// `out[t] = dot(query, keys[t]) * multiplier * 2^-(32 + shift + largest - exponents[t])`, rounded down.
     ///
@@ -115,15 +170,19 @@ impl Isa {
     pub(crate) fn scores(
         self,
         out: &mut [i32],
-        query: &[i16],
+        query: &mut [i16],
         keys: &[i8],
         exponents: &[i8],
         scale: ScoreScale,
     ) -> i32 {
-        scalar::scores(out, query, keys, exponents, scale)
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.scores(out, query, keys, exponents, scale),
+            _ => scalar::scores(out, query, keys, exponents, scale),
+        }
     }
 
-    /// Scores to what values are multiplied by, in units of `2^-30`; returns the sum of the powers of
+    /// Scores to what values are multiplied by, in units of `2^-29`; returns the sum of the powers of
     /// the scores in units of `2^-20`, and all bits that the results have.
     ///
     /// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])`, 0 where `x` is longer than `exponents`.
@@ -138,24 +197,57 @@ impl Isa {
         most_exponent: i32,
         fraction: u32,
     ) -> (u32, u32) {
-        scalar::weights(x, exponents, most, most_exponent, fraction)
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.weights(x, exponents, most, most_exponent, fraction),
+            _ => scalar::weights(x, exponents, most, most_exponent, fraction),
+        }
     }
 
-    /// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead` rounded to its
-    /// upper 14 bits.
+    /// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead`, which has
+    /// 30 bits, rounded to its upper 14.
     ///
     /// # Shapes
     /// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
     pub(crate) fn weighted_sums(self, out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
-        scalar::weighted_sums(out, weights, lead, values);
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.weighted_sums(out, weights, lead, values),
+            _ => scalar::weighted_sums(out, weights, lead, values),
+        }
+    }
+
+    /// `out[i] = x[i] / sqrt(mean(x^2) + NORM_EPS) * weight[i]`.
+    ///
+    /// # Shapes
+    /// All `[C]`.
+    pub(crate) fn rms_norm(self, out: &mut [f32], x: &[f32], weight: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.rms_norm(out, x, weight),
+            _ => ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None),
+        }
+    }
+
+    /// `gates[i] = silu(gates[i]) * ups[i]`, over the shorter of the two.
+    pub(crate) fn swiglu(self, gates: &mut [f32], ups: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.swiglu(gates, ups),
+            _ => {
+                for (gate, up) in gates.iter_mut().zip(ups) {
+                    *gate = ops::silu(*gate) * up;
+                }
+            }
+        }
     }
 
     /// `out[i] = x[i]`, exactly.
     pub(crate) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         match self {
-            Self::Scalar => scalar::widen_f16(out, x),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.widen_f16(out, x),
+            _ => scalar::widen_f16(out, x),
         }
     }
 }

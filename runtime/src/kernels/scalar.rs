@@ -1,10 +1,16 @@
 //! Plain Rust: the specification that every other instruction set reproduces.
 
 mod attention;
+mod dsp_order;
 
 use half::f16;
 
-pub(super) use self::attention::{scores, weighted_sums, weights};
+#[cfg(kernel_dsp)]
+pub(super) use self::attention::{EXP2, EXP2_CUBIC};
+pub(super) use self::attention::{integers, largest, scores, weighted_sums, weights};
+#[cfg(kernel_dsp)]
+pub(super) use self::dsp_order::pack;
+pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
 
 use crate::math::ROUND;
 use crate::ops::{self, LANES};

@@ -4,6 +4,7 @@
 mod f16;
 mod f32;
 mod q8;
+mod q8_dsp;
 mod weight_format;
 
 pub use self::f16::F16;
@@ -11,6 +12,10 @@ pub(crate) use self::f16::nearest as nearest_f16;
 pub use self::f32::F32;
 pub use self::q8::Q8;
 pub(crate) use self::q8::{Q8Activations, Q8Matrix, Q8Row};
+#[cfg(kernel_dsp)]
+pub(crate) use self::q8_dsp::GROUP;
+pub(crate) use self::q8_dsp::{DspMatrix, integers};
+pub use self::q8_dsp::{Q8Dsp, reorder};
 pub(crate) use self::weight_format::Activations;
 pub use self::weight_format::{BLOCK, Format, WeightFormat};
 

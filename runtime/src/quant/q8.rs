@@ -72,6 +72,40 @@ impl<'a> Q8Activations<'a> {
     }
 }
 
+/// Scale and integers of a block, which may be shorter than [`BLOCK`].
+pub(super) fn encode_block(values: &[f32]) -> (f16, [i8; BLOCK]) {
+    let largest = values.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+    let scale = super::f16::nearest(largest / 127.0);
+    let inverse = match scale.to_f32() {
+        0.0 => 0.0,
+        scale => 1.0 / scale,
+    };
+    let mut quants = [0; BLOCK];
+    for (quant, value) in quants.iter_mut().zip(values) {
+        *quant = libm::rintf(value * inverse).clamp(-127.0, 127.0) as i8;
+    }
+    (scale, quants)
+}
+
+/// Integers and scale of block `block` of row `row` of a `[rows, cols]` matrix.
+pub(super) fn read_block(
+    bytes: &[u8],
+    rows: usize,
+    cols: usize,
+    row: usize,
+    block: usize,
+) -> ([i8; BLOCK], f16) {
+    let blocks = Blocks::new(cols);
+    let index = row * blocks.n + block;
+    let scales = blocks.quant_bytes(rows as u64) as usize;
+    let quants = part(bytes, index * BLOCK, BLOCK).as_array();
+    let scale = part(bytes, scales + index * 2, 2).as_array();
+    (
+        quants.copied().unwrap_or([0; BLOCK]).map(u8::cast_signed),
+        f16::from_le_bytes(scale.copied().unwrap_or_default()),
+    )
+}
+
 #[expect(private_interfaces, reason = "sealed")]
 impl WeightFormat for Q8 {
     const FORMAT: Format = Format::Q8;
@@ -96,19 +130,10 @@ impl WeightFormat for Q8 {
         let values = values.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK));
         let quants = quants.as_chunks_mut::<BLOCK>().0.iter_mut();
         let scales = scales.as_chunks_mut::<2>().0.iter_mut();
-        for ((values, quants), scale_bytes) in values.zip(quants).zip(scales) {
-            let largest = values.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-            let scale = super::f16::nearest(largest / 127.0);
+        for ((values, bytes), scale_bytes) in values.zip(quants).zip(scales) {
+            let (scale, quants) = encode_block(values);
             *scale_bytes = scale.to_le_bytes();
-            let inverse = match scale.to_f32() {
-                0.0 => 0.0,
-                scale => 1.0 / scale,
-            };
-            *quants = [0; BLOCK];
-            for (quant, value) in quants.iter_mut().zip(values) {
-                let rounded = libm::rintf(value * inverse).clamp(-127.0, 127.0);
-                *quant = (rounded as i8).cast_unsigned();
-            }
+            *bytes = quants.map(i8::cast_unsigned);
         }
     }
 

@@ -1,7 +1,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::{F16, F32, Q8, WeightFormat};
+use super::{F16, F32, Format, Q8, Q8Dsp, WeightFormat, reorder};
 use crate::bytes::Buffer;
 use crate::kernels::Isa;
 use crate::rng::Rng;
@@ -50,4 +50,23 @@ fn extremes_stay_finite() {
     assert!(q8.iter().all(|value| value.is_finite()));
     assert_eq!(q8[6], 0.0);
     assert_eq!(round_trip::<Q8>(&[0.0; 5], 5), [0.0; 5]);
+}
+
+#[test]
+fn the_order_of_dsp_holds_the_same_numbers() {
+    for (rows, cols) in [(1, 1), (3, 7), (4, 32), (5, 33), (9, 172)] {
+        let values = random(rows * cols);
+        let mut q8 = Buffer::new(Format::Q8.matrix_bytes(rows, cols) as usize);
+        Format::Q8.encode(q8.bytes(), &values, cols);
+        let len = Format::Q8Dsp.matrix_bytes(rows, cols) as usize;
+        let (mut encoded, mut reordered) = (Buffer::new(len), Buffer::new(len));
+        Format::Q8Dsp.encode(encoded.bytes(), &values, cols);
+        reorder(reordered.bytes(), q8.bytes(), rows, cols).unwrap();
+        assert!(encoded.bytes() == reordered.bytes(), "{rows} x {cols}");
+        let stored = round_trip::<Q8>(&values, cols);
+        assert_eq!(round_trip::<Q8Dsp>(&values, cols), stored);
+        q8.bytes()[rows / 2 * cols.next_multiple_of(32)] = 0x80;
+        let refused = reorder(reordered.bytes(), q8.bytes(), rows, cols);
+        assert_eq!(refused, Err(rows / 2));
+    }
 }

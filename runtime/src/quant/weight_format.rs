@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{F16, F32, Q8, Q8Activations};
+use super::q8_dsp::{self, GROUP};
+use super::{F16, F32, Q8, Q8Activations, Q8Dsp};
 use crate::kernels::{Isa, Output};
 
 /// Values of a block that share one scale, in [`Format::Q8`].
@@ -24,19 +25,30 @@ pub enum Format {
     /// Blocks of 32 `i8` with an `f16` scale. All blocks of a matrix come first, row by row (the
     /// last block of a row is filled up with zeros), then all scales.
     Q8,
+    /// The numbers of [`Self::Q8`] in the order that Cortex-M4, M7, M33 and M55 multiply them in.
+    Q8Dsp,
 }
 
 impl Format {
     /// Every format, widest first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8, Self::Q8Dsp];
 
-    /// As written on the command line: `f32`, `f16`, `q8`.
+    /// As written on the command line: `f32`, `f16`, `q8`, `q8-dsp`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Q8 => "q8",
+            Self::Q8Dsp => "q8-dsp",
+        }
+    }
+
+    /// The first version of the model file that has this format.
+    pub(crate) const fn version(self) -> u8 {
+        match self {
+            Self::F32 | Self::F16 | Self::Q8 => 1,
+            Self::Q8Dsp => 2,
         }
     }
 
@@ -48,15 +60,16 @@ impl Format {
             Self::F32 => 4 * rows * cols as u64,
             Self::F16 => 2 * rows * cols as u64,
             Self::Q8 => Blocks::new(cols).bytes(rows),
+            Self::Q8Dsp => rows.div_ceil(GROUP as u64) * q8_dsp::group_bytes(cols),
         }
     }
 
     /// The blocks of a row of `cols` activations; none where they are not turned into integers.
     pub(crate) const fn blocks(self, cols: usize) -> Blocks {
-        if self.is_integer() {
-            Blocks::new(cols)
-        } else {
-            Blocks::new(0)
+        match self {
+            Self::F32 | Self::F16 => Blocks::new(0),
+            Self::Q8 => Blocks::new(cols),
+            Self::Q8Dsp => Blocks::dsp(cols),
         }
     }
 
@@ -64,12 +77,7 @@ impl Format {
     /// same bits.
     #[must_use]
     pub const fn is_integer(self) -> bool {
-        matches!(self, Self::Q8)
-    }
-
-    /// Bytes of an activation as an integer.
-    pub(crate) const fn activation_bytes(self) -> usize {
-        1
+        matches!(self, Self::Q8 | Self::Q8Dsp)
     }
 
     /// Stores a `[rows, cols]` matrix.
@@ -89,6 +97,7 @@ impl Format {
             Self::F32 => F32::encode(out, values, cols),
             Self::F16 => F16::encode(out, values, cols),
             Self::Q8 => Q8::encode(out, values, cols),
+            Self::Q8Dsp => Q8Dsp::encode(out, values, cols),
         }
     }
 }
@@ -98,7 +107,7 @@ impl Format {
 pub(crate) struct Blocks {
     /// Blocks of a row: as many scales.
     pub(crate) n: usize,
-    /// Integers of a row.
+    /// Bytes of the integers of a row.
     pub(crate) quants: usize,
 }
 
@@ -133,7 +142,7 @@ pub(crate) struct Activations<'a> {
 
 /// A weight format as a type: firmware that names one links one set of kernels.
 ///
-/// Sealed: [`F32`], [`F16`] and [`Q8`].
+/// Sealed: [`F32`], [`F16`], [`Q8`] and [`Q8Dsp`].
 #[expect(
     private_interfaces,
     reason = "sealed: the hidden methods are for this crate"
@@ -180,4 +189,5 @@ mod sealed {
     impl Sealed for crate::quant::F32 {}
     impl Sealed for crate::quant::F16 {}
     impl Sealed for crate::quant::Q8 {}
+    impl Sealed for crate::quant::Q8Dsp {}
 }

@@ -16,18 +16,25 @@ pub(crate) enum Cache<'a> {
 }
 
 /// A token's place in the cache.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
     pub(super) layer: usize,
     pub(super) position: usize,
 }
 
 impl Cache<'_> {
     /// Keeps a token's keys and values, `[n_kv]` both.
-    pub(super) fn write(&mut self, config: &Config, place: Place, keys: &[f32], values: &[f32]) {
+    pub(super) fn write(
+        &mut self,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        keys: &[f32],
+        values: &[f32],
+    ) {
         match self {
             Self::Float(cache) => cache.write(config, place, keys, values),
-            Self::Integer(cache) => cache.write(place, keys, values),
+            Self::Integer(cache) => cache.write(isa, place, keys, values),
         }
     }
 

@@ -5,7 +5,7 @@
 use super::Session;
 use super::attention::Place;
 use crate::config::{Mlp, Norm, Positions};
-use crate::kernels::Output;
+use crate::kernels::{Isa, Output};
 use crate::layout::Tensor;
 use crate::model::{Linear, NormWeights};
 use crate::ops;
@@ -213,11 +213,7 @@ impl<W: WeightFormat> Session<'_, W> {
         let activations = Activations {
             values: part(x, 0, row_work),
             q8: Q8Activations {
-                quants: part(
-                    arena.quants,
-                    0,
-                    n * blocks.quants * W::FORMAT.activation_bytes(),
-                ),
+                quants: part(arena.quants, 0, n * blocks.quants),
                 scales: part(arena.quant_scales, 0, n * blocks.n),
                 blocks,
             },
@@ -252,7 +248,7 @@ impl<W: WeightFormat> Session<'_, W> {
         }
         let work = VALUE_WORK * out.len();
         match stage {
-            Stage::Fc => activate(out, config.mlp(), config.n_ff()),
+            Stage::Fc => activate(self.isa, out, config.mlp(), config.n_ff()),
             Stage::AttnProj | Stage::MlpProj => ops::axpy(arena.x, 1.0, out),
             Stage::Qkv => self.keep(n),
             _ => {}
@@ -292,7 +288,7 @@ impl<W: WeightFormat> Session<'_, W> {
                 position: self.position + t,
             };
             let (keys, values) = (part(qkv, n_embd, n_kv), part(qkv, n_embd + n_kv, n_kv));
-            arena.cache.write(&config, place, keys, values);
+            arena.cache.write(self.isa, &config, place, keys, values);
         }
     }
 
@@ -326,35 +322,34 @@ impl<W: WeightFormat> Session<'_, W> {
         let rows = part(self.arena.x, first * n_embd, n * n_embd).chunks_exact(n_embd.max(1));
         let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
         for (out, x) in out.zip(rows) {
-            let stats = match kind {
-                Norm::LayerNorm => ops::layer_norm_stats(x),
-                Norm::RmsNorm => (0.0, ops::rms_norm_stats(x)),
-            };
-            ops::normalize(out, x, stats, norm.weight, norm.bias);
+            match kind {
+                Norm::LayerNorm => {
+                    ops::normalize(out, x, ops::layer_norm_stats(x), norm.weight, norm.bias);
+                }
+                Norm::RmsNorm => self.isa.rms_norm(out, x, norm.weight),
+            }
         }
     }
 }
 
 /// The MLP's nonlinearity, in place; with swiglu the rows close up from `2 n_ff` to `n_ff`.
-fn activate(x: &mut [f32], mlp: Mlp, n_ff: usize) {
+fn activate(isa: Isa, x: &mut [f32], mlp: Mlp, n_ff: usize) {
     let function = match mlp {
         Mlp::Relu => ops::relu,
         Mlp::Gelu => ops::gelu,
         Mlp::ReluSquared => ops::relu_squared,
-        Mlp::Swiglu => return swiglu(x, n_ff),
+        Mlp::Swiglu => return swiglu(isa, x, n_ff),
     };
     for value in x {
         *value = function(*value);
     }
 }
 
-fn swiglu(x: &mut [f32], n_ff: usize) {
+fn swiglu(isa: Isa, x: &mut [f32], n_ff: usize) {
     for t in 0..x.len() / (2 * n_ff).max(1) {
         let (done, row) = x.split_at_mut_checked(2 * t * n_ff).unwrap_or_default();
         let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
-        for (gate, up) in gates.iter_mut().zip(ups) {
-            *gate = ops::silu(*gate) * *up;
-        }
+        isa.swiglu(gates, ups);
         // The first row is where it belongs.
         copy(part_mut(done, t * n_ff, n_ff), gates);
     }

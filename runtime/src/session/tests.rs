@@ -10,7 +10,7 @@ use crate::format::tests::{SMALL, file};
 use crate::kernels::tests::{bits, every_isa, fresh_seed};
 use crate::layout::{Tensor, TensorId};
 use crate::model::ReadError;
-use crate::quant::{F16, F32, Format, Q8, WeightFormat};
+use crate::quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
 use crate::rng::Rng;
 
 /// Logits after each token of `calls`.
@@ -90,6 +90,7 @@ fn chunked_equals_one_by_one_to_the_bit() {
             chunking_changes_nothing::<F32>(hyper, kv);
             chunking_changes_nothing::<F16>(hyper, kv);
             chunking_changes_nothing::<Q8>(hyper, kv);
+            chunking_changes_nothing::<Q8Dsp>(hyper, kv);
         }
     }
 }
@@ -167,6 +168,30 @@ fn eight_bits_of_keys_and_values_are_close() {
         let difference = exact.iter().zip(&close).map(|(a, b)| (a - b).abs());
         let worst = difference.fold(0.0, f32::max) / largest;
         assert!(worst > 0.0 && worst < 0.03, "{hyper:?}: {worst}");
+    }
+}
+
+#[test]
+fn the_other_order_of_q8_gives_its_bits() {
+    for hyper in shapes() {
+        for (n_embd, n_ff) in [(12, 33), (36, 64), (288, 300)] {
+            let hyper = Hyperparameters {
+                n_embd,
+                n_ff,
+                n_vocab: 258,
+                ..hyper
+            };
+            let options = SessionOptions {
+                n_ctx: 8,
+                n_chunk: 3,
+                kv: KvFormat::Q8,
+            };
+            let calls: [&[u32]; 3] = [&[5, 250, 7, 7], &[0], &[9, 1]];
+            let q8 = logits::<Q8>(&mut file(hyper, Format::Q8), options, &calls);
+            let mut other = file(hyper, Format::Q8Dsp);
+            let q8_dsp = logits::<Q8Dsp>(&mut other, options, &calls);
+            assert!(bits(&q8) == bits(&q8_dsp), "{hyper:?}");
+        }
     }
 }
 

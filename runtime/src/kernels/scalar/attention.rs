@@ -1,11 +1,49 @@
 //! Attention of one head in integers.
 
 use super::super::ScoreScale;
+use crate::math::{ROUND, power_of_two};
 
 /// `2^-f` for `f` in `[0, 1)`: coefficients of `f^k`, times `2^(30 + k)`, to within `1e-4`.
 ///
 /// A step of Horner's rule with `f` as `f * 2^31` takes the upper half of a product.
-pub(in super::super) const EXP2: [i32; 4] = [1 << 30, -1_485_172_738, 992_818_496, -340_297_531];
+pub(in super::super) const EXP2: [i32; 3] = [1 << 30, -1_485_172_738, 992_818_496];
+
+/// The coefficient of `f^3`, times `2^17`.
+pub(in super::super) const EXP2_CUBIC: i16 = -5193;
+
+/// What has no magnitude of at least 2 to this power is zero.
+const SMALLEST: i32 = -60;
+
+/// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer * 2^exponent`;
+/// returns the exponent. Where `out` is longer than `x` it gets zeros.
+///
+/// NaN becomes 0. All become 0 if one of them is infinite, or all are below `2^-60`.
+pub(in super::super) fn integers(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+    // As integers magnitudes have the order they have as numbers, with NaN above infinity.
+    let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
+    let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
+    let size = (numbers.max().unwrap_or(0) >> 23) as i32 - 127;
+    let (size, factor) = if (SMALLEST..=127).contains(&size) {
+        (size, power_of_two(bits - 1 - size))
+    } else {
+        (SMALLEST, 0.0)
+    };
+    let limit = 1 << bits;
+    let padded = x.iter().copied().chain(core::iter::repeat(0.0));
+    for (out, value) in out.iter_mut().zip(padded) {
+        let scaled = value * factor;
+        // Also infinity times a factor of 0.
+        let scaled = if scaled.is_nan() { 0.0 } else { scaled };
+        let rounded = (scaled + ROUND).to_bits().wrapping_sub(ROUND.to_bits());
+        *out = rounded.cast_signed().min(limit - 1).max(-limit) as i16;
+    }
+    size + 1 - bits
+}
+
+/// The largest exponent; 0 if there is none.
+pub(in super::super) fn largest(exponents: &[i8]) -> i32 {
+    exponents.iter().copied().max().map_or(0, i32::from)
+}
 
 /// `out[t] = (dot(query, keys[t]) * multiplier >> 32) >> (shift + largest - exponents[t])`; returns the
 /// largest.
@@ -34,7 +72,7 @@ pub(in super::super) fn scores(
     largest
 }
 
-/// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])` in units of `2^-30`, 0 where `x` is longer
+/// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])` in units of `2^-29`, 0 where `x` is longer
 /// than `exponents`; returns the sum of the first factors in units of `2^-20`, and all bits that the results
 /// have.
 ///
@@ -53,18 +91,16 @@ pub(in super::super) fn weights(
         let below = most.wrapping_sub(*x).cast_unsigned();
         let whole = below >> fraction;
         let part = (below << (31 - fraction) & i32::MAX.cast_unsigned()).cast_signed();
-        let [one, rest @ ..] = EXP2;
-        let power = rest
-            .iter()
-            .rev()
-            .fold(0, |sum, c| c.wrapping_add(upper_half(sum, part)));
-        let power = one.wrapping_add(upper_half(power, part)).cast_unsigned();
+        let cubic = (i64::from(part) * i64::from(EXP2_CUBIC) >> 16) as i32;
+        let [one, linear, square] = EXP2;
+        let power = linear + upper_half(square + cubic, part);
+        let power = (one + upper_half(power, part)).cast_unsigned();
         let power = if whole < 31 { power >> whole } else { 0 };
         sum = sum.wrapping_add(power >> 10);
         let shift = most_exponent
             .wrapping_sub(i32::from(*exponent))
             .cast_unsigned();
-        let weight = if shift < 32 { power >> shift } else { 0 };
+        let weight = if shift < 31 { power >> (shift + 1) } else { 0 };
         all |= weight;
         *x = weight.cast_signed();
     }
@@ -76,8 +112,8 @@ fn upper_half(a: i32, b: i32) -> i32 {
     (i64::from(a) * i64::from(b) >> 32) as i32
 }
 
-/// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead` rounded to its upper 14
-/// bits.
+/// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead`, which has
+/// 30 bits, rounded to its upper 14.
 ///
 /// # Shapes
 /// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
@@ -87,7 +123,7 @@ pub(in super::super) fn weighted_sums(out: &mut [i32], weights: &[i32], lead: u3
     let values = values.chunks_exact((2 * width).max(1));
     for (weights, values) in weights.as_chunks::<2>().0.iter().zip(values) {
         let [first, second] = weights.map(|weight| {
-            let upper = (weight.cast_unsigned() << lead >> 2).wrapping_add(0x8000);
+            let upper = (weight.cast_unsigned() << lead).wrapping_add(0x8000);
             (upper >> 16).cast_signed()
         });
         let words = values.as_chunks::<4>().0;

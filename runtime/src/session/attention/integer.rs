@@ -10,14 +10,11 @@ use super::Place;
 use crate::config::Config;
 use crate::kernels::Isa;
 use crate::kernels::ScoreScale;
-use crate::math::{self, ROUND, power_of_two};
+use crate::math::{self, power_of_two};
 use crate::parts::{part, part_mut};
 
 /// Bits of a key or value without its sign.
 const BITS: i32 = 7;
-
-/// A block whose largest magnitude is below 2 to this power is zero.
-const SMALLEST: i32 = -60;
 
 /// Tokens whose weighted values add up exactly: weights have 14 bits, values 7.
 const PIECE: usize = 1 << (31 - 14 - 7);
@@ -59,25 +56,6 @@ impl CacheShape {
         if bits < 15 { bits } else { 15 }
     }
 
-    /// Makes integers of a row of all heads of a layer; gives each to `put`, behind its head's number
-    /// among those of all layers and its column.
-    fn quantize(
-        &self,
-        exponents: &mut [i8],
-        place: Place,
-        row: &[f32],
-        mut put: impl FnMut(usize, usize, i8),
-    ) {
-        for (i, values) in row.chunks_exact(self.head_size.max(1)).enumerate() {
-            let head = place.layer * self.n_head_kv + i;
-            let (exponent, factor) = scale(values, BITS);
-            part_mut(exponents, head * self.n_ctx + place.position, 1).fill(exponent as i8);
-            for (column, value) in values.iter().enumerate() {
-                put(head, column, round(*value, factor, (1 << BITS) - 1) as i8);
-            }
-        }
-    }
-
     /// Exponents of all keys.
     pub(crate) const fn exponents(&self) -> u64 {
         self.n_layer as u64 * self.n_head_kv as u64 * self.n_ctx as u64
@@ -105,6 +83,7 @@ pub(crate) struct IntegerCache<'a> {
     pub(crate) sums: &'a mut [i32],
     /// `log2(e) / sqrt(HS)`.
     pub(crate) scale: BaseScale,
+    pub(crate) largest: Option<Largest>,
 }
 
 /// A positive number as `multiplier * 2^-shift`, `multiplier` in `2^30..2^31`.
@@ -153,23 +132,43 @@ impl BaseScale {
     }
 }
 
+/// The largest exponents of a head's keys and values up to a position.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Largest {
+    place: Place,
+    group: usize,
+    key: i32,
+    value: i32,
+}
+
 impl IntegerCache<'_> {
-    pub(super) fn write(&mut self, place: Place, keys: &[f32], values: &[f32]) {
-        let shape = self.shape;
-        let (pair, second) = (place.position & !1, place.position & 1);
-        shape.quantize(self.key_exponents, place, keys, |head, column, integer| {
-            let row = (head * shape.n_ctx + place.position) * shape.width;
-            part_mut(self.keys, row + column, 1).fill(integer);
-        });
-        shape.quantize(
-            self.value_exponents,
-            place,
-            values,
-            |head, column, integer| {
-                let word = (head * shape.n_ctx + pair) * shape.width + column / 2 * 4;
-                part_mut(self.values, word + 2 * second + column % 2, 1).fill(integer);
-            },
-        );
+    pub(super) fn write(&mut self, isa: Isa, place: Place, keys: &[f32], values: &[f32]) {
+        self.largest = None;
+        let CacheShape {
+            n_ctx,
+            head_size,
+            width,
+            ..
+        } = self.shape;
+        let heads = keys.chunks_exact(head_size.max(1));
+        for (i, keys) in heads.enumerate() {
+            let head = (place.layer * self.shape.n_head_kv + i) * n_ctx;
+            let exponent = isa.integers(self.query, keys, BITS);
+            part_mut(self.key_exponents, head + place.position, 1).fill(exponent as i8);
+            let row = part_mut(self.keys, (head + place.position) * width, width);
+            for (out, integer) in row.iter_mut().zip(&*self.query) {
+                *out = *integer as i8;
+            }
+            let values = part(values, i * head_size, head_size);
+            let exponent = isa.integers(self.query, values, BITS);
+            part_mut(self.value_exponents, head + place.position, 1).fill(exponent as i8);
+            let pair = part_mut(self.values, (head + (place.position & !1)) * width, 2 * width);
+            let words = pair.as_chunks_mut::<2>().0.iter_mut();
+            let places = words.skip(place.position & 1).step_by(2);
+            for (place, columns) in places.zip(self.query.as_chunks::<2>().0) {
+                *place = columns.map(|integer| integer as i8);
+            }
+        }
     }
 
     pub(super) fn attend(
@@ -180,74 +179,57 @@ impl IntegerCache<'_> {
         query: &[f32],
         out: &mut [f32],
     ) {
+        let largest = self.largest(isa, place, group);
         let shape = &self.shape;
         let n = place.position + 1;
         let head = (place.layer * shape.n_head_kv + group) * shape.n_ctx;
         let key_exponents = part(self.key_exponents, head, n);
         let value_exponents = part(self.value_exponents, head, n);
         let start = head * shape.width;
-        let bits = shape.query_bits();
-        let (exponent, factor) = scale(query, bits);
-        self.query.fill(0);
-        for (integer, value) in self.query.iter_mut().zip(query) {
-            *integer = round(*value, factor, (1 << bits) - 1) as i16;
-        }
 
-        let scale = self.scale.of(exponent, largest(key_exponents));
+        let exponent = isa.integers(self.query, query, shape.query_bits());
+        let scale = self.scale.of(exponent, largest.key);
         let scores = part_mut(self.scores, 0, n.next_multiple_of(2));
         let keys = part(self.keys, start, n * shape.width);
         let most = isa.scores(scores, self.query, keys, key_exponents, scale);
 
-        let most_exponent = largest(value_exponents);
         let (mut total, mut all) = (0.0, 0);
         let pieces = scores.chunks_mut(PIECE).zip(value_exponents.chunks(PIECE));
         for (scores, exponents) in pieces {
-            let (sum, used) = isa.weights(scores, exponents, most, most_exponent, scale.fraction);
+            let (sum, used) = isa.weights(scores, exponents, most, largest.value, scale.fraction);
             total += sum as f32;
             all |= used;
         }
-        let lead = all.leading_zeros().min(31);
-        let factor = power_of_two(most_exponent + 8 - lead as i32) / total;
-        out.fill(0.0);
+        // Bits up to the 30th.
+        let lead = all.leading_zeros().saturating_sub(2).min(29);
+        let factor = power_of_two(largest.value + 7 - lead as i32) / total;
         let values = part(self.values, start, scores.len() * shape.width);
-        let pieces = scores
-            .chunks(PIECE)
-            .zip(values.chunks((PIECE * shape.width).max(1)));
-        for (weights, values) in pieces {
-            let sums = part_mut(self.sums, 0, shape.width);
-            isa.weighted_sums(sums, weights, lead, values);
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out += *sum as f32 * factor;
+        let values = values.chunks((PIECE * shape.width).max(1));
+        for (i, (weights, values)) in scores.chunks(PIECE).zip(values).enumerate() {
+            isa.weighted_sums(self.sums, weights, lead, values);
+            for (out, sum) in out.iter_mut().zip(&*self.sums) {
+                let earlier = if i == 0 { 0.0 } else { *out };
+                *out = earlier + *sum as f32 * factor;
             }
         }
     }
-}
 
-/// The largest exponent.
-fn largest(exponents: &[i8]) -> i32 {
-    exponents.iter().copied().max().map_or(0, i32::from)
-}
-
-/// Exponent of a block of values that is to become integers of `bits` bits, and what its values are
-/// multiplied by: 0 where the block is all zeros, or holds an infinity.
-fn scale(x: &[f32], bits: i32) -> (i32, f32) {
-    // As integers magnitudes have the order they have as numbers, with NaN above infinity.
-    let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
-    let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
-    let exponent = (numbers.max().unwrap_or(0) >> 23) as i32 - 127;
-    if (SMALLEST..=127).contains(&exponent) {
-        let exponent = exponent + 1 - bits;
-        (exponent, power_of_two(-exponent))
-    } else {
-        (SMALLEST + 1 - bits, 0.0)
+    /// Heads of a group ask one after the other; the first one's answer is kept for the others.
+    fn largest(&mut self, isa: Isa, place: Place, group: usize) -> Largest {
+        if let Some(known) = self.largest
+            && (known.place, known.group) == (place, group)
+        {
+            return known;
+        }
+        let head = (place.layer * self.shape.n_head_kv + group) * self.shape.n_ctx;
+        let largest = |exponents| isa.largest(part(exponents, head, place.position + 1));
+        let found = Largest {
+            place,
+            group,
+            key: largest(self.key_exponents),
+            value: largest(self.value_exponents),
+        };
+        self.largest = Some(found);
+        found
     }
-}
-
-/// `value * factor` to the nearest integer, in `-limit..=limit`; NaN is 0.
-fn round(value: f32, factor: f32, limit: i32) -> i32 {
-    let scaled = value * factor;
-    // Also infinity times a factor of 0.
-    let scaled = if scaled.is_nan() { 0.0 } else { scaled };
-    let rounded = (scaled + ROUND).to_bits().wrapping_sub(ROUND.to_bits());
-    rounded.cast_signed().clamp(-limit, limit)
 }

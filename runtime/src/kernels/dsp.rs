@@ -1,0 +1,58 @@
+//! Cortex-M4, M7, M33 and M55: the DSP extension's pairs of 16 bits, with single precision.
+//!
+//! `smlad` multiplies two pairs of 16 bits and adds both products. A matrix in the order of
+//! [`crate::quant::Q8Dsp`] has two weights in 16 bits, `lane = 256 high + low`, so a word is used as it is
+//! loaded: `lane * x_high` adds `low * x_high` too much and lacks `256 low * x_low`, which one product of
+//! the extracted low bytes puts right:
+//!
+//! `256 (high x_high + low x_low) = lane * x_high + low * (256 x_low - x_high)`
+//!
+//! Four rows share each load of activations: 27 instructions for 32 multiply-adds. Everything here is
+//! assembly: the intrinsics are unstable, and inline assembly may not name float registers.
+
+/// What the assembler is told of the core, at the beginning of each function: it does not know the
+/// target's features where a library's symbols are listed.
+#[cfg(not(kernel_dsp_optional))]
+macro_rules! features {
+    () => {
+        ".fpu fpv4-sp-d16"
+    };
+}
+#[cfg(kernel_dsp_optional)]
+macro_rules! features {
+    () => {
+        ".fpu fpv5-sp-d16\n.arch_extension dsp"
+    };
+}
+use features;
+
+mod attention;
+mod matrix;
+mod vector;
+
+/// Proof that the DSP extension and single precision are present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dsp(());
+
+impl Dsp {
+    pub(super) fn detect() -> Option<Self> {
+        present().then_some(Self(()))
+    }
+}
+
+/// Armv7E-M has the extension by definition.
+#[cfg(not(kernel_dsp_optional))]
+const fn present() -> bool {
+    true
+}
+
+/// Of Armv8-M a register tells.
+#[cfg(kernel_dsp_optional)]
+fn present() -> bool {
+    /// Instruction set attribute register 3 of the system control block; bits 4 to 7 are 3 with the
+    /// extension.
+    const ID_ISAR3: *const u32 = 0xE000_ED6C as *const u32;
+    // SAFETY: every Armv8-M core with the main extension has this register, to be read at any time.
+    let register = unsafe { ID_ISAR3.read_volatile() };
+    register >> 4 & 15 == 3
+}
