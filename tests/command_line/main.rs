@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 mod inference;
 mod mistakes;
+mod models;
 mod train;
 
 /// The binary.
