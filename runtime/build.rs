@@ -1,11 +1,23 @@
-//! Says which kernels the target is certain to have: stable Rust hides the feature `dsp`.
+//! Says which kernels suit the target: stable Rust hides the feature `dsp`, and whether there is floating
+//! point.
 
 use std::env;
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(kernel_dsp, kernel_dsp_optional)");
+    println!("cargo::rustc-check-cfg=cfg(kernel_dsp, kernel_dsp_optional, soft_float)");
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET").unwrap_or_default();
+    let integer_only = [
+        "thumbv6m-",
+        "thumbv7m-",
+        "riscv32i-",
+        "riscv32im",
+        "riscv32e",
+    ];
+    let soft = integer_only.iter().any(|core| target.starts_with(core)) && !target.contains("imaf");
+    if soft || target.starts_with("thumb") && target.ends_with("-eabi") {
+        println!("cargo::rustc-cfg=soft_float");
+    }
     // The kernels use floating point as well.
     if target.ends_with("-eabihf") {
         if target.starts_with("thumbv7em-") {

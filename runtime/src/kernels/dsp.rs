@@ -24,7 +24,6 @@ macro_rules! features {
         ".fpu fpv5-sp-d16\n.arch_extension dsp"
     };
 }
-use features;
 
 mod attention;
 mod matrix;

@@ -14,6 +14,8 @@ mod avx2;
 #[cfg(kernel_dsp)]
 mod dsp;
 mod scalar;
+#[cfg(any(soft_float, test))]
+mod soft;
 
 use half::f16;
 

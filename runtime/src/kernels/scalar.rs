@@ -11,6 +11,8 @@ pub(super) use self::attention::{integers, largest, scores, weighted_sums, weigh
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
+#[cfg(soft_float)]
+use super::soft::block_product;
 
 use crate::math::ROUND;
 use crate::ops::{self, LANES};
@@ -34,19 +36,51 @@ pub(super) fn dot_f16(w: &[f16], x: &[f32]) -> f32 {
 ///
 /// `lanes[b % 8] += f32(sum(w[b, i] * x[b, i])) * (w_scale[b] * x_scale[b])`, then [`ops::reduce`].
 pub(super) fn dot_q8(w: Q8Row<'_>, (quants, scales): (&[i8], &[f32])) -> f32 {
-    let mut lanes = [0.0; LANES];
     let w_blocks = w.quants.as_chunks::<BLOCK>().0.iter().zip(w.scales);
     let x_blocks = quants.as_chunks::<BLOCK>().0.iter().zip(scales);
-    for (b, ((w, w_scale), (x, x_scale))) in w_blocks.zip(x_blocks).enumerate() {
-        lanes[b % LANES] += dot_i8(w, x) as f32 * (w_scale.to_f32() * x_scale);
-    }
-    ops::reduce(lanes)
+    sum_lanes(
+        w_blocks
+            .zip(x_blocks)
+            .map(|((w, w_scale), (x, x_scale))| block_product(dot_i8(w, x), *w_scale, *x_scale)),
+    )
 }
 
-/// Exact: at most 32 * 128 * 127.
+/// Adds product `b` to lane `b % 8`, and then the lanes as [`ops::reduce`] does, without the additions of
+/// zero: without floating point each of them is a hundred instructions.
+pub(super) fn sum_lanes(products: impl Iterator<Item = f32>) -> f32 {
+    let (mut lanes, mut n) = ([0.0; LANES], 0);
+    for product in products {
+        if let Some(lane) = lanes.get_mut(n % LANES) {
+            *lane = if n < LANES { product } else { *lane + product };
+        }
+        n += 1;
+    }
+    let [a, b, c, d, ..] = lanes;
+    match n {
+        0 | 1 => a,
+        2 => a + b,
+        3 => (a + c) + b,
+        4 => (a + c) + (b + d),
+        _ => ops::reduce(lanes),
+    }
+}
+
+/// `dot as f32 * (w * x)`, where a product of 0 is never negative: added to a lane, -0 would not be seen.
+#[cfg(not(soft_float))]
+#[inline(always)]
+pub(super) fn block_product(dot: i32, w: f16, x: f32) -> f32 {
+    dot as f32 * (w.to_f32() * x) + 0.0
+}
+
+/// Exact: at most 32 * 128 * 127. Eight at a time, for compilers that save space.
 fn dot_i8(a: &[i8; BLOCK], b: &[i8; BLOCK]) -> i32 {
-    let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
-    products.sum()
+    let mut sum = 0;
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        let product = |i: usize| i32::from(a[i]) * i32::from(b[i]);
+        sum += product(0) + product(1) + product(2) + product(3);
+        sum += product(4) + product(5) + product(6) + product(7);
+    }
+    sum
 }
 
 pub(super) fn quantize(quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {

@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::{Dsp, features};
+use super::Dsp;
 use crate::kernels::ScoreScale;
 use crate::kernels::scalar::{self, EXP2, EXP2_CUBIC};
 use crate::parts::part;
@@ -68,7 +68,7 @@ impl Dsp {
         scale: ScoreScale,
     ) -> i32 {
         let (width, n) = (query.len(), exponents.len());
-        if n == 0 || width % COLUMNS != 0 || out.len() < n || keys.len() < n * width {
+        if n == 0 || !width.is_multiple_of(COLUMNS) || out.len() < n || keys.len() < n * width {
             return scalar::scores(out, query, keys, exponents, scale);
         }
         for [_, second, third, _] in query.as_chunks_mut().0 {
@@ -135,7 +135,7 @@ impl Dsp {
         values: &[i8],
     ) {
         let (width, pairs) = (out.len(), weights.len() / 2);
-        if width % COLUMNS != 0 || pairs == 0 || values.len() < pairs * 2 * width {
+        if !width.is_multiple_of(COLUMNS) || pairs == 0 || values.len() < pairs * 2 * width {
             return scalar::weighted_sums(out, weights, lead, values);
         }
         let (chunks, _) = out.as_chunks_mut::<COLUMNS>();

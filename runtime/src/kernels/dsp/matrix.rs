@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::{Dsp, features};
+use super::Dsp;
 use crate::kernels::Output;
 use crate::ops::LANES;
 use crate::parts::{copy, part, part_mut};

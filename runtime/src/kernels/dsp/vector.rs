@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::{Dsp, features};
+use super::Dsp;
 use crate::kernels::scalar;
 use crate::math::{EXP, ROUND};
 use crate::ops::{self, LANES};
@@ -63,22 +63,30 @@ impl Dsp {
 
     pub(in crate::kernels) fn rms_norm(self, out: &mut [f32], x: &[f32], weight: &[f32]) {
         let n = x.len();
-        if n == 0 || n % LANES != 0 || out.len() < n || weight.len() < n {
+        if n == 0 || !n.is_multiple_of(LANES) || out.len() < n || weight.len() < n {
             return ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
         }
         // SAFETY: `x` has `n` elements; a value of `Dsp` proves the instructions.
         let square = unsafe { square(x.as_ptr(), n / LANES) };
         let scale = ops::rms_scale(square, n);
         // SAFETY: as above, and so have `out` and `weight`.
-        unsafe { scaled(out.as_mut_ptr(), x.as_ptr(), weight.as_ptr(), n / LANES, scale) };
+        unsafe {
+            scaled(
+                out.as_mut_ptr(),
+                x.as_ptr(),
+                weight.as_ptr(),
+                n / LANES,
+                scale,
+            )
+        };
     }
 
     /// See [`scalar::integers`].
     pub(in crate::kernels) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
         let n = x.len();
-        if n > 0 && n % LANES == 0 && out.len() == n {
-            // SAFETY: both have `n` elements; a value of `Dsp` proves the instructions.
+        if n > 0 && n.is_multiple_of(LANES) && out.len() == n {
             let size = match bits {
+                // SAFETY: both have `n` elements; a value of `Dsp` proves the instructions.
                 7 => unsafe { integers_7(x.as_ptr(), out.as_mut_ptr(), n / LANES) },
                 // SAFETY: as above.
                 15 => unsafe { integers_15(x.as_ptr(), out.as_mut_ptr(), n / LANES) },
@@ -221,7 +229,13 @@ unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
 
 /// `out[i] = x[i] * scale * weight[i]` for `8 n` elements.
 #[unsafe(naked)]
-unsafe extern "C" fn scaled(out: *mut f32, x: *const f32, weight: *const f32, n: usize, scale: f32) {
+unsafe extern "C" fn scaled(
+    out: *mut f32,
+    x: *const f32,
+    weight: *const f32,
+    n: usize,
+    scale: f32,
+) {
     naked_asm!(
         features!(),
         "vpush {{s16}}",
@@ -267,10 +281,18 @@ macro_rules! round {
             "vcvtr.s32.f32 s7, s7\n",
             "vmov r4, r5, s4, s5\n",
             "vmov r6, r7, s6, s7\n",
-            "ssat r4, #", $bits, ", r4\n",
-            "ssat r5, #", $bits, ", r5\n",
-            "ssat r6, #", $bits, ", r6\n",
-            "ssat r7, #", $bits, ", r7\n",
+            "ssat r4, #",
+            $bits,
+            ", r4\n",
+            "ssat r5, #",
+            $bits,
+            ", r5\n",
+            "ssat r6, #",
+            $bits,
+            ", r6\n",
+            "ssat r7, #",
+            $bits,
+            ", r7\n",
             "pkhbt r4, r4, r5, lsl #16\n",
             "pkhbt r6, r6, r7, lsl #16\n",
             "stmia r1!, {{r4, r6}}\n",
@@ -381,7 +403,139 @@ unsafe extern "C" fn quantize(x: *const f32, records: *mut i8, n: usize) -> usiz
     )
 }
 
-/// Takes up to `n` elements; returns how many before one whose gate is beyond [`PLAIN`].
+/// One element of [`Dsp::swiglu`]: the gate in `$x`, the other in `$y`; uses `$r` and the pair `$t`, `$u`.
+macro_rules! element {
+    ($x:literal, $y:literal, $r:literal, $t:literal, $u:literal) => {
+        concat!(
+            "vneg.f32 ",
+            $r,
+            ", ",
+            $x,
+            "\n",
+            "vmul.f32 ",
+            $t,
+            ", ",
+            $r,
+            ", s16\n",
+            "vadd.f32 ",
+            $t,
+            ", ",
+            $t,
+            ", s17\n",
+            "vsub.f32 ",
+            $u,
+            ", ",
+            $t,
+            ", s17\n",
+            "vmls.f32 ",
+            $r,
+            ", ",
+            $u,
+            ", s18\n",
+            "vmls.f32 ",
+            $r,
+            ", ",
+            $u,
+            ", s19\n",
+            "vmul.f32 ",
+            $u,
+            ", s20, ",
+            $r,
+            "\n",
+            "vadd.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", s21\n",
+            "vmul.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", ",
+            $r,
+            "\n",
+            "vadd.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", s22\n",
+            "vmul.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", ",
+            $r,
+            "\n",
+            "vadd.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", s23\n",
+            "vmul.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", ",
+            $r,
+            "\n",
+            "vmul.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", ",
+            $r,
+            "\n",
+            "vadd.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", ",
+            $r,
+            "\n",
+            "vadd.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", s24\n",
+            "vmov r4, r5, ",
+            $t,
+            ", ",
+            $u,
+            "\n",
+            "add r5, r5, r4, lsl #23\n", // times 2^n
+            "vmov ",
+            $u,
+            ", r5\n",
+            "vadd.f32 ",
+            $u,
+            ", ",
+            $u,
+            ", s24\n",
+            "vdiv.f32 ",
+            $u,
+            ", s24, ",
+            $u,
+            "\n",
+            "vmul.f32 ",
+            $x,
+            ", ",
+            $x,
+            ", ",
+            $u,
+            "\n",
+            "vmul.f32 ",
+            $x,
+            ", ",
+            $x,
+            ", ",
+            $y,
+            "\n",
+        )
+    };
+}
+
+/// Takes pairs of up to `n` elements; returns how many before a pair with a gate beyond [`PLAIN`], or before a
+/// single last one.
 #[unsafe(naked)]
 unsafe extern "C" fn swiglu(
     gates: *mut f32,
@@ -395,39 +549,24 @@ unsafe extern "C" fn swiglu(
         "vpush {{s16-s24}}",
         "vldmia r3!, {{s16-s24}}",
         "ldr r12, [r3]",
+        "subs r2, #2",
+        "blo 2f",
         "1:",
         "vldr s0, [r0]",
-        "vldmia r1!, {{s1}}",
-        "vmov r3, s0",
+        "vldr s1, [r0, #4]",
+        "vmov r3, r4, s0, s1",
         "cmp r12, r3, lsl #1",
         "bls 2f",
-        "vneg.f32 s2, s0",
-        "vmul.f32 s3, s2, s16",
-        "vadd.f32 s3, s3, s17",
-        "vsub.f32 s4, s3, s17",
-        "vmls.f32 s2, s4, s18",
-        "vmls.f32 s2, s4, s19",
-        "vmul.f32 s4, s20, s2",
-        "vadd.f32 s4, s4, s21",
-        "vmul.f32 s4, s4, s2",
-        "vadd.f32 s4, s4, s22",
-        "vmul.f32 s4, s4, s2",
-        "vadd.f32 s4, s4, s23",
-        "vmul.f32 s4, s4, s2",
-        "vmul.f32 s4, s4, s2",
-        "vadd.f32 s4, s4, s2",
-        "vadd.f32 s4, s4, s24",
-        "vmov r4, r5, s3, s4",
-        "add r5, r5, r4, lsl #23", // times 2^n
-        "vmov s4, r5",
-        "vadd.f32 s4, s4, s24",
-        "vdiv.f32 s4, s24, s4",
-        "vmul.f32 s0, s0, s4",
-        "vmul.f32 s0, s0, s1",
-        "vstmia r0!, {{s0}}",
-        "subs r2, #1",
-        "bne 1b",
+        "cmp r12, r4, lsl #1",
+        "bls 2f",
+        "vldmia r1!, {{s2, s3}}",
+        element!("s0", "s2", "s4", "s6", "s7"),
+        element!("s1", "s3", "s4", "s6", "s7"),
+        "vstmia r0!, {{s0, s1}}",
+        "subs r2, #2",
+        "bhs 1b",
         "2:",
+        "adds r2, #2",
         "vpop {{s16-s24}}",
         "pop {{r0, r4, r5, lr}}",
         "sub r0, r0, r2",

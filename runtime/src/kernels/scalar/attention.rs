@@ -91,7 +91,7 @@ pub(in super::super) fn weights(
         let below = most.wrapping_sub(*x).cast_unsigned();
         let whole = below >> fraction;
         let part = (below << (31 - fraction) & i32::MAX.cast_unsigned()).cast_signed();
-        let cubic = (i64::from(part) * i64::from(EXP2_CUBIC) >> 16) as i32;
+        let cubic = ((i64::from(part) * i64::from(EXP2_CUBIC)) >> 16) as i32;
         let [one, linear, square] = EXP2;
         let power = linear + upper_half(square + cubic, part);
         let power = (one + upper_half(power, part)).cast_unsigned();
@@ -109,7 +109,7 @@ pub(in super::super) fn weights(
 }
 
 fn upper_half(a: i32, b: i32) -> i32 {
-    (i64::from(a) * i64::from(b) >> 32) as i32
+    ((i64::from(a) * i64::from(b)) >> 32) as i32
 }
 
 /// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead`, which has

@@ -1,9 +1,8 @@
 //! [`crate::quant::Q8Dsp`] in plain Rust: the sums of `dot_q8`, in the order of that format.
 
 use super::super::Output;
-use super::quantize_block;
-use crate::ops::{self, LANES};
-use crate::parts::{part, part_mut};
+use super::{block_product, quantize_block, sum_lanes};
+use crate::parts::part_mut;
 use crate::quant::{BLOCK, DspMatrix, Q8Activations, integers};
 
 /// Every row with every token.
@@ -17,29 +16,28 @@ pub(in super::super) fn matmul_q8_dsp(out: Output<'_>, w: DspMatrix<'_>, x: Q8Ac
 }
 
 /// Dot product of a row with one token's activations.
-fn dot(w: DspMatrix<'_>, row: usize, mut x: &[i8]) -> f32 {
-    let mut lanes = [0.0; LANES];
+fn dot(w: DspMatrix<'_>, row: usize, x: &[i8]) -> f32 {
     let widths = (0..w.cols)
         .step_by(BLOCK)
         .map(|start| (w.cols - start).min(BLOCK));
-    for (b, (width, (words, scale))) in widths.zip(w.row(row)).enumerate() {
-        let bytes = 2 * width.next_multiple_of(8);
-        let (mut sum, mut place) = (0, 0);
-        for word in words {
-            let [a, b, c, d] = integers(word).map(i32::from);
-            let record = part(x, place, 8).as_array().copied().unwrap_or([0; 8]);
-            let [high, second_high, low, second_low] = lanes_of(record);
-            sum += (256 * b + a) * high + (256 * d + c) * second_high + a * low + c * second_low;
-            place += 8;
-        }
-        let x_scale = part(x, bytes, 4).as_array().copied().unwrap_or_default();
+    let mut rest = x;
+    sum_lanes(widths.zip(w.row(row)).map(|(width, (words, scale))| {
+        let (records, later) = rest
+            .split_at_checked(2 * width.next_multiple_of(8))
+            .unwrap_or_default();
+        let (x_scale, later) = later.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        rest = later;
+        let sum: i32 = words
+            .zip(records.as_chunks().0)
+            .map(|(word, record)| {
+                let [a, b, c, d] = integers(word).map(i32::from);
+                let [high, second_high, low, second_low] = lanes_of(*record);
+                (256 * b + a) * high + (256 * d + c) * second_high + a * low + c * second_low
+            })
+            .sum();
         let x_scale = f32::from_le_bytes(x_scale.map(i8::cast_unsigned));
-        if let Some(lane) = lanes.get_mut(b % LANES) {
-            *lane += (sum >> 8) as f32 * (scale.to_f32() * x_scale);
-        }
-        x = x.get(bytes + 4..).unwrap_or_default();
-    }
-    ops::reduce(lanes)
+        block_product(sum >> 8, scale, x_scale)
+    }))
 }
 
 fn lanes_of(record: [i8; 8]) -> [i32; 4] {

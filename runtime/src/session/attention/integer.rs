@@ -162,7 +162,11 @@ impl IntegerCache<'_> {
             let values = part(values, i * head_size, head_size);
             let exponent = isa.integers(self.query, values, BITS);
             part_mut(self.value_exponents, head + place.position, 1).fill(exponent as i8);
-            let pair = part_mut(self.values, (head + (place.position & !1)) * width, 2 * width);
+            let pair = part_mut(
+                self.values,
+                (head + (place.position & !1)) * width,
+                2 * width,
+            );
             let words = pair.as_chunks_mut::<2>().0.iter_mut();
             let places = words.skip(place.position & 1).step_by(2);
             for (place, columns) in places.zip(self.query.as_chunks::<2>().0) {
