@@ -114,3 +114,8 @@ pub use quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
 pub use sampler::{Sampler, SamplerError, SamplerOptions};
 pub use session::{Session, SessionError};
 pub use tokenizer::{Specials, StreamDecoder, Tokenizer};
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -21,7 +21,7 @@ macro_rules! features {
 #[cfg(kernel_dsp_optional)]
 macro_rules! features {
     () => {
-        ".fpu fpv5-sp-d16\n.arch_extension dsp"
+        ".cpu cortex-m33"
     };
 }
 

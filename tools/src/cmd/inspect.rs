@@ -115,9 +115,7 @@ fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
             specials: tokenizer.specials(),
         },
         tensors: tensors.collect(),
-        memory_plan: KvFormat::ALL
-            .map(|kv| plan(file, context, kv))
-            .into(),
+        memory_plan: KvFormat::ALL.map(|kv| plan(file, context, kv)).into(),
     }
 }
 

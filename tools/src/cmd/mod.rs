@@ -74,7 +74,9 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 fn kv_parser() -> impl TypedValueParser<Value = KvFormat> {
     let names = PossibleValuesParser::new(KvFormat::ALL.map(|format| format.name()));
     names.map(|name| {
-        let format = KvFormat::ALL.into_iter().find(|format| format.name() == name);
+        let format = KvFormat::ALL
+            .into_iter()
+            .find(|format| format.name() == name);
         format.unwrap_or(KvFormat::F32)
     })
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's checks, run the same way by everyone.
 
 mod boards;
+mod capi;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -28,7 +29,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -81,6 +82,11 @@ const STEPS: [Step; 8] = [
         run: boards::check,
     },
     Step {
+        name: "capi-test",
+        about: "the C library with C and C++ compilers, on a board, in WebAssembly",
+        run: capi::check,
+    },
+    Step {
         name: "miri",
         about: "the runtime's unsafe code under Miri, as far as Miri knows the instructions",
         run: miri,
@@ -90,6 +96,9 @@ const STEPS: [Step; 8] = [
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["capi", rest @ ..] = &args[..] {
+        return finished("capi", capi::command(rest));
+    }
     let chosen: Vec<&Step> = match args[..] {
         ["ci"] => STEPS.iter().collect(),
         ["ci", "--except", names] if names.split(',').all(is_step) => {
@@ -104,12 +113,22 @@ fn main() -> ExitCode {
     };
     for step in chosen {
         println!("xtask: {}: {}", step.name, step.about);
-        if let Err(message) = (step.run)() {
-            eprintln!("xtask: {} failed: {message}", step.name);
-            return ExitCode::FAILURE;
+        let code = finished(step.name, (step.run)());
+        if code != ExitCode::SUCCESS {
+            return code;
         }
     }
     ExitCode::SUCCESS
+}
+
+fn finished(name: &str, result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {name} failed: {message}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn is_step(name: &str) -> bool {
@@ -117,12 +136,14 @@ fn is_step(name: &str) -> bool {
 }
 
 fn usage() {
-    eprintln!("usage: cargo xtask ci [--except STEP,...] | STEP\n\nsteps:");
+    eprintln!(
+        "usage: cargo xtask ci [--except STEP,...] | STEP | capi [--target TRIPLE] -o DIR\n\nsteps:"
+    );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri makes it a failure that one of them is not installed."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not installed."
     );
 }
 

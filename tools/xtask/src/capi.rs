@@ -1,0 +1,259 @@
+//! The C library: laid out for a target by `cargo xtask capi`, and checked by the step `capi-test`.
+
+mod bare;
+mod browser;
+mod header;
+mod programs;
+mod readme;
+mod texts;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{cargo, output};
+
+/// The library's folder.
+const FOLDER: &str = "runtime/capi";
+
+/// What a shared library is looked up by; `runtime/capi/build.rs` writes it into the library.
+const SONAME: &str = "libminigpt.so.0";
+
+/// System libraries that the static library uses on a host.
+const SYSTEM_LIBRARIES: &str = if cfg!(target_os = "macos") {
+    "-lSystem -lc -lm"
+} else {
+    "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
+};
+
+/// Where the check lays out a target's library.
+fn folder_of(target: &str) -> PathBuf {
+    Path::new("target/capi-check").join(target)
+}
+
+/// Weight formats that can be built in.
+const FORMATS: &str = "f32,f16,q8,q8-dsp";
+
+/// `cargo xtask capi [--target T] [--formats F,F] -o DIR`.
+pub(crate) fn command(args: &[&str]) -> Result<(), String> {
+    const USAGE: &str =
+        "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp] -o DIR";
+    let (mut target, mut formats, mut out) = (None, None, None);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let place = match *arg {
+            "--target" => &mut target,
+            "--formats" => &mut formats,
+            "-o" | "--out" => &mut out,
+            other => return Err(format!("{other:?} is no option; {USAGE}")),
+        };
+        let value = args.next();
+        *place = Some(*value.ok_or_else(|| format!("{arg} needs a value; {USAGE}"))?);
+    }
+    let out = out.ok_or_else(|| format!("-o says where the library goes; {USAGE}"))?;
+    let formats = formats.unwrap_or(FORMATS);
+    if let Some(other) = formats
+        .split(',')
+        .find(|f| !FORMATS.split(',').any(|known| known == *f))
+    {
+        return Err(format!(
+            "{other:?} is no weight format; those are {FORMATS}"
+        ));
+    }
+    let host = host()?;
+    let target = target.unwrap_or(&host);
+    if target != host && !is_installed(target) {
+        return Err(format!(
+            "{target} is not installed; to get it: rustup target add {target}"
+        ));
+    }
+    lay_out(target, formats, Path::new(out))?;
+    println!("xtask: the C library for {target} is in {out}");
+    Ok(())
+}
+
+/// The step itself.
+pub(crate) fn check() -> Result<(), String> {
+    let host = host()?;
+    let hosted = folder_of(&host);
+    lay_out(&host, FORMATS, &hosted)?;
+    header::check(&hosted)?;
+    programs::check(&hosted)?;
+    bare::check(&hosted.join(header::CALLER))?;
+    browser::check()?;
+    readme::check()
+}
+
+fn host() -> Result<String, String> {
+    let version = output("rustc", &["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| "rustc -vV names no host; reinstall Rust with rustup".to_owned())
+}
+
+fn is_installed(target: &str) -> bool {
+    let installed = output("rustup", &["target", "list", "--installed"]);
+    installed.lines().any(|line| line == target)
+}
+
+/// What kind of library a target has.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Static and shared, with the standard library.
+    Hosted,
+    /// Static, without an operating system.
+    Bare,
+    /// A module for WebAssembly.
+    Module,
+}
+
+impl Kind {
+    fn of(target: &str) -> Result<Self, String> {
+        if target.starts_with("wasm32") {
+            Ok(Self::Module)
+        } else if target.contains("-none-") {
+            Ok(Self::Bare)
+        } else if target.contains("-linux-") || target.contains("-darwin") {
+            Ok(Self::Hosted)
+        } else {
+            Err(format!(
+                "{target} has no layout yet; Linux, macOS, bare metal (-none-) and wasm32 do"
+            ))
+        }
+    }
+}
+
+/// Builds the library for `target` and writes what C programs need to `out`.
+fn lay_out(target: &str, formats: &str, out: &Path) -> Result<(), String> {
+    let kind = Kind::of(target)?;
+    build(target, formats, kind)?;
+    let profile = match kind {
+        Kind::Hosted => "capi",
+        Kind::Bare | Kind::Module => "capi-small",
+    };
+    let built = Path::new("target").join(target).join(profile);
+    let lib = out.join("lib");
+    copy(&Path::new(FOLDER).join("include"), &out.join("include"))?;
+    copy(&Path::new(FOLDER).join("examples"), &out.join("examples"))?;
+    for name in ["README.md", "../../LICENSE-MIT", "../../LICENSE-APACHE"] {
+        let from = Path::new(FOLDER).join(name);
+        copy(&from, &out.join(from.file_name().unwrap_or_default()))?;
+    }
+    match kind {
+        Kind::Module => {
+            let module = lib.join("minigpt.wasm");
+            return copy(&built.join("minigpt_capi.wasm"), &module);
+        }
+        Kind::Hosted => shared(&built, &lib)?,
+        Kind::Bare => {}
+    }
+    copy(&built.join("libminigpt_capi.a"), &lib.join("libminigpt.a"))?;
+    package_files(kind, &lib)
+}
+
+fn build(target: &str, formats: &str, kind: Kind) -> Result<(), String> {
+    let (profile, feature, types) = match kind {
+        Kind::Hosted => ("capi", "std", "staticlib,cdylib"),
+        Kind::Bare => ("capi-small", "panic-handler", "staticlib"),
+        Kind::Module => ("capi-small", "panic-handler", "cdylib"),
+    };
+    let features = format!("{formats},{feature}");
+    cargo(&[
+        "rustc",
+        "--package=minigpt-capi",
+        "--no-default-features",
+        "--features",
+        &features,
+        "--target",
+        target,
+        "--profile",
+        profile,
+        "--crate-type",
+        types,
+    ])
+}
+
+/// The shared library under its own name, and the name that linkers look for.
+fn shared(built: &Path, lib: &Path) -> Result<(), String> {
+    if cfg!(target_os = "macos") {
+        let name = "libminigpt.dylib";
+        return copy(&built.join("libminigpt_capi.dylib"), &lib.join(name));
+    }
+    copy(&built.join("libminigpt_capi.so"), &lib.join(SONAME))?;
+    let link = lib.join("libminigpt.so");
+    // There is none the first time.
+    let _ = fs::remove_file(&link);
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(SONAME, &link).map_err(|e| format!("{}: {e}", link.display()))?;
+    Ok(())
+}
+
+/// pkg-config's and CMake's files, with the version and the libraries in them.
+fn package_files(kind: Kind, lib: &Path) -> Result<(), String> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut parts = version.split('.');
+    let libraries = match kind {
+        Kind::Hosted => SYSTEM_LIBRARIES,
+        Kind::Bare | Kind::Module => "",
+    };
+    let values = [
+        ("@VERSION@", version),
+        ("@MAJOR@", parts.next().unwrap_or_default()),
+        ("@MINOR@", parts.next().unwrap_or_default()),
+        ("@SYSTEM_LIBRARIES@", libraries),
+        ("@SONAME@", SONAME),
+    ];
+    for (name, folder) in [
+        ("minigpt.pc", "pkgconfig"),
+        ("minigpt-config.cmake", "cmake/minigpt"),
+        ("minigpt-config-version.cmake", "cmake/minigpt"),
+    ] {
+        let template = Path::new(FOLDER).join("package").join(format!("{name}.in"));
+        let mut text = read(&template)?;
+        for (key, value) in values {
+            text = text.replace(key, value);
+        }
+        write(&lib.join(folder).join(name), &text)?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Writes a file, and the folders it is in.
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(path);
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, text));
+    written.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Copies a file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let failed = |path: &Path, error| format!("{}: {error}", path.display());
+    if from.is_dir() {
+        for entry in fs::read_dir(from).map_err(|e| failed(from, e))? {
+            let entry = entry.map_err(|e| failed(from, e))?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(to.parent().unwrap_or(to)).map_err(|e| failed(to, e))?;
+    // A program that runs, or is mapped, from the old file keeps it.
+    let _ = fs::remove_file(to);
+    fs::copy(from, to).map_err(|e| failed(from, e))?;
+    Ok(())
+}
+
+/// Standard output of a command that is to succeed.
+fn told(command: &mut Command) -> Result<String, String> {
+    let out = command.output();
+    let out = out.map_err(|error| format!("{command:?}: {error}"))?;
+    if out.status.success() {
+        return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&out.stderr);
+    let status = out.status;
+    Err(format!("{command:?}: {status}\n{said}"))
+}
