@@ -102,6 +102,7 @@ mod parts;
 pub mod quant;
 pub mod rng;
 pub mod sampler;
+pub mod self_test;
 mod session;
 pub mod tokenizer;
 

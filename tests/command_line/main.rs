@@ -9,6 +9,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+mod firmware;
 mod inference;
 mod mistakes;
 mod models;

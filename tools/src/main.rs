@@ -1,6 +1,7 @@
 //! The command line of minigpt.
 #![warn(clippy::print_stderr, clippy::print_stdout)] // they panic where nobody listens
 
+mod board;
 mod cmd;
 mod convert;
 mod failure;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cmd::{eval, export, generate, import, inspect, train};
+use crate::cmd::{eval, export, firmware, generate, import, inspect, train};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 tried and failed; 2 the command line, or a file it names, asks for something that \
@@ -27,6 +28,7 @@ enum Cli {
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
+    Firmware(firmware::FirmwareArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Cli::Generate(args) => generate::run(&args),
         Cli::Eval(args) => eval::run(&args),
         Cli::Export(args) => export::run(&args),
+        Cli::Firmware(args) => firmware::run(&args),
         Cli::Import(args) => import::run(&args),
         Cli::Inspect(args) => inspect::run(&args),
     };

@@ -25,8 +25,13 @@ pub(crate) use say;
 ///
 /// A closed pipe is [`Failure::OutputClosed`], a full disk an ordinary failure.
 pub(crate) fn print(text: &str) -> Outcome {
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print`], for text that may end inside a character.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Outcome {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::Failed(format!("standard output: {}", Writing(&error))),
@@ -39,11 +44,21 @@ pub(crate) fn print_json(value: &impl Serialize) -> Outcome {
     print(&(json + "\n"))
 }
 
-/// Writes a model to `path`, whole or not at all, and says what was done in one word.
-///
-/// A model that is there is replaced; any other file is left alone. A device or a pipe takes the
-/// bytes themselves, as soon as someone reads them.
+/// Writes a model to `path`, as [`replace_alike`] does.
 pub(crate) fn write_model(path: &Path, bytes: &[u8]) -> Result<&'static str, Failure> {
+    replace_alike(path, bytes, "model")
+}
+
+/// Writes a file of a `kind` to `path`, whole or not at all, and says what was done in one word.
+///
+/// A file that is there is replaced if it is of that kind, that is, if its first bytes are the same;
+/// any other is left alone. A device or a pipe takes the bytes themselves, as soon as someone reads
+/// them.
+pub(crate) fn replace_alike(
+    path: &Path,
+    bytes: &[u8],
+    kind: &str,
+) -> Result<&'static str, Failure> {
     let failed = |error: io::Error| Failure::writing(path, &error);
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(Failure::Misuse(format!(
@@ -54,9 +69,14 @@ pub(crate) fn write_model(path: &Path, bytes: &[u8]) -> Result<&'static str, Fai
             fs::write(path, bytes).map_err(failed)?;
             Ok("wrote")
         }
-        Ok(_) if !is_model(path).map_err(failed)? => Err(Failure::Misuse(format!(
-            "{} exists and is not a model; it is left alone: choose another name with -o",
-            path.display()
+        Ok(_) if !begins_alike(path, bytes).map_err(failed)? => Err(Failure::Misuse(format!(
+            "{} exists and is not {} {kind}; it is left alone: choose another name with -o",
+            path.display(),
+            if kind.starts_with(['e', 'u']) {
+                "an"
+            } else {
+                "a"
+            }
         ))),
         Ok(_) => {
             durable::replace_file(path, bytes).map_err(failed)?;
@@ -70,10 +90,10 @@ pub(crate) fn write_model(path: &Path, bytes: &[u8]) -> Result<&'static str, Fai
     }
 }
 
-fn is_model(path: &Path) -> io::Result<bool> {
+fn begins_alike(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let mut start = [0; MAGIC.len()];
     match File::open(path)?.read_exact(&mut start) {
-        Ok(()) => Ok(start == MAGIC),
+        Ok(()) => Ok(bytes.starts_with(&start)),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }

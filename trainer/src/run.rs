@@ -163,6 +163,17 @@ impl Run {
         unfinished::remove(path, keep_directory);
     }
 
+    /// Removes this run, which has come to no checkpoint: what [`Self::create`] made, and the
+    /// directory if nothing else is in it.
+    ///
+    /// # Errors
+    /// A [`RunError`] if something cannot be removed.
+    pub fn discard(self) -> Result<(), RunError> {
+        let path = self.path.clone();
+        drop(self);
+        unfinished::discard(&path).map_err(|error| RunError::file(&path, error))
+    }
+
     /// Opens the run directory `path`.
     ///
     /// # Errors

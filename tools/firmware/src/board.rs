@@ -1,14 +1,20 @@
-//! What differs between boards: constants of the board file, the entry point, the counter, the
-//! memory of a session.
+//! What the board file says: constants, the counter, the memory of a session, the model's partition.
 #![allow(unsafe_code, reason = "memory at fixed addresses")]
 
 use core::cell::UnsafeCell;
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use minigpt_runtime::Aligned;
 
-include!(concat!(env!("OUT_DIR"), "/board.rs"));
+use crate::hardware::{Chip, Hardware};
+
+#[allow(dead_code, reason = "not every board needs all of them")]
+mod constants {
+    use super::Counter;
+
+    include!(concat!(env!("OUT_DIR"), "/board.rs"));
+}
+pub(crate) use constants::*;
 
 /// What time, or work, is counted by.
 #[allow(dead_code, reason = "a board has one of them")]
@@ -19,6 +25,8 @@ pub(crate) enum Counter {
     Register(*const u32),
     /// The instructions retired.
     Instret,
+    /// The timer that [`Hardware::start`] starts.
+    Timer,
 }
 
 impl Counter {
@@ -29,6 +37,7 @@ impl Counter {
             // SAFETY: the board file names a register that may be read at any time.
             Self::Register(address) => unsafe { address.read_volatile() },
             Self::Instret => instret(),
+            Self::Timer => Chip::microseconds(),
         }
     }
 }
@@ -54,13 +63,12 @@ pub(crate) fn model_partition() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start as *const u8, size) }
 }
 
-struct Arena(UnsafeCell<MaybeUninit<Aligned<[u8; ARENA_BYTES]>>>);
+struct Arena(UnsafeCell<Aligned<[u8; ARENA_BYTES]>>);
 
 // SAFETY: `arena` hands it out once.
 unsafe impl Sync for Arena {}
 
-#[unsafe(link_section = ".uninit.arena")]
-static ARENA: Arena = Arena(UnsafeCell::new(MaybeUninit::uninit()));
+static ARENA: Arena = Arena(UnsafeCell::new(Aligned([0; ARENA_BYTES])));
 
 /// The memory of sessions; empty from the second call on.
 pub(crate) fn arena() -> &'static mut [u8] {
@@ -69,33 +77,6 @@ pub(crate) fn arena() -> &'static mut [u8] {
         return &mut [];
     }
     TAKEN.store(true, Ordering::Relaxed);
-    let bytes: *mut u8 = ARENA.0.get().cast();
-    // SAFETY: inside the static.
-    unsafe { bytes.write_bytes(0, ARENA_BYTES) };
-    // SAFETY: all of it was written just now, and this is the only reference there will be.
-    unsafe { core::slice::from_raw_parts_mut(bytes, ARENA_BYTES) }
-}
-
-#[cfg(target_arch = "arm")]
-#[cortex_m_rt::entry]
-fn main() -> ! {
-    exit(crate::run())
-}
-
-#[cfg(target_arch = "riscv32")]
-#[riscv_rt::entry]
-fn main() -> ! {
-    exit(crate::run())
-}
-
-/// Where faults end: the cause is a bug, never an input.
-#[cfg(target_arch = "arm")]
-#[cortex_m_rt::exception]
-unsafe fn HardFault(_: &cortex_m_rt::ExceptionFrame) -> ! {
-    crate::console::say!("error: hard fault");
-    semihosting::process::exit(70)
-}
-
-fn exit(result: Result<(), i32>) -> ! {
-    semihosting::process::exit(result.err().unwrap_or(0))
+    // SAFETY: this is the only reference there will be.
+    unsafe { &mut (*ARENA.0.get()).0 }
 }

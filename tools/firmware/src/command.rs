@@ -2,6 +2,13 @@
 
 use minigpt_runtime::{SamplerError, SamplerOptions};
 
+use crate::number;
+
+/// What there is to say to [`Command::Help`].
+pub(crate) const HELP: &str = "/temperature T, /top-k K (0 for all), /top-p P, /seed S, /max-tokens N: how the \
+                               next texts are made; /reset: as at the start; /begin: a text with no beginning \
+                               given; /info: board, model and settings; any other line begins a text";
+
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -25,10 +32,12 @@ impl Settings {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
     Set(Settings),
-    /// Says what board and model this is.
+    /// Says what board and model this is, and the settings.
     Info,
     /// Writes a text with no beginning given.
     Begin,
+    /// Lists the commands.
+    Help,
 }
 
 /// What is wrong with a command.
@@ -39,59 +48,27 @@ pub(crate) enum CommandError {
     Sampler(SamplerError),
 }
 
-impl core::fmt::Display for CommandError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Unknown => f.write_str(
-                "no such command; there are /temperature T, /top-k K (0 for all), /top-p P, /seed S, \
-                 /max-tokens N, /begin, /info",
-            ),
-            Self::Number => f.write_str("this needs a number, such as 40 or 0.8"),
-            // Without the number: printing one would take a third of the program.
-            Self::Sampler(SamplerError::Temperature { .. }) => {
-                f.write_str("the temperature must be a number from 0 (always the likeliest token) up")
-            }
-            Self::Sampler(SamplerError::TopK { max, .. }) => {
-                write!(f, "top-k must be between 1 and {max}")
-            }
-            Self::Sampler(_) => f.write_str("top-p must be above 0 and at most 1"),
-        }
-    }
-}
-
 /// Understands `line`, which begins behind the `/`.
+#[inline(never)]
 pub(crate) fn parse(line: &str, settings: Settings) -> Result<Command, CommandError> {
     let (name, value) = line.split_once(' ').unwrap_or((line, ""));
-    let number = || decimal(value).ok_or(CommandError::Number);
-    let integer = || value.parse::<u64>().map_err(|_| CommandError::Number);
+    let value = value.trim_ascii();
+    let number = || number::decimal(value).ok_or(CommandError::Number);
+    let integer = || number::integer(value).ok_or(CommandError::Number);
+    let count = || integer().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let mut new = settings;
     match name {
         "temperature" => new.sampling.temperature = number()?,
         "top-p" => new.sampling.top_p = number()?,
-        "top-k" => new.sampling.top_k = Some(integer()? as usize).filter(|k| *k > 0),
+        "top-k" => new.sampling.top_k = Some(count()?).filter(|k| *k > 0),
         "seed" => new.sampling.seed = integer()?,
-        "max-tokens" => new.max_tokens = integer()? as usize,
+        "max-tokens" => new.max_tokens = count()?,
+        "reset" => new = Settings::START,
         "info" => return Ok(Command::Info),
         "begin" => return Ok(Command::Begin),
+        "help" => return Ok(Command::Help),
         _ => return Err(CommandError::Unknown),
     }
     crate::teller::sampler(new.sampling).map_err(CommandError::Sampler)?;
     Ok(Command::Set(new))
-}
-
-/// `12`, `0.8`, `1.25`: digits, and up to six more behind a point. The host's parser gives the same
-/// number; the standard one would be a third of this program.
-fn decimal(text: &str) -> Option<f32> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 6 || fraction.is_empty() || fraction.len() > 6 {
-        return None;
-    }
-    if !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let scale = 10u32.pow(fraction.len() as u32);
-    let value = f64::from(whole.parse::<u32>().ok()?)
-        + f64::from(fraction.parse::<u32>().ok()?) / f64::from(scale);
-    Some(value as f32)
 }

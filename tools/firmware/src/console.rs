@@ -1,82 +1,142 @@
 //! Lines in, text and figures out.
 
-use semihosting::io::{self, Read};
+use crate::hardware::{Chip, Hardware, Stream};
+use crate::line::{Effect, Line, LineError};
+use crate::number;
 
-/// Longest line in bytes.
-const MAX_LINE: usize = 256;
+/// Stops a text.
+const CTRL_C: u8 = 0x03;
 
-/// Writes a line of figures or an error.
+/// Writes a line of figures or an error: texts and numbers one after the other.
 macro_rules! say {
-    ($($text:tt)*) => {
-        semihosting::eprintln!($($text)*)
-    };
+    ($($part:expr),+ $(,)?) => {{
+        $crate::console::begin();
+        $crate::console::parts!($($part),+);
+        $crate::console::end();
+    }};
 }
 pub(crate) use say;
 
-/// Writes a piece of the text as it is made.
-pub(crate) fn tell(text: &str) {
-    semihosting::print!("{text}");
+/// Writes a part of such a line.
+macro_rules! parts {
+    ($($part:expr),+ $(,)?) => {{
+        $($crate::console::Say::say(&$part);)+
+    }};
+}
+pub(crate) use parts;
+
+/// What [`say!`] can write.
+pub(crate) trait Say {
+    fn say(&self);
 }
 
-/// Why a line cannot be read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum LineError {
-    /// Longer than [`MAX_LINE`].
-    TooLong,
-    /// Broken UTF-8 at this byte.
-    NotText(usize),
-}
-
-impl core::fmt::Display for LineError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::TooLong => write!(
-                f,
-                "the line is longer than {MAX_LINE} bytes; send a shorter one"
-            ),
-            Self::NotText(at) => write!(f, "the line is not UTF-8 at byte {at}; send it again"),
-        }
+impl Say for &str {
+    fn say(&self) {
+        Chip::write(Stream::Figures, self.as_bytes());
     }
 }
 
-/// The serial line.
+impl Say for u64 {
+    fn say(&self) {
+        number::digits(*self, &mut [0; 20], 10).say();
+    }
+}
+
+impl Say for u32 {
+    fn say(&self) {
+        u64::from(*self).say();
+    }
+}
+
+impl Say for usize {
+    fn say(&self) {
+        (*self as u64).say();
+    }
+}
+
+/// An address.
+pub(crate) struct Hex(pub(crate) usize);
+
+impl Say for Hex {
+    fn say(&self) {
+        "0x".say();
+        number::digits(self.0 as u64, &mut [0; 20], 16).say();
+    }
+}
+
+/// A number of up to a few thousand, with three digits behind the point.
+pub(crate) struct Thousandths(pub(crate) f32);
+
+impl Say for Thousandths {
+    fn say(&self) {
+        let thousandths = (self.0 * 1000.0 + 0.5) as u32;
+        let digit = |unit: u32| thousandths / unit % 10;
+        parts!(thousandths / 1000, ".", digit(100), digit(10), digit(1));
+    }
+}
+
+/// The beginning of a line of figures: `# ` tells it from a text on the same line.
+pub(crate) fn begin() {
+    if Chip::TERMINAL {
+        "# ".say();
+    }
+}
+
+/// Its end.
+pub(crate) fn end() {
+    "\n".say();
+}
+
+/// Writes a piece of a text as it is made.
+pub(crate) fn tell(text: &str) {
+    Chip::write(Stream::Text, text.as_bytes());
+}
+
+/// Whether somebody pressed Ctrl-C. What else was typed is lost.
+pub(crate) fn is_stopped() -> bool {
+    let mut stopped = false;
+    while let Some(byte) = Chip::poll() {
+        stopped |= byte == CTRL_C;
+    }
+    stopped
+}
+
+/// The lines that come.
 pub(crate) struct Console {
-    line: [u8; MAX_LINE],
+    line: Line,
 }
 
 impl Console {
-    pub(crate) fn new() -> Self {
-        Self {
-            line: [0; MAX_LINE],
-        }
+    pub(crate) const fn new() -> Self {
+        Self { line: Line::new() }
     }
 
     /// The next line, without its end; `None` when there are no more.
     pub(crate) fn read_line(&mut self) -> Option<Result<&str, LineError>> {
-        let mut input = io::stdin().ok()?;
-        let (mut len, mut byte) = (0, [0]);
-        let mut ended = false;
-        while let Ok(1) = input.read(&mut byte) {
-            ended = true;
-            match byte[0] {
-                b'\n' => break,
-                b'\r' => {}
-                other => {
-                    if let Some(slot) = self.line.get_mut(len) {
-                        *slot = other;
-                    }
-                    len += 1;
-                }
+        if Chip::TERMINAL {
+            tell("> ");
+        }
+        loop {
+            let Some(byte) = Chip::read() else {
+                return (!self.line.is_empty()).then(|| self.line.text());
+            };
+            let effect = self.line.push(byte, Chip::TERMINAL);
+            if Chip::TERMINAL {
+                echo(effect, byte);
+            }
+            if effect == Effect::Ended {
+                return Some(self.line.text());
             }
         }
-        if !ended {
-            return None;
-        }
-        Some(match self.line.get(..len) {
-            None => Err(LineError::TooLong),
-            Some(bytes) => {
-                core::str::from_utf8(bytes).map_err(|error| LineError::NotText(error.valid_up_to()))
-            }
-        })
+    }
+}
+
+/// Shows at the terminal what `byte` did.
+fn echo(effect: Effect, byte: u8) {
+    match effect {
+        Effect::Nothing => {}
+        Effect::Added => Chip::write(Stream::Text, &[byte]),
+        Effect::Erased(n) => (0..n).for_each(|_| tell("\x08 \x08")),
+        Effect::Ended => tell("\n"),
     }
 }

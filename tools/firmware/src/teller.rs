@@ -1,17 +1,23 @@
 //! A model in its session, and the texts it makes.
 
+use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
-    KvFormat, Model, ModelFile, Q8, Sampler, SamplerError, SamplerOptions, Session, SessionError,
-    SessionOptions, StreamDecoder, Tokenizer, tokenizer::TokenizeError,
+    MemoryPlan, Model, ModelFile, Sampler, SamplerError, SamplerOptions, Session, SessionError,
+    StreamDecoder,
 };
 
+use crate::Weights;
 use crate::board;
-use crate::command::{self, Command, CommandError, Settings};
-use crate::console::{say, tell};
+use crate::command::{self, Command, HELP, Settings};
+use crate::console::{self, Hex, Thousandths, is_stopped, parts, say, tell};
+use crate::hardware::{Chip, Hardware};
+use crate::line::MAX_LINE;
+use crate::number::divide;
+use crate::options::SESSION;
 use crate::stack;
 
-/// Most tokens of a prompt.
-const MAX_PROMPT: usize = 128;
+/// Most tokens of a prompt: one a byte, the start token, and the space that a tokenizer may add.
+const MAX_PROMPT: usize = MAX_LINE + 2;
 
 /// Largest top-k.
 const MAX_TOP_K: usize = 64;
@@ -23,30 +29,26 @@ pub(crate) fn sampler(options: SamplerOptions) -> Result<Sampler<MAX_TOP_K>, Sam
 
 /// The model and how it is to tell.
 pub(crate) struct Teller<'a> {
-    tokenizer: &'a Tokenizer<'a>,
-    session: Session<'a, Q8>,
+    file: &'a ModelFile<'a>,
+    session: Session<'a, Weights>,
     arena_bytes: u64,
     settings: Settings,
 }
 
 impl<'a> Teller<'a> {
     /// With the longest context that fits into `arena`.
+    #[inline(never)]
     pub(crate) fn new(
         file: &'a ModelFile<'a>,
-        model: Model<'a, Q8>,
+        model: Model<'a, Weights>,
         arena: &'a mut [u8],
     ) -> Result<Self, SessionError> {
-        let options = SessionOptions {
-            n_ctx: 0,
-            n_chunk: 1,
-            kv: KvFormat::F16,
-        };
-        let options = options.fitted(file.config(), file.format(), arena.len() as u64);
-        let plan = minigpt_runtime::MemoryPlan::new(file.config(), file.format(), &options);
+        let (config, format) = (file.config(), file.format());
+        let options = SESSION.fitted(config, format, arena.len() as u64);
         Ok(Self {
-            tokenizer: file.tokenizer(),
+            file,
             session: Session::new(model, arena, &options)?,
-            arena_bytes: plan.total(),
+            arena_bytes: MemoryPlan::new(config, format, &options).total(),
             settings: Settings::START,
         })
     }
@@ -60,90 +62,205 @@ impl<'a> Teller<'a> {
             Ok(Command::Set(settings)) => self.settings = settings,
             Ok(Command::Begin) => self.continue_text(""),
             Ok(Command::Info) => self.info(),
-            Err(error) => say!("error: {error}"),
+            Ok(Command::Help) => say!(HELP),
+            Err(error) => say!("error: ", error),
         }
     }
 
     /// Writes `prompt` and what the model adds to it.
+    #[inline(never)]
     fn continue_text(&mut self, prompt: &str) {
         let mut tokens = [0; MAX_PROMPT];
         let n = match self.encode(prompt, &mut tokens) {
             Ok(n) => n,
-            Err(error) => return say!("error: the prompt: {error}"),
+            Err(error) => return say!("error: ", error),
         };
         let mut sampler = match sampler(self.settings.sampling) {
             Ok(sampler) => sampler,
-            Err(error) => return say!("error: {}", CommandError::Sampler(error)),
+            Err(error) => return say!("error: ", error),
         };
+        let n_ctx = self.session.n_ctx();
+        if n > n_ctx {
+            let (position, added) = (0, n);
+            return say!(
+                "error: ",
+                SessionError::ContextFull {
+                    n_ctx,
+                    position,
+                    added
+                }
+            );
+        }
         self.session.reset();
         let mut decoder = StreamDecoder::new();
         decoder.push_bytes(prompt.as_bytes(), &mut tell);
-        let start = board::COUNTER.ticks();
-        let mut input = tokens.get(..n).unwrap_or_default();
-        let mut next;
-        let mut made = 0;
-        while made < self.settings.max_tokens {
-            let n_vocab = self.tokenizer.n_vocab();
-            let logits = match self.session.forward(input) {
-                Ok(logits) => logits,
-                Err(SessionError::ContextFull { .. }) if made > 0 => break,
-                Err(error) => return say!("error: {error}"),
-            };
-            let token = sampler.sample(logits.get_mut(..n_vocab).unwrap_or_default());
-            made += 1;
-            let specials = self.tokenizer.specials();
-            if specials.eos == Some(token) || specials.bos == Some(token) {
-                break;
-            }
-            // The sampler saw the tokenizer's tokens only.
-            let _ = decoder.push(self.tokenizer, token, &mut tell);
-            next = [token];
-            input = &next;
-        }
+        let mut watch = Stopwatch::start();
+        let prompt = tokens.get(..n).unwrap_or_default();
+        let (made, why) = self.generate(prompt, &mut sampler, &mut decoder, &mut watch);
         decoder.finish(&mut tell);
         tell("\n");
-        report(start, n, made);
+        self.report(&watch, n, made, why);
+    }
+
+    /// Writes what follows `prompt`; how many tokens it made, and why it stopped if it was not at the
+    /// end.
+    #[inline(never)]
+    fn generate(
+        &mut self,
+        prompt: &[u32],
+        sampler: &mut Sampler<MAX_TOP_K>,
+        decoder: &mut StreamDecoder,
+        watch: &mut Stopwatch,
+    ) -> (usize, &'static str) {
+        let tokenizer = self.file.tokenizer();
+        let specials = tokenizer.specials();
+        let (mut next, mut input) = ([0], prompt);
+        for made in 0..self.settings.max_tokens {
+            if is_stopped() {
+                return (made, ", stopped");
+            }
+            let Ok(logits) = self.session.forward(input) else {
+                return (made, ", then the context was full");
+            };
+            let token = sampler.sample(logits.get_mut(..tokenizer.n_vocab()).unwrap_or_default());
+            watch.lap();
+            if specials.eos == Some(token) || specials.bos == Some(token) {
+                return (made + 1, "");
+            }
+            // The sampler saw the tokenizer's tokens only.
+            let _ = decoder.push(tokenizer, token, &mut tell);
+            next[0] = token;
+            input = &next;
+        }
+        (self.settings.max_tokens, "")
     }
 
     /// The start token, if there is one, and the tokens of `prompt`; their number.
+    #[inline(never)]
     fn encode(&self, prompt: &str, tokens: &mut [u32]) -> Result<usize, TokenizeError> {
-        let bos = self.tokenizer.specials().bos;
+        let tokenizer = self.file.tokenizer();
+        let bos = tokenizer.specials().bos;
         let n = usize::from(bos.is_some() || prompt.is_empty());
         if let Some(first) = tokens.first_mut() {
             *first = bos.unwrap_or(0);
         }
         let rest = tokens.get_mut(n..).unwrap_or_default();
-        Ok(n + self.tokenizer.encode(prompt.as_bytes(), rest)?)
+        Ok(n + tokenizer.encode(prompt.as_bytes(), rest)?)
     }
 
+    /// Says who is there.
+    pub(crate) fn greet(&self) {
+        if Chip::TERMINAL {
+            let name = self.file.header().metadata.name;
+            say!(
+                "minigpt on ",
+                board::NAME,
+                ", model ",
+                name,
+                ". Begin a text; Ctrl-C stops it. /help lists commands."
+            );
+        }
+    }
+
+    #[inline(never)]
     fn info(&self) {
-        let config = self.session.model().config();
+        let model = self.file;
         say!(
-            "board {}, {} Hz; context {} of {} tokens; arena {} of {} bytes; stack used {} of {}",
+            "board ",
             board::NAME,
+            ", ",
             board::CLOCK_HZ,
+            " Hz; context ",
             self.session.n_ctx(),
-            config.n_ctx(),
+            " of ",
+            model.config().n_ctx(),
+            " tokens; arena ",
             self.arena_bytes,
+            " of ",
             board::ARENA_BYTES,
+            " bytes; stack used ",
             stack::high_water(),
-            board::STACK_BYTES
+            " of ",
+            board::STACK_BYTES,
+            "; model ",
+            model.header().metadata.name,
+            ", ",
+            model.format().name(),
+            ", ",
+            model.len(),
+            " bytes of ",
+            board::MODEL.1,
+            " at ",
+            Hex(board::MODEL.0),
         );
+        self.say_settings();
+    }
+
+    fn say_settings(&self) {
+        let sampling = &self.settings.sampling;
+        say!(
+            "temperature ",
+            Thousandths(sampling.temperature),
+            ", top-k ",
+            sampling.top_k.unwrap_or(0),
+            ", top-p ",
+            Thousandths(sampling.top_p),
+            ", seed ",
+            sampling.seed,
+            ", max-tokens ",
+            self.settings.max_tokens,
+        );
+    }
+
+    /// Says how long `n` tokens of prompt and `made` new ones took, `why` they ended, and the memory.
+    #[inline(never)]
+    fn report(&self, watch: &Stopwatch, n: usize, made: usize, why: &str) {
+        let (ticks, hz) = (watch.ticks.max(1), u64::from(board::COUNTER_HZ));
+        let passes = (n + made).saturating_sub(1) as u64;
+        let (tenths, _) = divide(passes.saturating_mul(10 * hz), ticks);
+        let (milliseconds, _) = divide(ticks.saturating_mul(1000), hz);
+        let (rate, tenth) = divide(tenths, 10);
+        let stack = stack::high_water();
+        console::begin();
+        parts!(made, " tokens after ", n, " of prompt", why);
+        if hz > 0 {
+            parts!(" in ", milliseconds, " ms, ", rate, ".", tenth, " a second");
+        }
+        parts!(
+            "; stack ",
+            stack,
+            " of ",
+            board::STACK_BYTES,
+            " bytes, arena ",
+            self.arena_bytes,
+            " of ",
+            board::ARENA_BYTES,
+            " bytes",
+        );
+        console::end();
+        if stack == board::STACK_BYTES {
+            say!(
+                "error: the stack was too small, so nothing here can be trusted; raise `stack` in the board file"
+            );
+        }
     }
 }
 
-/// Says how long `n` tokens of prompt and `made` new ones took since `start`.
-fn report(start: u32, n: usize, made: usize) {
-    let ticks = u64::from(board::COUNTER.ticks().wrapping_sub(start));
-    let stack = stack::high_water();
-    match board::COUNTER_HZ {
-        0 => say!("{made} tokens after {n} of prompt; stack {stack} bytes"),
-        hz => {
-            let milliseconds = ticks * 1000 / u64::from(hz);
-            let per_minute = made as u64 * 60_000 / milliseconds.max(1);
-            say!(
-                "{made} tokens after {n} of prompt in {milliseconds} ms, {per_minute} a minute; stack {stack} bytes"
-            );
-        }
+/// Adds up what the counter counts, which may go round between texts, but not within a token.
+struct Stopwatch {
+    last: u32,
+    ticks: u64,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        let last = board::COUNTER.ticks();
+        Self { last, ticks: 0 }
+    }
+
+    fn lap(&mut self) {
+        let now = board::COUNTER.ticks();
+        self.ticks += u64::from(now.wrapping_sub(self.last));
+        self.last = now;
     }
 }

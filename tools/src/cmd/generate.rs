@@ -97,10 +97,8 @@ pub(crate) struct SamplingArgs {
 
 impl SamplingArgs {
     fn sampler(&self) -> Result<(Sampler<MAX_TOP_K>, u64), Failure> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let drawn = || now.map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs());
         let seed = self.seed.map(|seed| at_least("--seed", seed, 0));
-        let seed = seed.unwrap_or_else(|| Ok(drawn()))?;
+        let seed = seed.unwrap_or_else(|| Ok(drawn_seed()))?;
         let top_k = self.top_k.map(|k| match usize::try_from(k) {
             Ok(k) => Ok(k),
             Err(_) => Err(Failure::Misuse(format!(
@@ -116,6 +114,12 @@ impl SamplingArgs {
         let sampler = Sampler::new(options).map_err(Failure::misuse)?;
         Ok((sampler, seed))
     }
+}
+
+/// A seed that nobody chose.
+pub(super) fn drawn_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs())
 }
 
 /// A text of the model's own of up to `max_tokens` tokens, as [`run`] makes it.

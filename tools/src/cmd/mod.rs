@@ -2,6 +2,7 @@
 
 pub(crate) mod eval;
 pub(crate) mod export;
+pub(crate) mod firmware;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;

@@ -1,6 +1,7 @@
 //! `minigpt train`.
 
 mod asked;
+mod destination;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained, start_threads}
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, train};
 
+use self::destination::Destination;
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -38,6 +40,7 @@ Examples:
   minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
   minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
   minigpt train --out runs/input --resume --steps 4000      # take a finished run further
+  minigpt train --data input.txt --board mps2-an500         # and an image, runs/input/mps2-an500.elf
 ";
 
 /// Train a model on your text, or on built-in stories.
@@ -88,6 +91,10 @@ pub(crate) struct TrainArgs {
     /// Run directory [default: runs/ and the name of the data]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// End with an image for this board beside the model, see minigpt firmware --list; says before it
+    /// trains if the model would not fit
+    #[arg(long, value_name = "BOARD")]
+    board: Option<String>,
     /// Go on with the run in --out under its own settings; more --steps take it further
     #[arg(long)]
     resume: bool,
@@ -95,6 +102,7 @@ pub(crate) struct TrainArgs {
 
 pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
+    let destination = args.board.as_deref().map(Destination::named).transpose()?;
     let asked = args.settings(None)?;
     let out = args.out.clone().unwrap_or_else(|| default_out(&asked));
     let stored = Run::find(&out)?;
@@ -103,11 +111,17 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
         None if args.resume => return Err(RunError::Absent { path: out }.into()),
         _ => asked,
     };
+    if let Some(destination) = &destination {
+        destination.accept_shape(&asked)?;
+    }
     start_threads(asked.run.threads)?;
     let mut run = match stored {
         Some(_) => args.take_up(&out, asked)?,
         None => begin(&out, asked)?,
     };
+    if let Some(destination) = &destination {
+        run = destination.accept(run)?;
+    }
     let summary = advance(&mut run)?;
     let again = format!("minigpt train --out {} --resume", out.display());
     if summary.ending == Ending::Stopped {
@@ -119,7 +133,11 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
         )));
     }
     say_ending(&summary, &run, &again);
-    finish(&run, &summary)
+    finish(&run, &summary)?;
+    match destination {
+        Some(destination) => destination.image(&run),
+        None => Ok(()),
+    }
 }
 
 impl TrainArgs {

@@ -1,117 +1,136 @@
-//! Builds the firmware of every board and lets it tell the texts of `tests/data/boards.toml` under
-//! QEMU.
+//! The boards that there is firmware for.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::serial::SerialBoard;
 use super::{missing, output, run};
 
 /// The program's folder, with a workspace of its own.
-const FIRMWARE: &str = "tools/firmware";
+pub(crate) const FIRMWARE: &str = "tools/firmware";
 
-/// Seconds a board has for all its texts.
-const TIME_LIMIT: &str = "120";
+/// A model for the checks of serial lines, for each format of weights.
+const MODELS: [(&str, &str); 2] = [
+    ("q8", "tests/data/format/v1-q8-bpe.mgpt"),
+    ("q8-dsp", "tests/data/format/v2-q8-dsp-bpe.mgpt"),
+];
 
 /// What of a board file matters here.
 #[derive(Deserialize)]
-struct Board {
-    target: String,
-    model: Partition,
-    qemu: Option<Qemu>,
+pub(crate) struct Board {
+    #[serde(skip)]
+    pub(crate) name: String,
+    pub(crate) target: String,
+    /// The format of its models' weights.
+    #[serde(default = "q8")]
+    pub(crate) weights: String,
+    pub(crate) flash: Partition,
+    pub(crate) model: Partition,
+    /// QEMU, with text and figures on its standard streams.
+    pub(crate) qemu: Option<Qemu>,
+    /// QEMU, with the serial line there.
+    pub(crate) qemu_serial: Option<Qemu>,
 }
 
 #[derive(Deserialize)]
-struct Partition {
-    start: u64,
+pub(crate) struct Partition {
+    pub(crate) start: u64,
 }
 
 #[derive(Deserialize)]
-struct Qemu {
+pub(crate) struct Qemu {
     system: String,
     machine: String,
 }
 
-#[derive(Deserialize)]
-struct Texts {
-    text: Vec<Text>,
-}
-
-/// A text and how it comes about.
-#[derive(Deserialize)]
-struct Text {
-    model: String,
-    prompt: String,
-    temperature: f64,
-    top_p: f64,
-    seed: u64,
-    max_tokens: u64,
-    text: String,
-}
-
-/// The step itself.
-pub(crate) fn check() -> Result<(), String> {
-    let texts: Texts = read(Path::new("tests/data/boards.toml"))?;
-    let targets = output("rustup", &["target", "list", "--installed"]);
-    for path in files(&Path::new(FIRMWARE).join("boards"))? {
-        let board: Board = read(&path)?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        if targets.lines().any(|line| line == board.target) {
-            check_board(&name, &board, &texts.text)?;
-        } else {
-            let install = format!("rustup target add {}", board.target);
-            missing("targets", &board.target, &install)?;
-        }
+impl Board {
+    /// All boards, by name.
+    pub(crate) fn all() -> Result<Vec<Self>, String> {
+        let boards = files(&Path::new(FIRMWARE).join("boards"))?;
+        let boards = boards.iter().map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let board: Self = read(path)?;
+            Ok(Self {
+                name: name.into_owned(),
+                ..board
+            })
+        });
+        boards.collect()
     }
-    Ok(())
-}
 
-/// Builds the firmware of the board called `name` and compares what it says with `texts`.
-fn check_board(name: &str, board: &Board, texts: &[Text]) -> Result<(), String> {
-    let target = ["--release", "--target", &board.target];
-    cargo(
-        name,
-        &[&["clippy"], &target[..], &["--", "--deny=warnings"]].concat(),
-    )?;
-    cargo(name, &[&["build"], &target[..]].concat())?;
-    let Some(qemu) = &board.qemu else {
-        return Ok(());
-    };
-    let system = format!("qemu-system-{}", qemu.system);
-    if output(&system, &["--version"]).is_empty() {
+    /// Whether its target is installed.
+    pub(crate) fn has_target(&self) -> Result<bool, String> {
+        let targets = output("rustup", &["target", "list", "--installed"]);
+        if targets.lines().any(|line| line == self.target) {
+            return Ok(true);
+        }
+        let install = format!("rustup target add {}", self.target);
+        missing("targets", &self.target, &install).map(|()| false)
+    }
+
+    /// Whether QEMU is the board, and is installed.
+    pub(crate) fn has_qemu(&self) -> Result<bool, String> {
+        let Some(qemu) = self.qemu.as_ref().or(self.qemu_serial.as_ref()) else {
+            return Ok(false);
+        };
+        let system = format!("qemu-system-{}", qemu.system);
+        if !output(&system, &["--version"]).is_empty() {
+            return Ok(true);
+        }
         let install = "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
-        return missing("qemu", &system, install);
+        missing("qemu", &system, install).map(|()| false)
     }
-    let program = format!(
-        "{FIRMWARE}/target/{}/release/minigpt-firmware",
-        board.target
-    );
-    for text in texts {
-        let told = tell(board, qemu, Path::new(&program), text)?;
-        let expected = format!("{}\n", text.text);
-        if told != expected {
-            let model = &text.model;
-            return Err(format!(
-                "{name}: {model} says {told:?} and not {expected:?}"
-            ));
+
+    /// Its prebuilt program.
+    pub(crate) fn program(&self) -> PathBuf {
+        let name = format!("{}.elf", self.name);
+        Path::new(FIRMWARE).join("prebuilt").join(name)
+    }
+
+    /// The board at its serial line, if QEMU is that.
+    pub(crate) fn serial(&self) -> Option<SerialBoard<'_>> {
+        let qemu = self.qemu_serial.as_ref()?;
+        Some(SerialBoard {
+            name: &self.name,
+            machine: (&qemu.system, &qemu.machine),
+            program: self.program(),
+            address: self.model.start,
+        })
+    }
+
+    /// A run of cargo on its firmware.
+    pub(crate) fn cargo(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(FIRMWARE).args(args);
+        command.args(["--release", "--target", &self.target]);
+        command.env("MINIGPT_BOARD", &self.name);
+        command
+    }
+}
+
+/// The step itself: no warnings on any board, and an answer to whatever comes over a serial line.
+pub(crate) fn check() -> Result<(), String> {
+    for board in Board::all()? {
+        if board.has_target()? {
+            run(board.cargo(&["clippy"]).args(["--", "--deny=warnings"]))?;
+        }
+        if let Some(serial) = board.serial()
+            && board.has_qemu()?
+        {
+            let models = MODELS.iter().find(|(format, _)| *format == board.weights);
+            let (_, model) = models.ok_or_else(|| format!("no model of {}", board.weights))?;
+            serial.check(Path::new(model))?;
         }
     }
-    println!("xtask: {name}: {} texts as on the desktop", texts.len());
     Ok(())
 }
 
-/// Runs cargo on the firmware, for the board called `name`.
-fn cargo(name: &str, args: &[&str]) -> Result<(), String> {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(FIRMWARE).args(args);
-    run(command.env("MINIGPT_BOARD", name))
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+/// Reads a TOML file.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -124,38 +143,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-/// What the board writes when it is asked for `text`.
-fn tell(board: &Board, qemu: &Qemu, program: &Path, text: &Text) -> Result<String, String> {
-    let model = Path::new("tests/data/format").join(&text.model);
-    let mut command = Command::new("timeout");
-    command
-        .arg(TIME_LIMIT)
-        .arg(format!("qemu-system-{}", qemu.system));
-    command.args(["-machine", &qemu.machine]);
-    if qemu.system != "arm" {
-        command.args(["-bios", "none"]);
-    }
-    command.args(["-display", "none", "-monitor", "none", "-serial", "none"]);
-    command.args(["-semihosting-config", "enable=on,target=native"]);
-    command.arg("-kernel").arg(program);
-    command.arg("-device").arg(format!(
-        "loader,file={},addr={:#x},force-raw=on",
-        model.display(),
-        board.model.start
-    ));
-    let asked = format!(
-        "/temperature {}\n/top-p {}\n/seed {}\n/max-tokens {}\n{}\n",
-        text.temperature, text.top_p, text.seed, text.max_tokens, text.prompt
-    );
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let failed = |error| format!("qemu-system-{}: {error}", qemu.system);
-    let mut child = command.spawn().map_err(failed)?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(asked.as_bytes()).map_err(failed)?;
-    }
-    let out = child.wait_with_output().map_err(failed)?;
-    if !out.status.success() {
-        return Err(format!("{command:?}: {}", out.status));
-    }
-    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+fn q8() -> String {
+    "q8".to_owned()
 }

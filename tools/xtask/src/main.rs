@@ -2,6 +2,9 @@
 
 mod boards;
 mod capi;
+mod golden;
+mod prebuilt;
+mod serial;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -29,7 +32,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 11] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -78,8 +81,18 @@ const STEPS: [Step; 9] = [
     },
     Step {
         name: "boards",
-        about: "the firmware of every board under QEMU tells the same texts as the desktop",
+        about: "no warnings in the firmware of any board, and an answer to whatever a serial line brings",
         run: boards::check,
+    },
+    Step {
+        name: "prebuilt",
+        about: "the programs of boards inside minigpt are what the sources make (--check)",
+        run: prebuilt::check,
+    },
+    Step {
+        name: "golden",
+        about: "the same texts on every instruction set and every board",
+        run: golden::check,
     },
     Step {
         name: "capi-test",
@@ -93,7 +106,17 @@ const STEPS: [Step; 9] = [
     },
 ];
 
+/// What is no check, but makes what [`prebuilt::check`] compares.
+const PREBUILT: Step = Step {
+    name: "prebuilt",
+    about: "making the programs of boards inside minigpt",
+    run: prebuilt::write,
+};
+
 fn main() -> ExitCode {
+    if let Some(code) = prebuilt::as_rustc() {
+        return code;
+    }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     if let ["capi", rest @ ..] = &args[..] {
@@ -105,6 +128,11 @@ fn main() -> ExitCode {
             let kept = |step: &&Step| !names.split(',').any(|name| name == step.name);
             STEPS.iter().filter(kept).collect()
         }
+        ["prebuilt"] => vec![&PREBUILT],
+        ["prebuilt", "--check"] => STEPS
+            .iter()
+            .filter(|step| step.name == "prebuilt")
+            .collect(),
         [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
         _ => {
             usage();
@@ -137,13 +165,13 @@ fn is_step(name: &str) -> bool {
 
 fn usage() {
     eprintln!(
-        "usage: cargo xtask ci [--except STEP,...] | STEP | capi [--target TRIPLE] -o DIR\n\nsteps:"
+        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | capi [--target TRIPLE] -o DIR\n\nsteps:"
     );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not installed."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not there."
     );
 }
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::format::{Header, Metadata};
+use minigpt_runtime::format::{Header, Metadata, file_bytes};
 use minigpt_runtime::quant::Format;
 
 use super::files::tokenizer_and_config;
@@ -33,6 +33,28 @@ pub struct Trained {
     pub parameters: Vec<Vec<f32>>,
     /// Where the run's tokens lie.
     data: PathBuf,
+}
+
+impl Run {
+    /// Bytes of the file that this run's model will be as `format`, whichever of its steps is the
+    /// best.
+    ///
+    /// # Errors
+    /// An [`ExportError`] if it can be none.
+    pub fn model_bytes(&self, format: Format) -> Result<u64, ExportError> {
+        let name = self.path().file_name().unwrap_or_default();
+        let header = Header {
+            hyperparameters: self.config.hyperparameters(),
+            format,
+            tokenizer: self.tokenizer.view(),
+            metadata: Metadata {
+                name: &name.to_string_lossy(),
+                bits_per_byte: Some(0.0),
+                made_by: &origin(&self.settings, self.settings.training.steps),
+            },
+        };
+        Ok(file_bytes(&header)?)
+    }
 }
 
 impl Trained {

@@ -80,6 +80,15 @@ pub(super) fn remove(path: &Path, keep_directory: bool) {
     }
 }
 
+/// Removes what preparation made in `path`, and the directory if it is then empty.
+pub(super) fn discard(path: &Path) -> std::io::Result<()> {
+    clear(path)?;
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Removes what preparation makes, and the settings first: without them there is no run.
 fn clear(path: &Path) -> std::io::Result<()> {
     for name in [CONFIG, TOKENIZER, METRICS, PICTURE] {

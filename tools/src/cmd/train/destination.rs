@@ -1,0 +1,144 @@
+//! `--board`: where the model is to run.
+
+use minigpt_runtime::config::Config;
+use minigpt_runtime::{Format, layout};
+use minigpt_trainer::run::Run;
+use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
+
+use crate::board::Board;
+use crate::cmd::firmware::{self, Misfit, Plan};
+use crate::failure::{Failure, Outcome};
+use crate::interrupt;
+use crate::output::{grouped, say};
+
+/// Vocabularies below this many tokens are mostly the bytes themselves.
+const LEAST_BPE: u32 = 320;
+
+/// Room for what stands before the weights while there is no tokenizer yet, and for each of its tokens.
+const HEADER_BYTES: u64 = 1024;
+const TOKEN_BYTES: u64 = 16;
+
+/// The board that a run ends with an image for.
+pub(super) struct Destination(Board);
+
+impl Destination {
+    /// The board called `name`.
+    pub(super) fn named(name: &str) -> Result<Self, Failure> {
+        Board::named(name).map(Self)
+    }
+
+    /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
+    pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
+        let Self(board) = self;
+        let format = board.weights()?;
+        let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
+            return Ok(()); // said by whoever makes the run
+        };
+        let bytes = layout::weights_bytes(&config, format);
+        match Plan::new(board, &config, format, bytes) {
+            Ok(_) => Ok(()),
+            Err(misfit) => {
+                let n_vocab = match settings.data.tokenizer {
+                    TokenizerChoice::Bpe { n_vocab } => n_vocab,
+                    _ => 256,
+                };
+                let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
+                let changes = self.changes(settings, n_vocab, format, overhead);
+                let refusal = self.refusal(misfit, &changes);
+                Err(Failure::Misuse(format!(
+                    "even without a vocabulary {refusal}"
+                )))
+            }
+        }
+    }
+
+    /// Gives `run` back if its model will fit, and says with which figures. Otherwise says what would
+    /// fit, and a run that has not begun is removed.
+    pub(super) fn accept(&self, run: Run) -> Result<Run, Failure> {
+        let Self(board) = self;
+        let format = board.weights()?;
+        let bytes = run.model_bytes(format).map_err(Failure::failed)?;
+        match Plan::new(board, &run.config, format, bytes) {
+            Ok(plan) => {
+                say!(
+                    "{board}: up to {} of {} bytes of flash for the model, a context of {} of {} tokens",
+                    grouped(bytes),
+                    grouped(board.model.size.into()),
+                    plan.n_ctx,
+                    run.config.n_ctx()
+                );
+                Ok(run)
+            }
+            Err(misfit) => {
+                let overhead = bytes - layout::weights_bytes(&run.config, format);
+                let n_vocab = run.config.n_vocab() as u32;
+                let changes = self.changes(&run.settings, n_vocab, format, overhead);
+                let refusal = self.refusal(misfit, &changes);
+                interrupt::made();
+                if !Run::has_checkpoint(run.path())? {
+                    run.discard()?;
+                }
+                Err(Failure::Misuse(refusal))
+            }
+        }
+    }
+
+    /// What does not fit, and which changes would make it fit.
+    fn refusal(&self, misfit: Misfit, changes: &[String]) -> String {
+        let Self(board) = self;
+        let advice = match changes.is_empty() {
+            true => String::new(),
+            false => format!("{} would make it fit, and ", changes.join(" or ")),
+        };
+        format!(
+            "{}; {advice}minigpt fit --board {board} says what fits",
+            misfit.text(board)
+        )
+    }
+
+    /// Changes of one setting, as small as can be, that make a model fit, whose file has `overhead`
+    /// bytes beside its weights.
+    fn changes(
+        &self,
+        settings: &RunConfig,
+        n_vocab: u32,
+        format: Format,
+        overhead: u64,
+    ) -> Vec<String> {
+        let Self(board) = self;
+        let settings = settings.clone().without_derived();
+        let fits = |n_vocab: u32, change: &dyn Fn(&mut ModelSettings)| {
+            let mut model = settings.model.clone();
+            change(&mut model);
+            Config::new(model.hyperparameters(n_vocab)).is_ok_and(|config| {
+                let bytes = overhead + layout::weights_bytes(&config, format);
+                Plan::new(board, &config, format, bytes).is_ok()
+            })
+        };
+        // Whole blocks of weights, and heads of an even size.
+        let step = 32.max(2 * settings.model.n_head);
+        let mut depths = (1..settings.model.n_layer).rev();
+        let mut widths = (1..settings.model.n_embd).rev().filter(|n| n % step == 0);
+        let vocabularies = match settings.data.tokenizer {
+            TokenizerChoice::Bpe { n_vocab } => LEAST_BPE..n_vocab,
+            _ => 0..0,
+        };
+        let mut vocabularies = vocabularies.rev().filter(|n| n % 64 == 0);
+        let depth = depths.find(|n| fits(n_vocab, &|model| model.n_layer = *n));
+        let width = widths.find(|n| fits(n_vocab, &|model| model.n_embd = *n));
+        let vocabulary = vocabularies.find(|n| fits(*n, &|_| {}));
+        let changes = [
+            depth.map(|n| format!("--set n_layer={n}")),
+            width.map(|n| format!("--set n_embd={n}")),
+            vocabulary.map(|n| format!("--tokenizer bpe:{n}")),
+        ];
+        changes.into_iter().flatten().collect()
+    }
+
+    /// Writes the image of the model of `run` beside it.
+    pub(super) fn image(&self, run: &Run) -> Outcome {
+        let Self(board) = self;
+        let name = format!("{board}.{}", board.usual_image().name());
+        firmware::make(board, &run.model(), &run.path().join(name))
+    }
+}

@@ -1,0 +1,269 @@
+//! The texts of `tests/data/golden.toml`, told by everything that runs models here.
+
+mod desktop;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use minigpt_runtime::Isa;
+use serde::Deserialize;
+
+use super::boards::{self, Board};
+use super::{capi, cargo, missing, output, run};
+
+/// Seconds a board has for a text.
+const TIME_LIMIT: &str = "120";
+
+/// Where imported models go.
+const IMPORTED: &str = "target/golden";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Golden {
+    /// How keys and values are kept.
+    kv: String,
+    text: Vec<Text>,
+}
+
+/// A text and how it comes about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    name: String,
+    model: Model,
+    /// Boards that are too small for the model.
+    #[serde(default)]
+    without: Vec<String>,
+    prompt: String,
+    temperature: f32,
+    top_k: Option<usize>,
+    top_p: f32,
+    seed: u64,
+    max_tokens: usize,
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Model {
+    /// A file of `tests/data/format`.
+    Format(String),
+    /// A model of llama2.c and its tokenizer, files of `MINIGPT_TEST_DATA`.
+    Llama2c { llama2c: String, tokenizer: String },
+}
+
+/// What tells texts.
+enum Machine {
+    Desktop(Isa),
+    Board(Board),
+    /// WebAssembly in Node, through this script of the C library.
+    Wasm(PathBuf),
+}
+
+/// The step itself: prints a table of machines and texts.
+pub(crate) fn check() -> Result<(), String> {
+    let golden: Golden = boards::read(Path::new("tests/data/golden.toml"))?;
+    cargo(&["build", "--package", "minigpt"])?;
+    let boards = Board::all()?;
+    let known: BTreeSet<_> = boards.iter().map(|board| board.name.as_str()).collect();
+    let named = golden.text.iter().flat_map(|text| &text.without);
+    if let Some(unknown) = named
+        .into_iter()
+        .find(|name| !known.contains(name.as_str()))
+    {
+        return Err(format!(
+            "tests/data/golden.toml: there is no board {unknown}"
+        ));
+    }
+    let mut texts = Vec::new();
+    for text in &golden.text {
+        texts.extend(text.model.path()?.map(|path| (text, path)));
+    }
+    let mut machines: Vec<Machine> = Isa::available().map(Machine::Desktop).collect();
+    for board in boards {
+        if board.has_qemu()? {
+            machines.push(Machine::Board(board));
+        }
+    }
+    machines.extend(wasm()?.map(Machine::Wasm));
+    for (i, (text, _)) in texts.iter().enumerate() {
+        println!("{:>3}  {}", i + 1, text.name);
+    }
+    let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+    for machine in &machines {
+        let mut line = format!("{:20}", machine.name());
+        for (i, (text, model)) in texts.iter().enumerate() {
+            line += match machine.differs(text, model, &golden.kv)? {
+                None if machine.is_without(text) => "   -",
+                None => "   =",
+                Some(told) => {
+                    wrong.entry((i + 1, told)).or_default().push(machine.name());
+                    "   X"
+                }
+            };
+        }
+        println!("{line}");
+    }
+    println!("=: the same text, X: another, -: the board is too small for the model");
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let wrong = wrong.into_iter().map(|((i, told), machines)| {
+        let told = toml::Value::String(told);
+        format!("\ntext {i} of {}: {told}", machines.join(", "))
+    });
+    Err(wrong.fold(
+        "not what tests/data/golden.toml says:".to_owned(),
+        |all, one| all + &one,
+    ))
+}
+
+impl Machine {
+    fn name(&self) -> String {
+        match self {
+            Self::Desktop(isa) => format!("{} {}", env::consts::ARCH, isa.name()),
+            Self::Board(board) => board.name.clone(),
+            Self::Wasm(_) => "wasm32".to_owned(),
+        }
+    }
+
+    fn is_without(&self, text: &Text) -> bool {
+        matches!(self, Self::Board(board) if text.without.contains(&board.name))
+    }
+
+    /// What it tells instead of `text`, if it does not tell it.
+    fn differs(&self, text: &Text, model: &Path, kv: &str) -> Result<Option<String>, String> {
+        if self.is_without(text) {
+            return Ok(None);
+        }
+        let told = match self {
+            Self::Desktop(isa) => desktop::tell(*isa, text, model, kv),
+            Self::Board(board) => tell(board, text, model),
+            Self::Wasm(script) => {
+                let mut command = Command::new("node");
+                command.arg(script).arg(model).arg(format!("--kv={kv}"));
+                text_of(command.args(flags(text)))
+            }
+        };
+        let told = told.map_err(|error| format!("{}: {}: {error}", self.name(), text.name))?;
+        Ok((told != text.text).then_some(told))
+    }
+}
+
+impl Model {
+    /// Its file, if it is there.
+    fn path(&self) -> Result<Option<PathBuf>, String> {
+        let (model, tokenizer) = match self {
+            Self::Format(model) => return Ok(Some(Path::new("tests/data/format").join(model))),
+            Self::Llama2c { llama2c, tokenizer } => (llama2c, tokenizer),
+        };
+        let folder = env::var_os("MINIGPT_TEST_DATA").map(PathBuf::from);
+        let Some(folder) = folder.filter(|folder| folder.join(model).exists()) else {
+            let advice = "set MINIGPT_TEST_DATA to a folder that holds it";
+            return missing("data", model, advice).map(|()| None);
+        };
+        fs::create_dir_all(IMPORTED).map_err(|error| format!("{IMPORTED}: {error}"))?;
+        let path = Path::new(IMPORTED).join(model).with_extension("mgpt");
+        let mut import = minigpt()?;
+        import.args(["import", "llama2c"]).arg(folder.join(model));
+        import.arg("--tokenizer").arg(folder.join(tokenizer));
+        run(import.args(["--format", "q8", "-o"]).arg(&path))?;
+        Ok(Some(path))
+    }
+}
+
+/// The script that runs models in WebAssembly, if it can be made and run here.
+fn wasm() -> Result<Option<PathBuf>, String> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    if output("node", &["--version"]).is_empty() {
+        return missing("node", "node", "apt-get install nodejs").map(|()| None);
+    }
+    let installed = output("rustup", &["target", "list", "--installed"]);
+    if !installed.lines().any(|line| line == TARGET) {
+        let install = format!("rustup target add {TARGET}");
+        return missing("targets", TARGET, &install).map(|()| None);
+    }
+    let folder = Path::new(IMPORTED).join("wasm");
+    capi::command(&["--target", TARGET, "-o", &folder.to_string_lossy()])?;
+    Ok(Some(folder.join("examples/wasm/generate.mjs")))
+}
+
+/// The binary, which lies beside this one.
+fn minigpt() -> Result<Command, String> {
+    let this = env::current_exe().map_err(|error| format!("xtask: {error}"))?;
+    let name = format!("minigpt{}", env::consts::EXE_SUFFIX);
+    Ok(Command::new(this.with_file_name(name)))
+}
+
+/// A file of what lies in the model partition of `board` when `model` is written there.
+fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
+    let path = |extension| {
+        Path::new(IMPORTED)
+            .join(&board.name)
+            .with_extension(extension)
+    };
+    let (image, stored) = (path("bin"), path("mgpt"));
+    let failed = |error| format!("{}: {error}", image.display());
+    fs::create_dir_all(IMPORTED).map_err(failed)?;
+    let mut join = minigpt()?;
+    join.args(["firmware", "--board", &board.name, "--model"]);
+    said(join.arg(model).arg("-o").arg(&image))?;
+    let bytes = fs::read(&image).map_err(failed)?;
+    let start = (board.model.start - board.flash.start) as usize;
+    fs::write(&stored, &bytes[start..]).map_err(failed)?;
+    Ok(stored)
+}
+
+/// What `board` says under QEMU when it is asked for `text`.
+fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
+    if let Some(serial) = board.serial() {
+        let settings = [
+            format!("/temperature {}", text.temperature),
+            format!("/top-k {}", text.top_k.unwrap_or(0)),
+            format!("/top-p {}", text.top_p),
+            format!("/seed {}", text.seed),
+            format!("/max-tokens {}", text.max_tokens),
+        ];
+        return serial.tell(&stored(board, model)?, &settings, &text.prompt);
+    }
+    let tool = minigpt()?;
+    let mut command = Command::new("timeout");
+    command.arg(TIME_LIMIT).arg(tool.get_program());
+    command.args(["firmware", "--board", &board.name, "--run", "--model"]);
+    command.arg(model);
+    text_of(command.args(flags(text)))
+}
+
+/// How `text` is asked for.
+fn flags(text: &Text) -> Vec<String> {
+    let mut flags = vec![
+        format!("--prompt={}", text.prompt),
+        format!("--temperature={}", text.temperature),
+        format!("--top-p={}", text.top_p),
+        format!("--seed={}", text.seed),
+        format!("--max-tokens={}", text.max_tokens),
+    ];
+    flags.extend(text.top_k.map(|k| format!("--top-k={k}")));
+    flags
+}
+
+/// The text that `command` writes, without the end of line behind it.
+fn text_of(command: &mut Command) -> Result<String, String> {
+    let told = said(command)?;
+    told.strip_suffix('\n')
+        .map(str::to_owned)
+        .ok_or_else(|| format!("no end of line behind {told:?}"))
+}
+
+/// Standard output of `command`; where it fails, what it says.
+fn said(command: &mut Command) -> Result<String, String> {
+    let out = command.output();
+    let out = out.map_err(|error| format!("{command:?}: {error}"))?;
+    match out.status.success() {
+        true => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+    }
+}
