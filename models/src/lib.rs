@@ -1,6 +1,8 @@
 //! Named model shapes: what `--preset` and the benchmarks mean by a name.
 #![no_std]
 
+pub mod cost;
+
 use minigpt_runtime::config::{Hyperparameters, Mlp, Norm, Positions};
 
 /// A named shape, still without a vocabulary, and the training that suits it.

@@ -143,7 +143,7 @@ impl<'a> ModelFile<'a> {
         if pad.len() >= ALIGNMENT || pad.iter().any(|byte| *byte != 0) {
             return Err(LoadError::Malformed);
         }
-        let (bytes, _) = bytes.split_at(bytes.len() - rest.len());
+        let bytes = part(bytes, 0, bytes.len() - rest.len());
         let config = header.config().map_err(LoadError::Header)?;
         let (needed, given) = (layout::weights_bytes(&config, header.format), weights.len());
         if needed != given as u64 {
@@ -265,9 +265,9 @@ fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), LoadEr
 
 fn checksum(bytes: &[u8], at: usize) -> u32 {
     let mut hash = Xxh32::new(0);
-    hash.update(&bytes[..at]);
+    hash.update(part(bytes, 0, at));
     hash.update(&[0; CHECKSUM]);
-    hash.update(&bytes[at + CHECKSUM..]);
+    hash.update(bytes.get(at + CHECKSUM..).unwrap_or_default());
     hash.digest()
 }
 

@@ -10,6 +10,7 @@ use std::process::Output;
 use tempfile::TempDir;
 
 mod firmware;
+mod fit;
 mod inference;
 mod mistakes;
 mod models;

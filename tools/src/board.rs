@@ -21,6 +21,7 @@ pub(crate) struct Board {
     #[serde(skip)]
     program: Option<&'static [u8]>,
     pub(crate) core: String,
+    pub(crate) clock_hz: u32,
     /// Where the program lies.
     pub(crate) flash: Partition,
     /// Where the model lies.

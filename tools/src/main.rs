@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cmd::{eval, export, firmware, generate, import, inspect, train};
+use crate::cmd::{eval, export, firmware, fit, generate, import, inspect, train};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 tried and failed; 2 the command line, or a file it names, asks for something that \
@@ -29,6 +29,7 @@ enum Cli {
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
     Firmware(firmware::FirmwareArgs),
+    Fit(fit::FitArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
 }
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Cli::Eval(args) => eval::run(&args),
         Cli::Export(args) => export::run(&args),
         Cli::Firmware(args) => firmware::run(&args),
+        Cli::Fit(args) => fit::run(&args),
         Cli::Import(args) => import::run(&args),
         Cli::Inspect(args) => inspect::run(&args),
     };

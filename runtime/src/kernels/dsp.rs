@@ -26,6 +26,8 @@ macro_rules! features {
 }
 
 mod attention;
+mod floats;
+mod integers;
 mod matrix;
 mod vector;
 

@@ -76,6 +76,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.matmul_f32(out, w, x, cols),
             _ => {
                 let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
                 matmul(out, rows, tokens, scalar::dot_f32);
@@ -88,6 +90,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.matmul_f16(out, w, x, cols),
             _ => {
                 let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
                 matmul(out, rows, tokens, scalar::dot_f16);

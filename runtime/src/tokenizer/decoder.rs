@@ -118,7 +118,8 @@ impl StreamDecoder {
                 Ok(text) => return emit(text, sink),
                 Err(error) => error,
             };
-            let (valid, rest) = bytes.split_at(error.valid_up_to());
+            let split = bytes.split_at_checked(error.valid_up_to());
+            let (valid, rest) = split.unwrap_or_default();
             emit(core::str::from_utf8(valid).unwrap_or_default(), sink);
             let Some(invalid) = error.error_len() else {
                 // At most 3 bytes: a character's start.

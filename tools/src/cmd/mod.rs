@@ -3,6 +3,7 @@
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod firmware;
+pub(crate) mod fit;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;

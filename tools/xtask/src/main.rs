@@ -2,6 +2,7 @@
 
 mod boards;
 mod capi;
+mod cost;
 mod golden;
 mod prebuilt;
 mod serial;
@@ -32,7 +33,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -85,6 +86,11 @@ const STEPS: [Step; 11] = [
         run: boards::check,
     },
     Step {
+        name: "cost",
+        about: "instructions, program, stack and arena of a token do not grow",
+        run: cost::check,
+    },
+    Step {
         name: "prebuilt",
         about: "the programs of boards inside minigpt are what the sources make (--check)",
         run: prebuilt::check,
@@ -119,6 +125,9 @@ fn main() -> ExitCode {
     }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["cost", options @ ..] = &args[..] {
+        return finished("cost", cost::command(options));
+    }
     if let ["capi", rest @ ..] = &args[..] {
         return finished("capi", capi::command(rest));
     }
@@ -170,6 +179,7 @@ fn usage() {
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
+    eprintln!("\n{}", cost::USAGE);
     eprintln!(
         "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not there."
     );

@@ -67,7 +67,10 @@ impl Inputs {
     }
 
     /// Builds the tokenizer. Characters are those of all texts; BPE is learned on the training text.
-    pub(super) fn tokenizer(&self, choice: TokenizerChoice) -> Result<OwnedTokenizer, RunError> {
+    ///
+    /// # Errors
+    /// [`RunError::Tokenizer`], and for characters one that names the text that is not UTF-8.
+    pub fn tokenizer(&self, choice: TokenizerChoice) -> Result<OwnedTokenizer, RunError> {
         match choice {
             TokenizerChoice::Byte => Ok(OwnedTokenizer::byte()),
             TokenizerChoice::Bpe { n_vocab } => {

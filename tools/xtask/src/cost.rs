@@ -1,0 +1,192 @@
+//! `cargo xtask cost`: what a token costs on each board, in instructions counted under QEMU.
+
+mod board;
+mod image;
+mod least_squares;
+mod model;
+mod program;
+mod shape;
+mod table;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use minigpt_runtime::{ARENA_ALIGNMENT, ModelFile};
+
+use self::board::Board;
+use self::program::{FOLDER, Program};
+use self::table::Row;
+use super::{missing, output};
+
+/// How it is called.
+pub(crate) const USAGE: &str = "\
+cost [--json] [--update] [--fit]   counts what a token costs; compares with benches/results/cost.csv, or
+                                   rewrites it, and the cost model of `minigpt fit`
+cost --model FILE [--board B] [--json]   counts one model, on all boards or one";
+
+/// What the command line asks for.
+#[derive(Default)]
+struct Asked<'a> {
+    json: bool,
+    update: bool,
+    fit: bool,
+    model: Option<&'a Path>,
+    board: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn parse(args: &[&'a str]) -> Result<Self, String> {
+        let mut asked = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().copied().ok_or(format!("{arg} needs a value"));
+            match *arg {
+                "--json" => asked.json = true,
+                "--update" => asked.update = true,
+                "--fit" => asked.fit = true,
+                "--model" => asked.model = Some(Path::new(value()?)),
+                "--board" => asked.board = Some(value()?),
+                other => return Err(format!("there is no option {other}; usage:\n{USAGE}")),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// The command with its options.
+pub(crate) fn command(args: &[&str]) -> Result<(), String> {
+    let asked = Asked::parse(args)?;
+    let (boards, all) = boards(asked.board)?;
+    if let Some(model) = asked.model {
+        return print(&count_file(&boards, model)?, asked.json);
+    }
+    let rows = count(&boards)?;
+    print(&rows, asked.json)?;
+    let mut found = Vec::new();
+    match asked.update {
+        true => table::write(&about("--update"), &rows)?,
+        false => found.extend(table::growth(&table::committed()?, &rows, all)),
+    }
+    if asked.fit {
+        model::fit(&about("--fit"), &boards)?;
+    }
+    found.extend(model::check(&boards)?);
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "{}\nwhere that is meant, `cargo xtask cost --update --fit` rewrites the figures",
+            found.join("\n")
+        )),
+    }
+}
+
+/// The step of `cargo xtask ci`.
+pub(crate) fn check() -> Result<(), String> {
+    command(&[])
+}
+
+/// The boards that can be measured here, or the one called `name`; and whether they are all.
+fn boards(name: Option<&str>) -> Result<(Vec<Board>, bool), String> {
+    let targets = output("rustup", &["target", "list", "--installed"]);
+    let mut boards = Board::all()?;
+    let total = boards.len();
+    if let Some(name) = name {
+        boards.retain(|board| board.name == name);
+        if boards.is_empty() {
+            return Err(format!(
+                "QEMU has no board {name}; see tools/firmware/boards"
+            ));
+        }
+    }
+    let mut here = Vec::new();
+    for board in boards {
+        let system = format!("qemu-system-{}", board.system());
+        if !targets.lines().any(|line| line == board.target) {
+            let install = format!("rustup target add {}", board.target);
+            missing("targets", &board.target, &install)?;
+        } else if output(&system, &["--version"]).is_empty() {
+            let install =
+                "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
+            missing("qemu", &system, install)?;
+        } else {
+            here.push(board);
+        }
+    }
+    let all = here.len() == total;
+    Ok((here, all))
+}
+
+/// The rows of the table.
+fn count(boards: &[Board]) -> Result<Vec<Row>, String> {
+    let (mut rows, mut forbidden) = (Vec::new(), BTreeSet::new());
+    for board in boards {
+        for format in board.formats() {
+            let shape = board.shape();
+            let program = Program::build(board, &board.target, format)?;
+            let measured = program.measure(&shape.write(FOLDER.as_ref(), format)?)?;
+            let names = [&board.name, &board.core, shape.name, format.name()];
+            rows.push(Row::new(names, &program, &measured));
+            forbidden.extend(program.image.forbidden);
+        }
+    }
+    for function in forbidden {
+        eprintln!("xtask: a program has {function}");
+    }
+    Ok(rows)
+}
+
+/// A row for each board with the model at `path`.
+fn count_file(boards: &[Board], path: &Path) -> Result<Vec<Row>, String> {
+    let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
+    let bytes = fs::read(path).map_err(|error| failed(&error))?;
+    let mut room = vec![0; bytes.len() + ARENA_ALIGNMENT];
+    let start = room.as_ptr().align_offset(ARENA_ALIGNMENT);
+    room[start..][..bytes.len()].copy_from_slice(&bytes);
+    let file = ModelFile::open(&room[start..][..bytes.len()]).map_err(|error| failed(&error))?;
+    let (format, len) = (file.format(), bytes.len() as u64);
+    let mut rows = Vec::new();
+    for board in boards {
+        let (name, room) = (&board.name, board.model.size);
+        if len > room {
+            let message =
+                format!("its {len} bytes do not fit into the {room} of {name}; use --board");
+            return Err(failed(&message));
+        }
+        let program = Program::build(board, &board.target, format)?;
+        let measured = program.measure(path)?;
+        let model = path.file_stem().unwrap_or_default().to_string_lossy();
+        let names = [name, &board.core, &*model, format.name()];
+        rows.push(Row::new(names, &program, &measured));
+    }
+    Ok(rows)
+}
+
+/// Writes `rows` to standard output.
+fn print(rows: &[Row], json: bool) -> Result<(), String> {
+    if !json {
+        print!("{}", table::text(rows));
+        return Ok(());
+    }
+    let lines: Result<Vec<String>, _> = rows.iter().map(serde_json::to_string).collect();
+    let lines = lines.map_err(|error| error.to_string())?;
+    println!("[\n{}\n]", lines.join(",\n"));
+    Ok(())
+}
+
+/// The lines before the table: what made it.
+fn about(option: &str) -> String {
+    let first = |program: &str, args: &[&str]| {
+        let text = output(program, args);
+        text.lines().next().unwrap_or("unknown").to_owned()
+    };
+    let (date, commit) = (
+        first("date", &["-I"]),
+        first("git", &["rev-parse", "--short", "HEAD"]),
+    );
+    let (rustc, qemu) = (
+        first("rustc", &["--version"]),
+        first("qemu-system-arm", &["--version"]),
+    );
+    format!("# {date}, commit {commit}, {rustc}, {qemu}: cargo xtask cost {option}\n")
+}

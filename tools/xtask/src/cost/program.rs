@@ -1,0 +1,122 @@
+//! The measuring program on a board under QEMU.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use minigpt_runtime::Format;
+
+use super::board::Board;
+use super::image::Image;
+use crate::run;
+
+/// Seconds that a model has.
+const TIME_LIMIT: &str = "300";
+
+/// Instructions of which the program says how many ticks they take.
+const CALIBRATION: f64 = 2_000_000.0;
+
+/// Where programs and models are kept.
+pub(super) const FOLDER: &str = "target/cost";
+
+/// The program, built.
+pub(super) struct Program<'a> {
+    board: &'a Board,
+    path: PathBuf,
+    pub(super) image: Image,
+}
+
+/// What the program said.
+#[derive(Clone)]
+pub(super) struct Measured {
+    /// Instructions of each token, from the first position on.
+    pub(super) instructions: Vec<f64>,
+    pub(super) stack_bytes: u64,
+    pub(super) arena_bytes: u64,
+}
+
+impl Measured {
+    /// Instructions of a token, over all positions.
+    pub(super) fn mean(&self) -> f64 {
+        self.instructions.iter().sum::<f64>() / self.instructions.len() as f64
+    }
+}
+
+impl<'a> Program<'a> {
+    /// Builds the program for `target` and `format`, in the memory of `board`.
+    pub(super) fn build(board: &'a Board, target: &str, format: Format) -> Result<Self, String> {
+        let index = Format::ALL.iter().position(|one| *one == format);
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .current_dir(super::board::FIRMWARE)
+            .args(["build", "--quiet", "--release", "--target", target])
+            .args(["--features", "cost", "--bin", "cost"])
+            .env("MINIGPT_BOARD", &board.name)
+            .env("MINIGPT_MODEL_START", board.model.start.to_string())
+            .env("MINIGPT_MODEL_SIZE", board.model.size.to_string())
+            .env("MINIGPT_COUNTER", board.counter.address.to_string())
+            .env("MINIGPT_FORMAT", index.unwrap_or_default().to_string());
+        run(&mut command)?;
+        let built = Path::new(super::board::FIRMWARE)
+            .join("target")
+            .join(target);
+        let path = format!("{FOLDER}/{}-{target}-{}.elf", board.name, format.name());
+        let path = PathBuf::from(path);
+        fs::create_dir_all(FOLDER)
+            .and_then(|()| fs::copy(built.join("release/cost"), &path))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let image = Image::read(&path)?;
+        Ok(Self { board, path, image })
+    }
+
+    /// Runs `model` and counts.
+    pub(super) fn measure(&self, model: &Path) -> Result<Measured, String> {
+        let mut command = Command::new("timeout");
+        self.board.qemu(command.arg(TIME_LIMIT), &self.path, model);
+        let output = command.output();
+        let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let measured = parse(&said).filter(|_| output.status.success());
+        measured.ok_or_else(|| {
+            let (board, model) = (&self.board.name, model.display());
+            let last = said.lines().last().unwrap_or("nothing");
+            format!("{board}, {model}: {}; it last said: {last}", output.status)
+        })
+    }
+}
+
+/// The lines of the program; `None` if some are missing, or say that it could not count.
+fn parse(said: &str) -> Option<Measured> {
+    let values = |name: &str| -> Vec<f64> {
+        let lines = said.lines().filter_map(|line| line.split_once(' '));
+        let named = lines.filter(|(first, _)| *first == name);
+        named.filter_map(|(_, value)| value.parse().ok()).collect()
+    };
+    let one = |name| values(name).first().copied();
+    let (tokens, ticks) = (values("token"), one("calibration")?);
+    let counted = ticks > 0.0 && !tokens.is_empty() && !tokens.contains(&0.0);
+    let (planned, arena) = (one("planned")?, one("arena")?);
+    let per_tick = CALIBRATION / ticks;
+    (counted && planned == arena).then_some(Measured {
+        instructions: tokens.iter().map(|ticks| ticks * per_tick).collect(),
+        stack_bytes: one("stack")? as u64,
+        arena_bytes: arena as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_become_instructions() {
+        let said = "calibration 6400000\nplanned 16\narena 16\ntoken 3200\ntoken 6400\nstack 8\n";
+        let measured = parse(said).unwrap();
+        assert_eq!(measured.instructions, [1000.0, 2000.0]);
+        assert_eq!(measured.mean(), 1500.0);
+        assert_eq!((measured.stack_bytes, measured.arena_bytes), (8, 16));
+        for (right, wrong) in [("arena 16", "arena 15"), ("stack", "error:"), ("3200", "0")] {
+            assert!(parse(&said.replace(right, wrong)).is_none());
+        }
+    }
+}
