@@ -13,6 +13,7 @@ mod firmware;
 mod fit;
 mod inference;
 mod mistakes;
+mod models;
 mod train;
 
 /// The binary.

@@ -146,7 +146,8 @@ pub(crate) fn help(examples: &str) -> String {
     let mut text = format!(
         "{examples}\nSettings for --set and --config, with the defaults of --preset cpu. Where they are not \
          given,\nn_head_kv, n_ff, min_learning_rate and warmup_steps follow from the others. 0 is off for \
-         grad_clip,\npatience and max_seconds, and all there is for threads and eval_batches."
+         grad_clip,\npatience, max_seconds and stories_longest (in bytes, 480 or more), and all there is for \
+         threads and\neval_batches."
     );
     let usual = preset("cpu").and_then(|preset| with_preset(RunConfig::default(), preset));
     let table = usual

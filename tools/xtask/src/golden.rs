@@ -49,7 +49,7 @@ struct Text {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Model {
-    /// A file of `tests/data/format`.
+    /// A file, as seen from `tests/data/format`.
     Format(String),
     /// A model of llama2.c and its tokenizer, files of `MINIGPT_TEST_DATA`.
     Llama2c { llama2c: String, tokenizer: String },

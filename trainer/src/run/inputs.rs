@@ -30,7 +30,11 @@ impl Inputs {
     pub fn read(settings: &DataSettings) -> Result<Self, RunError> {
         let train = if settings.files.is_empty() {
             memory::check_stories(settings.stories_bytes)?;
-            let text = stories::corpus(settings.stories_seed, settings.stories_bytes as usize);
+            let text = stories::corpus(
+                settings.stories_seed,
+                settings.stories_bytes as usize,
+                settings.stories_longest,
+            );
             vec![Source::text(STORIES, text)]
         } else {
             sources::read(&settings.files)?

@@ -23,7 +23,7 @@ pub struct Difference {
 /// Paths do not count: the files behind them do, by size and hash.
 pub(super) const PATHS: [&str; 2] = ["files", "val_files"];
 /// Settings of the built-in stories, which count only where they are used.
-pub(super) const STORIES: [&str; 2] = ["stories_bytes", "stories_seed"];
+pub(super) const STORIES: [&str; 3] = ["stories_bytes", "stories_longest", "stories_seed"];
 
 impl RunConfig {
     /// Every setting that decides the loss curve and is not the same in `new`.

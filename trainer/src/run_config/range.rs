@@ -1,6 +1,7 @@
 //! What each number of a run may be.
 
 use super::{RunConfig, RunConfigError};
+use crate::stories::SHORTEST_LIMIT;
 
 /// Far beyond any machine this runs on, and few enough for every system to start.
 const MOST_THREADS: u32 = 1024;
@@ -42,7 +43,15 @@ impl RunConfig {
         let fits = threads <= MOST_THREADS;
         range("threads", threads.into(), fits, "at most 1024")?;
         let fits = stories <= MOST_STORIES;
-        range("stories_bytes", stories as f64, fits, "at most 4294967296")
+        range("stories_bytes", stories as f64, fits, "at most 4294967296")?;
+        let longest = data.stories_longest;
+        let fits = longest == 0 || (SHORTEST_LIMIT..=LARGEST).contains(&longest);
+        range(
+            "stories_longest",
+            longest as f64,
+            fits,
+            "0, or at least 480",
+        )
     }
 
     fn check_rates(&self) -> Checked {

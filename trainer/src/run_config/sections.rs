@@ -24,6 +24,8 @@ pub struct DataSettings {
     pub val_fraction: f64,
     /// Size of the built-in stories in bytes.
     pub stories_bytes: u64,
+    /// Bytes of the longest of them; 0 for any.
+    pub stories_longest: u64,
     /// Seed of the built-in stories.
     pub stories_seed: u64,
 }
@@ -157,6 +159,7 @@ impl Default for DataSettings {
             tokenizer: TokenizerChoice::Auto,
             val_fraction: 0.1,
             stories_bytes: 4_000_000,
+            stories_longest: 0,
             stories_seed: 0,
         }
     }

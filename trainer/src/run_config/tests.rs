@@ -131,6 +131,7 @@ fn numbers_are_checked_as_they_are_used() {
         "weight_decay=1e300",
         "min_learning_rate=0.1",
         "stories_bytes=4294967297",
+        "stories_longest=479",
     ] {
         let field = assignment.split('=').next();
         let error = overlaid(&[assignment]).unwrap_err();

@@ -31,18 +31,29 @@ pub fn story(seed: u64, index: u64) -> String {
     tell(seed, index).finish()
 }
 
+/// The fewest bytes that stories can be limited to: shorter ones are too rare to make a corpus.
+pub const SHORTEST_LIMIT: u64 = 480;
+
 /// Tells stories 0, 1, 2... of `seed` until they take `bytes` bytes or more, each followed by [`SEPARATOR`].
+/// Stories of more than `longest` bytes are left out; 0 leaves none out.
 ///
 /// The result does not depend on the number of threads, and a longer corpus starts with the shorter one.
 ///
 /// ```
-/// let text = minigpt_trainer::stories::corpus(1, 10_000);
+/// use minigpt_trainer::stories::corpus;
+/// let text = corpus(1, 10_000, 0);
 /// assert!(text.len() >= 10_000 && text.len() < 12_000);
+/// assert!(corpus(1, 10_000, 500).lines().all(|line| line.len() <= 500));
 /// ```
-pub fn corpus(seed: u64, bytes: usize) -> String {
+///
+/// # Panics
+/// If `longest` is neither 0 nor at least [`SHORTEST_LIMIT`].
+pub fn corpus(seed: u64, bytes: usize, longest: u64) -> String {
     /// Stories a thread tells at a time, and the stories told before the length is looked at again.
     const CHUNK: u64 = 64;
     const ROUND: u64 = 64;
+    assert!(longest == 0 || longest >= SHORTEST_LIMIT, "no such stories");
+    let short = |told: &String| longest == 0 || told.len() as u64 <= longest;
     let mut text = String::with_capacity(bytes + (1 << 12));
     let mut next = 0;
     while text.len() < bytes {
@@ -51,6 +62,7 @@ pub fn corpus(seed: u64, bytes: usize) -> String {
             .map(|chunk| {
                 (0..CHUNK)
                     .map(|i| story(seed, next + chunk * CHUNK + i))
+                    .filter(short)
                     .collect()
             })
             .collect();

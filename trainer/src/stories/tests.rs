@@ -27,21 +27,32 @@ fn the_same_number_tells_the_same_story() {
 
 #[test]
 fn a_corpus_is_its_stories_on_any_number_of_threads() {
-    let whole = corpus(5, 3_000_000);
+    let whole = corpus(5, 3_000_000, 0);
     assert!(whole.len() >= 3_000_000 && whole.len() < 3_002_000);
     let parts: Vec<&str> = whole.split_terminator(SEPARATOR).collect();
     for (index, part) in parts.iter().enumerate() {
         assert_eq!(*part, story(5, index as u64));
     }
-    assert!(whole.starts_with(&corpus(5, 10_000)));
+    assert!(whole.starts_with(&corpus(5, 10_000, 0)));
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .expect("a pool");
-        assert!(pool.install(|| corpus(5, 3_000_000)) == whole);
+        assert!(pool.install(|| corpus(5, 3_000_000, 0)) == whole);
     }
-    assert_eq!(corpus(5, 0), "");
+    assert_eq!(corpus(5, 0, 0), "");
+}
+
+#[test]
+fn a_corpus_of_short_stories_leaves_the_others_out() {
+    let short = corpus(5, 20_000, 500);
+    let told: Vec<&str> = short.split_terminator(SEPARATOR).collect();
+    let mut all = (0..).map(|index| story(5, index));
+    for part in told {
+        assert_eq!(all.find(|story| story.len() <= 500).as_deref(), Some(part));
+    }
+    assert!(corpus(5, 9_000, SHORTEST_LIMIT).len() >= 9_000);
 }
 
 #[test]
