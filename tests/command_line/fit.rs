@@ -91,7 +91,10 @@ fn suggestions_keep_to_the_demand() {
     let dir = dir.path();
     let slow = fit(dir, &SMALL);
     // Faster than the best without a demand for speed.
-    let speed = 2.0 * slow["suggestions"][0]["tokens_per_second_last"].as_f64().unwrap();
+    let speed = 2.0
+        * slow["suggestions"][0]["tokens_per_second_last"]
+            .as_f64()
+            .unwrap();
     let demand = format!("{speed:.1}");
     let fast = fit(dir, &[&SMALL[..], &["--speed", &demand]].concat());
     for fitted in [&slow, &fast] {
