@@ -5,6 +5,7 @@
 //! and at every vector width; vector kernels reproduce this order.
 
 use crate::math;
+use crate::parts::part;
 
 /// Partial sums of a reduction.
 pub const LANES: usize = 8;
@@ -51,8 +52,8 @@ pub fn sum(x: &[f32]) -> f32 {
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
     let n = a.len().min(b.len());
-    let (a, a_rest) = a[..n].as_chunks::<LANES>();
-    let (b, b_rest) = b[..n].as_chunks::<LANES>();
+    let (a, a_rest) = part(a, 0, n).as_chunks::<LANES>();
+    let (b, b_rest) = part(b, 0, n).as_chunks::<LANES>();
     for (a, b) in a.iter().zip(b) {
         for j in 0..LANES {
             lanes[j] += a[j] * b[j];

@@ -184,8 +184,8 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     ///
     /// The logits are those of [`Self::forward`] to the bit. A step exceeds its budget by at most one piece
     /// that is not divided: four rows of a matrix, attention of one head (`2 * head_size` multiply-adds and
-    /// about ten more for each token of the context), or what happens to a whole vector at once, its norm,
-    /// rounding and nonlinearity (about 16 a value).
+    /// about ten more for each token of the context), the nonlinearity of 32 values (about 16 each), or what
+    /// happens to a whole vector of `n_embd` or `n_ff` values at once, its norm and its rounding (about 16 each).
     ///
     /// # Errors
     /// [`SessionError::NotBegun`] if there is nothing to go on with.

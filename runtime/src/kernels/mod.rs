@@ -289,10 +289,9 @@ fn matmul<Row: Copy, X>(
     dot: impl Fn(Row, X) -> f32,
 ) {
     for (r, row) in rows.enumerate() {
-        let column = out.values.get_mut(out.first + r..).unwrap_or_default();
-        let column = column.chunks_mut(out.stride.max(1));
-        for (x, out) in tokens.clone().zip(column) {
-            part_mut(out, 0, 1).fill(dot(row, x));
+        for (t, x) in tokens.clone().enumerate() {
+            let place = t * out.stride + out.first + r;
+            part_mut(out.values, place, 1).fill(dot(row, x));
         }
     }
 }

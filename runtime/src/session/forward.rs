@@ -5,7 +5,7 @@
 use super::Session;
 use super::attention::Place;
 use crate::config::{Mlp, Norm, Positions};
-use crate::kernels::{Isa, Output};
+use crate::kernels::Output;
 use crate::layout::Tensor;
 use crate::model::{Linear, NormWeights};
 use crate::ops;
@@ -19,6 +19,9 @@ const VALUE_WORK: usize = 16;
 /// Matrices are cut between groups of so many rows.
 const ROW_GROUP: usize = 4;
 
+/// Vectors are cut between groups of so many values, where they are cut at all.
+const VALUES: usize = 32;
+
 /// Where a chunk of tokens stands on its way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass {
@@ -28,7 +31,7 @@ pub(super) struct Pass {
     row: Option<usize>,
     layer: usize,
     stage: Stage,
-    /// Rows of the stage's matrix, or heads of all tokens, that are done.
+    /// Rows of the stage's matrix, or heads or values of all tokens, that are done.
     done: usize,
 }
 
@@ -41,8 +44,10 @@ enum Stage {
     Heads,
     /// `x += attn_proj(branch)`.
     AttnProj,
-    /// `wide = activation(c_fc(ln_2(x)))`.
+    /// `wide = c_fc(ln_2(x))`.
     Fc,
+    /// `wide = activation(wide)`.
+    Activation,
     /// `x += mlp_proj(wide)`.
     MlpProj,
     /// `logits = lm_head(ln_f(x))`.
@@ -157,6 +162,7 @@ impl<W: WeightFormat> Session<'_, W> {
             ),
             Stage::Head => (model.lm_head(), 1),
             Stage::Heads => return self.head(),
+            Stage::Activation => return self.activation(budget),
             Stage::Done => return 0,
         };
         if self.pass.done == 0 {
@@ -248,7 +254,6 @@ impl<W: WeightFormat> Session<'_, W> {
         }
         let work = VALUE_WORK * out.len();
         match stage {
-            Stage::Fc => activate(self.isa, out, config.mlp(), config.n_ff()),
             Stage::AttnProj | Stage::MlpProj => ops::axpy(arena.x, 1.0, out),
             Stage::Qkv => self.keep(n),
             _ => {}
@@ -258,7 +263,7 @@ impl<W: WeightFormat> Session<'_, W> {
         (self.pass.stage, self.pass.layer) = match stage {
             Stage::Qkv => (Stage::Heads, layer),
             Stage::AttnProj => (Stage::Fc, layer),
-            Stage::Fc => (Stage::MlpProj, layer),
+            Stage::Fc => (Stage::Activation, layer),
             Stage::MlpProj if !last => (Stage::Qkv, layer + 1),
             Stage::MlpProj if self.pass.row.is_some() => (Stage::Head, 0),
             _ => (Stage::Done, 0),
@@ -330,27 +335,42 @@ impl<W: WeightFormat> Session<'_, W> {
             }
         }
     }
-}
 
-/// The MLP's nonlinearity, in place; with swiglu the rows close up from `2 n_ff` to `n_ff`.
-fn activate(isa: Isa, x: &mut [f32], mlp: Mlp, n_ff: usize) {
-    let function = match mlp {
-        Mlp::Relu => ops::relu,
-        Mlp::Gelu => ops::gelu,
-        Mlp::ReluSquared => ops::relu_squared,
-        Mlp::Swiglu => return swiglu(isa, x, n_ff),
-    };
-    for value in x {
-        *value = function(*value);
+    /// The nonlinearity of as many values as `budget` allows, in place; at least [`VALUES`]. With swiglu the
+    /// rows close up from `2 n_ff` to `n_ff`.
+    fn activation(&mut self, budget: usize) -> usize {
+        let config = *self.model.config();
+        let (mlp, n_ff, n_fc) = (config.mlp(), config.n_ff(), config.n_fc());
+        let (t, i) = (self.pass.done / n_ff.max(1), self.pass.done % n_ff.max(1));
+        let affordable = (budget / VALUE_WORK).min(n_ff).max(1);
+        let len = affordable.next_multiple_of(VALUES).min(n_ff - i);
+        let (done, row) = self
+            .arena
+            .wide
+            .split_at_mut_checked(t * n_fc)
+            .unwrap_or_default();
+        match mlp {
+            Mlp::Relu => map(part_mut(row, i, len), ops::relu),
+            Mlp::Gelu => map(part_mut(row, i, len), ops::gelu),
+            Mlp::ReluSquared => map(part_mut(row, i, len), ops::relu_squared),
+            Mlp::Swiglu => {
+                let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
+                let gates = part_mut(gates, i, len);
+                self.isa.swiglu(gates, part(ups, i, len));
+                // The first row is where it belongs.
+                copy(part_mut(done, t * n_ff + i, len), gates);
+            }
+        }
+        self.pass.done += len;
+        if self.pass.done == self.pass.n * n_ff {
+            (self.pass.stage, self.pass.done) = (Stage::MlpProj, 0);
+        }
+        VALUE_WORK * len
     }
 }
 
-fn swiglu(isa: Isa, x: &mut [f32], n_ff: usize) {
-    for t in 0..x.len() / (2 * n_ff).max(1) {
-        let (done, row) = x.split_at_mut_checked(2 * t * n_ff).unwrap_or_default();
-        let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
-        isa.swiglu(gates, ups);
-        // The first row is where it belongs.
-        copy(part_mut(done, t * n_ff, n_ff), gates);
+fn map(x: &mut [f32], function: impl Fn(f32) -> f32) {
+    for value in x {
+        *value = function(*value);
     }
 }
