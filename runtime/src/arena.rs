@@ -18,8 +18,8 @@ pub enum KvFormat {
     F32,
     /// Two bytes a value; keys and values are rounded to 11 bits.
     F16,
-    /// One byte a value, and one more for each head. Attention is integer arithmetic then: the least
-    /// memory, and the fastest where floating point is slow.
+    /// One byte a value, with heads filled up to fours, and one more for each head. Attention is integer
+    /// arithmetic then: the least memory, and the fastest where floating point is slow.
     Q8,
 }
 

@@ -135,8 +135,11 @@ impl<'a> ModelFile<'a> {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_at(bytes: &'a [u8]) -> Result<Self, LoadError> {
-        let rest = after_prefix(bytes)?;
+        let (version, rest) = after_prefix(bytes)?;
         let (header, rest): (Header<'a>, _) = take(rest)?;
+        if header.format.version() > version {
+            return Err(LoadError::Malformed);
+        }
         let checksum_at = bytes.len() - rest.len();
         let (checksum, rest): ([u8; CHECKSUM], _) = take(rest)?;
         let ((pad, weights), rest): ((&[u8], &'a [u8]), _) = take(rest)?;
@@ -239,7 +242,8 @@ impl<'a> ModelFile<'a> {
     }
 }
 
-fn after_prefix(bytes: &[u8]) -> Result<&[u8], LoadError> {
+/// The version, and what follows it.
+fn after_prefix(bytes: &[u8]) -> Result<(u8, &[u8]), LoadError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(match bytes.len().min(MAGIC.len()) {
             n if n > 0 && bytes[..n] == MAGIC[..n] => LoadError::Truncated,
@@ -253,7 +257,7 @@ fn after_prefix(bytes: &[u8]) -> Result<&[u8], LoadError> {
     if !(1..=VERSION).contains(&version) {
         return Err(LoadError::Version { found: version });
     }
-    Ok(rest)
+    Ok((version, rest))
 }
 
 fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), LoadError> {

@@ -82,8 +82,8 @@ pub fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
 }
 
-/// Sine and cosine of `x` radians, to within 1.2e-7 absolute up to 8,192 radians; farther out `x` itself
-/// has no more digits.
+/// Sine and cosine of `x` radians, to within 1.2e-7 absolute up to 8,192 radians and 2e-6 up to 131,072;
+/// farther out digits are lost, but results stay between -1 and 1.
 ///
 /// `x = n pi / 2 + r` with `|r| <= pi / 4`, a polynomial each, in single precision throughout.
 ///

@@ -7,6 +7,7 @@
 //!
 //! `256 (high x_high + low x_low) = lane * x_high + low * (256 x_low - x_high)`
 //!
+//! Pointers are aligned to words: arenas and files lie on 16 bytes, and widths and records are whole words.
 //! Four rows share each load of activations: 27 instructions for 32 multiply-adds. Everything here is
 //! assembly: the intrinsics are unstable, and inline assembly may not name float registers.
 
@@ -53,7 +54,8 @@ fn present() -> bool {
     /// Instruction set attribute register 3 of the system control block; bits 4 to 7 are 3 with the
     /// extension.
     const ID_ISAR3: *const u32 = 0xE000_ED6C as *const u32;
-    // SAFETY: every Armv8-M core with the main extension has this register, to be read at any time.
+    // SAFETY: every Armv8-M core with the main extension has this register, which privileged code may read
+    // at any time; `Session::with_isa` is for code that is not.
     let register = unsafe { ID_ISAR3.read_volatile() };
     register >> 4 & 15 == 3
 }

@@ -16,7 +16,7 @@ use super::q8::{encode_block, read_block};
 use super::weight_format::Blocks;
 use super::{Activations, BLOCK, Format, WeightFormat};
 use crate::kernels::{Isa, Output};
-use crate::parts::{part, part_mut};
+use crate::parts::{copy, part, part_mut};
 
 /// Rows of a group.
 pub(crate) const GROUP: usize = 4;
@@ -110,13 +110,13 @@ impl<'w> DspMatrix<'w> {
     }
 }
 
-/// The four integers of a word.
-pub(crate) fn integers(word: [u8; 4]) -> [i8; 4] {
+/// The four integers of a word: any word is one, though the second and fourth of a foreign file may be 128.
+pub(crate) fn integers(word: [u8; 4]) -> [i16; 4] {
     let [a, b, c, d] = word;
     let pair = |low: u8, high: u8| {
         let lane = i16::from_le_bytes([low, high]);
-        let low = low.cast_signed();
-        (low, ((lane - i16::from(low)) >> 8) as i8)
+        let low = i16::from(low.cast_signed());
+        (low, ((i32::from(lane) - i32::from(low)) >> 8) as i16)
     };
     let ((a, b), (c, d)) = (pair(a, b), pair(c, d));
     [a, b, c, d]
@@ -142,16 +142,10 @@ fn put(out: &mut [u8], cols: usize, row: usize, block: usize, scale: f16, quants
         .enumerate()
     {
         let place = part_mut(out, start + (i * GROUP + row) * 4, 4);
-        place
-            .iter_mut()
-            .zip(word(*q))
-            .for_each(|(out, byte)| *out = byte);
+        copy(place, &word(*q));
     }
     let place = part_mut(out, start + columns * GROUP + row * 2, 2);
-    place
-        .iter_mut()
-        .zip(scale.to_le_bytes())
-        .for_each(|(out, byte)| *out = byte);
+    copy(place, &scale.to_le_bytes());
 }
 
 /// Puts a `[rows, cols]` matrix that is stored as [`Format::Q8`] into the order of [`Format::Q8Dsp`], which has the

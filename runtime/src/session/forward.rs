@@ -31,6 +31,8 @@ pub(super) struct Pass {
     row: Option<usize>,
     layer: usize,
     stage: Stage,
+    /// Whether the input of the stage's matrix is made.
+    ready: bool,
     /// Rows of the stage's matrix, or heads or values of all tokens, that are done.
     done: usize,
 }
@@ -62,6 +64,7 @@ impl Pass {
         row: None,
         layer: 0,
         stage: Stage::Done,
+        ready: false,
         done: 0,
     };
 
@@ -89,6 +92,7 @@ impl<W: WeightFormat> Session<'_, W> {
             row,
             layer: 0,
             stage: Stage::Qkv,
+            ready: false,
             done: 0,
         };
     }
@@ -100,15 +104,19 @@ impl<W: WeightFormat> Session<'_, W> {
             row: Some(row),
             layer: 0,
             stage: Stage::Head,
+            ready: false,
             done: 0,
         };
     }
 
-    /// Goes on for about `budget` multiply-adds: up to one piece more.
+    /// Goes on for about `budget` multiply-adds, up to one piece more; for `usize::MAX` to the end.
     pub(super) fn advance(&mut self, budget: usize) {
-        let mut spent = 0;
-        while !self.pass.is_done() && spent < budget {
-            spent += self.piece(budget - spent);
+        let mut left = budget;
+        while !self.pass.is_done() && left > 0 {
+            let work = self.piece(left);
+            if budget < usize::MAX {
+                left = left.saturating_sub(work);
+            }
         }
     }
 
@@ -145,43 +153,37 @@ impl<W: WeightFormat> Session<'_, W> {
         let Pass {
             n, layer, stage, ..
         } = self.pass;
-        let model = &self.model;
-        let (linear, n) = match stage {
-            Stage::Qkv => (
-                model.linear(layer, Tensor::CAttnWeight, Tensor::CAttnBias),
-                n,
-            ),
-            Stage::AttnProj => (
-                model.linear(layer, Tensor::AttnProjWeight, Tensor::AttnProjBias),
-                n,
-            ),
-            Stage::Fc => (model.linear(layer, Tensor::CFcWeight, Tensor::CFcBias), n),
-            Stage::MlpProj => (
-                model.linear(layer, Tensor::MlpProjWeight, Tensor::MlpProjBias),
-                n,
-            ),
-            Stage::Head => (model.lm_head(), 1),
+        match stage {
             Stage::Heads => return self.head(),
             Stage::Activation => return self.activation(budget),
             Stage::Done => return 0,
-        };
-        if self.pass.done == 0 {
-            self.input(n);
+            _ => {}
         }
+        let n = if stage == Stage::Head { 1 } else { n };
+        if !self.pass.ready {
+            return self.input(n);
+        }
+        let linear = |weight, bias| self.model.linear(layer, weight, bias);
+        let linear = match stage {
+            Stage::Qkv => linear(Tensor::CAttnWeight, Tensor::CAttnBias),
+            Stage::AttnProj => linear(Tensor::AttnProjWeight, Tensor::AttnProjBias),
+            Stage::Fc => linear(Tensor::CFcWeight, Tensor::CFcBias),
+            Stage::MlpProj => linear(Tensor::MlpProjWeight, Tensor::MlpProjBias),
+            _ => self.model.lm_head(),
+        };
         let work = self.rows(linear, n, budget);
         if self.pass.done < linear.rows {
             return work;
         }
-        work + self.output(linear.bias, n)
+        work.saturating_add(self.output(linear.bias, n))
     }
 
     /// Makes the input of the stage's matrix.
-    fn input(&mut self, n: usize) {
+    fn input(&mut self, n: usize) -> usize {
         let Pass {
             layer, stage, row, ..
         } = self.pass;
-        let model = self.model;
-        let norm = |weight, bias| Some(model.norm(layer, weight, bias));
+        let norm = |weight, bias| Some(self.model.norm(layer, weight, bias));
         let (norm, first) = match stage {
             Stage::Qkv => (norm(Tensor::Ln1Weight, Tensor::Ln1Bias), 0),
             Stage::Fc => (norm(Tensor::Ln2Weight, Tensor::Ln2Bias), 0),
@@ -191,13 +193,15 @@ impl<W: WeightFormat> Session<'_, W> {
         if let Some(norm) = norm {
             self.normalize(norm, first, n);
         }
-        let config = *model.config();
+        let config = *self.model.config();
         let (x, cols) = match stage {
             Stage::MlpProj => (&*self.arena.wide, config.n_ff()),
             _ => (&*self.arena.branch, config.n_embd()),
         };
         let (quants, scales) = (&mut *self.arena.quants, &mut *self.arena.quant_scales);
         W::quantize(self.isa, quants, scales, part(x, 0, n * cols), cols);
+        self.pass.ready = true;
+        VALUE_WORK * n * cols
     }
 
     /// Multiplies as many rows of the stage's matrix as `budget` allows; at least one.
@@ -231,7 +235,7 @@ impl<W: WeightFormat> Session<'_, W> {
         };
         W::matmul(self.isa, out, linear.weight, first..end, activations);
         self.pass.done = end;
-        (end - first) * row_work
+        (end - first).saturating_mul(row_work)
     }
 
     /// Does with the output of the stage's matrix what belongs to it, and moves on to the next stage.
@@ -258,7 +262,7 @@ impl<W: WeightFormat> Session<'_, W> {
             Stage::Qkv => self.keep(n),
             _ => {}
         }
-        self.pass.done = 0;
+        (self.pass.done, self.pass.ready) = (0, false);
         let last = layer + 1 == config.n_layer();
         (self.pass.stage, self.pass.layer) = match stage {
             Stage::Qkv => (Stage::Heads, layer),

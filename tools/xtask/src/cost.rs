@@ -3,6 +3,7 @@
 mod board;
 mod image;
 mod least_squares;
+mod logits;
 mod model;
 mod program;
 mod shape;
@@ -141,9 +142,9 @@ fn count_file(boards: &[Board], path: &Path) -> Result<Vec<Row>, String> {
     let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
     let bytes = fs::read(path).map_err(|error| failed(&error))?;
     let mut room = vec![0; bytes.len() + ARENA_ALIGNMENT];
-    let start = room.as_ptr().align_offset(ARENA_ALIGNMENT);
-    room[start..][..bytes.len()].copy_from_slice(&bytes);
-    let file = ModelFile::open(&room[start..][..bytes.len()]).map_err(|error| failed(&error))?;
+    let memory = logits::aligned(&mut room, bytes.len());
+    memory.copy_from_slice(&bytes);
+    let file = ModelFile::open(memory).map_err(|error| failed(&error))?;
     let (format, len) = (file.format(), bytes.len() as u64);
     let mut rows = Vec::new();
     for board in boards {

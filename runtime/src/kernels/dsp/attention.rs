@@ -5,7 +5,6 @@ use core::arch::naked_asm;
 use super::Dsp;
 use crate::kernels::ScoreScale;
 use crate::kernels::scalar::{self, EXP2, EXP2_CUBIC};
-use crate::parts::part;
 
 /// Columns that go through together.
 const COLUMNS: usize = 8;
@@ -68,7 +67,12 @@ impl Dsp {
         scale: ScoreScale,
     ) -> i32 {
         let (width, n) = (query.len(), exponents.len());
-        if n == 0 || !width.is_multiple_of(COLUMNS) || out.len() < n || keys.len() < n * width {
+        if n == 0
+            || width == 0
+            || !width.is_multiple_of(COLUMNS)
+            || out.len() < n
+            || keys.len() < n * width
+        {
             return scalar::scores(out, query, keys, exponents, scale);
         }
         for [_, second, third, _] in query.as_chunks_mut().0 {
@@ -142,7 +146,7 @@ impl Dsp {
         for (i, out) in chunks.iter_mut().enumerate() {
             let summing = Summing {
                 weights: weights.as_ptr(),
-                values: part(values, i * 2 * COLUMNS, 0).as_ptr(),
+                values: values.as_ptr().wrapping_add(i * 2 * COLUMNS),
                 count: (pairs - 1) << 8 | lead as usize,
                 gap: 2 * (width - COLUMNS),
                 out: out.as_mut_ptr(),

@@ -177,7 +177,7 @@ macro_rules! integers {
                 "bne 1b",
                 "lsr r12, r2, #24",
                 "sub r3, r12, #67",
-                "cmp r3, #187",
+                "cmp r3, #186",
                 "bls 2f",
                 "add sp, #8",
                 "movs r0, #0",

@@ -6,7 +6,7 @@ use super::Dsp;
 use crate::kernels::Output;
 use crate::ops::LANES;
 use crate::parts::{copy, part, part_mut};
-use crate::quant::{DspMatrix, GROUP, Q8Activations};
+use crate::quant::{BLOCK, DspMatrix, GROUP, Q8Activations};
 
 /// What the assembly takes; it knows the offsets.
 #[repr(C)]
@@ -40,7 +40,7 @@ impl Dsp {
         w: DspMatrix<'_>,
         x: Q8Activations<'_>,
     ) {
-        let (whole, tail) = (w.cols / 32, (w.cols % 32).div_ceil(8));
+        let (whole, tail) = (w.cols / BLOCK, (w.cols % BLOCK).div_ceil(8));
         let first_blocks = whole.min(LANES);
         let mut lanes = [0.0; LANES * GROUP];
         for (t, x) in x.quants.chunks_exact(w.token_bytes().max(1)).enumerate() {
@@ -197,6 +197,8 @@ unsafe extern "C" fn two_blocks(product: *const Product) {
         "ldr lr, [r0, #8]",
         "ldr r2, [r0, #16]",
         "push {{r1, r2, lr}}", // out, groups, x
+        "movs r2, #0",
+        "vmov s11, r2",
         "1:",
         whole_block!(),
         scales!(),
@@ -206,6 +208,10 @@ unsafe extern "C" fn two_blocks(product: *const Product) {
         products!("vmla", "s12", "s13", "s14", "s15"),
         "ldrd r0, r1, [sp]",
         "ldr lr, [sp, #8]",
+        "vadd.f32 s12, s12, s11", // lanes begin at 0: no sum is -0
+        "vadd.f32 s13, s13, s11",
+        "vadd.f32 s14, s14, s11",
+        "vadd.f32 s15, s15, s11",
         "vstmia r0!, {{s12-s15}}",
         "subs r1, #1",
         "strd r0, r1, [sp]",
@@ -244,6 +250,11 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "subs r1, #1",
         "strd r0, r1, [sp, #36]",
         "bne.w 2b",
+        "ldr r2, [sp, #8]",
+        "add r3, r2, #128",
+        "cmp r0, r3",
+        "it eq",
+        "streq r2, [sp, #36]", // after the eighth lane comes the first
         "ldr r1, [sp, #20]",
         "cmp r1, #0",
         "beq.w 4f",
@@ -327,6 +338,12 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "vadd.f32 s1, s1, s5",
         "vadd.f32 s2, s2, s6",
         "vadd.f32 s3, s3, s7",
+        "movs r2, #0",
+        "vmov s4, r2",
+        "vadd.f32 s0, s0, s4", // lanes begin at 0: no sum is -0
+        "vadd.f32 s1, s1, s4",
+        "vadd.f32 s2, s2, s4",
+        "vadd.f32 s3, s3, s4",
         "ldr r0, [sp]",
         "ldr r1, [sp, #12]",
         "vstmia r0!, {{s0-s3}}",

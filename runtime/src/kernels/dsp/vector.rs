@@ -74,7 +74,6 @@ impl Dsp {
 unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
     naked_asm!(
         features!(),
-        "vpush {{s16}}",
         "movs r2, #0",
         "vmov s8, r2",
         "vmov.f32 s9, s8",
@@ -103,7 +102,6 @@ unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
         "vadd.f32 s8, s8, s10",
         "vadd.f32 s9, s9, s11",
         "vadd.f32 s0, s8, s9",
-        "vpop {{s16}}",
         "bx lr",
     )
 }

@@ -17,13 +17,13 @@ const SMALLEST: i32 = -60;
 /// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer * 2^exponent`;
 /// returns the exponent. Where `out` is longer than `x` it gets zeros.
 ///
-/// NaN becomes 0. All become 0 if one of them is infinite, or all are below `2^-60`.
+/// NaN becomes 0. All become 0 if one of them is infinite or beyond `2^127`, or all are below `2^-60`.
 pub(in super::super) fn integers(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
     // As integers magnitudes have the order they have as numbers, with NaN above infinity.
     let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
     let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
     let size = (numbers.max().unwrap_or(0) >> 23) as i32 - 127;
-    let (size, factor) = if (SMALLEST..=127).contains(&size) {
+    let (size, factor) = if (SMALLEST..=126).contains(&size) {
         (size, power_of_two(bits - 1 - size))
     } else {
         (SMALLEST, 0.0)

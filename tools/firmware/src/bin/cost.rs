@@ -166,6 +166,7 @@ fn slice(session: &mut Session<'_, Weights>) -> Result<(), &'static core::ffi::C
     if whole != sliced {
         return Err(c"steps give other logits");
     }
+    say(c"logits", whole);
     say(c"step", longest);
     Ok(())
 }

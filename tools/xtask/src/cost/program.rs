@@ -8,6 +8,7 @@ use minigpt_runtime::Format;
 
 use super::board::Board;
 use super::image::Image;
+use super::logits;
 use crate::run;
 
 /// Seconds that a model has.
@@ -33,6 +34,9 @@ pub(super) struct Measured {
     pub(super) instructions: Vec<f64>,
     /// Of the longest step of about 2,000 multiply-adds.
     pub(super) step_instructions: u64,
+    context: usize,
+    /// See [`logits::expected`].
+    logits: u32,
     pub(super) stack_bytes: u64,
     pub(super) arena_bytes: u64,
 }
@@ -79,11 +83,17 @@ impl<'a> Program<'a> {
         let output = output.map_err(|error| format!("{command:?}: {error}"))?;
         let said = String::from_utf8_lossy(&output.stderr);
         let measured = parse(&said).filter(|_| output.status.success());
-        measured.ok_or_else(|| {
-            let (board, model) = (&self.board.name, model.display());
+        let (board, name) = (&self.board.name, model.display());
+        let measured = measured.ok_or_else(|| {
             let last = said.lines().last().unwrap_or("nothing");
-            format!("{board}, {model}: {}; it last said: {last}", output.status)
-        })
+            format!("{board}, {name}: {}; it last said: {last}", output.status)
+        })?;
+        match logits::expected(model, measured.context)? {
+            Some(expected) if expected != measured.logits => Err(format!(
+                "{board}, {name}: its logits are not those of this machine"
+            )),
+            _ => Ok(measured),
+        }
     }
 }
 
@@ -102,6 +112,8 @@ fn parse(said: &str) -> Option<Measured> {
     (counted && planned == arena).then_some(Measured {
         instructions: tokens.iter().map(|ticks| ticks * per_tick).collect(),
         step_instructions: (one("step")? * per_tick).round() as u64,
+        context: one("context")? as usize,
+        logits: one("logits")? as u32,
         stack_bytes: one("stack")? as u64,
         arena_bytes: arena as u64,
     })
@@ -113,8 +125,7 @@ mod tests {
 
     #[test]
     fn ticks_become_instructions() {
-        let said =
-            "calibration 6400000\nplanned 16\narena 16\ntoken 3200\ntoken 6400\nstep 32\nstack 8\n";
+        let said = "calibration 6400000\nplanned 16\narena 16\ntoken 3200\ntoken 6400\nstep 32\ncontext 64\nlogits 7\nstack 8\n";
         let measured = parse(said).unwrap();
         assert_eq!(measured.instructions, [1000.0, 2000.0]);
         assert_eq!((measured.mean(), measured.step_instructions), (1500.0, 10));

@@ -214,6 +214,59 @@ pub(super) const HELD_OUT: [Shape; 4] = [
     ),
 ];
 
+/// Shapes that kernels may trip over: eight and seventeen blocks of columns with and without a rest, rows that
+/// are no multiple of four, heads of odd widths.
+pub(super) const ODD: [Shape; 4] = [
+    shape(
+        "eight blocks and a rest",
+        Hyperparameters {
+            n_vocab: 258,
+            n_layer: 1,
+            n_ff: 280,
+            ..BASE
+        },
+    ),
+    shape(
+        "eight blocks",
+        Hyperparameters {
+            n_vocab: 257,
+            n_embd: 264,
+            n_head: 3,
+            n_head_kv: 1,
+            n_layer: 1,
+            n_ff: 256,
+            mlp: Mlp::Swiglu,
+            ..BASE
+        },
+    ),
+    shape(
+        "seventeen blocks",
+        Hyperparameters {
+            n_vocab: 259,
+            n_embd: 34,
+            n_head: 1,
+            n_head_kv: 1,
+            n_layer: 1,
+            n_ff: 545,
+            mlp: Mlp::Swiglu,
+            ..BASE
+        },
+    ),
+    shape(
+        "four blocks",
+        Hyperparameters {
+            n_embd: 120,
+            n_head: 5,
+            n_head_kv: 5,
+            n_layer: 1,
+            n_ff: 511,
+            mlp: Mlp::Gelu,
+            bias: true,
+            ..BASE
+        },
+    ),
+];
+
 const fn shape(name: &'static str, hyper: Hyperparameters) -> Shape {
     Shape { name, hyper }
 }
