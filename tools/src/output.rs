@@ -28,7 +28,7 @@ pub(crate) fn print(text: &str) -> Outcome {
     print_bytes(text.as_bytes())
 }
 
-/// As [`print`], for text that may end inside a character.
+/// As [`print()`], for text that may end inside a character.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Outcome {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());

@@ -13,8 +13,8 @@ use crate::parts::{copy, part, part_mut};
 use crate::quant::{Activations, Q8Activations, WeightFormat};
 
 /// What work on a value that is not a multiply-add counts as, in multiply-adds: norms, rounding,
-/// nonlinearities.
-const VALUE_WORK: usize = 16;
+/// nonlinearities. Without floating point they are hundreds of instructions.
+const VALUE_WORK: usize = if cfg!(soft_float) { 128 } else { 16 };
 
 /// Matrices are cut between groups of so many rows.
 const ROW_GROUP: usize = 4;

@@ -234,7 +234,7 @@ pub(super) const ODD: [Shape; 4] = [
             n_head: 3,
             n_head_kv: 1,
             n_layer: 1,
-            n_ff: 256,
+            n_ff: 96,
             mlp: Mlp::Swiglu,
             ..BASE
         },
