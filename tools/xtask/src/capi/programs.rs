@@ -105,7 +105,7 @@ impl Hosted<'_> {
         let example = |name: &str| [Path::new(FOLDER).join("examples/c").join(name)];
         let generate = self.compile("generate", &example("generate.c"), &[])?;
         says_texts(&generate, texts)?;
-        let text = texts.last().ok_or("tests/data/boards.toml has no text")?;
+        let text = texts.last().ok_or("tests/data/capi.toml has no text")?;
         let model = text.model();
         // Seed, temperature and top-p of this text are those that the examples have.
         let threads = self.compile("threads", &example("threads.c"), &["-pthread"])?;

@@ -1,4 +1,4 @@
-//! What the library is to say: the texts of `tests/data/boards.toml`.
+//! What the library is to say: the texts of `tests/data/capi.toml`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Text {
 
 /// All texts; at least one.
 pub(super) fn all() -> Result<Vec<Text>, String> {
-    let path = Path::new("tests/data/boards.toml");
+    let path = Path::new("tests/data/capi.toml");
     let texts: Texts =
         toml::from_str(&read(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
     if texts.text.is_empty() {
