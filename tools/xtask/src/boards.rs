@@ -24,12 +24,15 @@ const MODELS: [(&str, &str); 2] = [
 pub(crate) struct Board {
     #[serde(skip)]
     pub(crate) name: String,
+    pub(crate) core: String,
     pub(crate) target: String,
     /// The format of its models' weights.
     #[serde(default = "q8")]
     pub(crate) weights: String,
     pub(crate) flash: Partition,
     pub(crate) model: Partition,
+    pub(crate) ram: Ram,
+    pub(crate) counter: Counter,
     /// QEMU, with text and figures on its standard streams.
     pub(crate) qemu: Option<Qemu>,
     /// QEMU, with the serial line there.
@@ -39,18 +42,32 @@ pub(crate) struct Board {
 #[derive(Deserialize)]
 pub(crate) struct Partition {
     pub(crate) start: u64,
+    pub(crate) size: u64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Ram {
+    pub(crate) size: u64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Counter {
+    /// Of a register that counts upward; 0 where there is none.
+    #[serde(default)]
+    pub(crate) address: u64,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct Qemu {
-    system: String,
-    machine: String,
+    /// The end of the name of its program.
+    pub(crate) system: String,
+    pub(crate) machine: String,
 }
 
 impl Board {
     /// All boards, by name.
     pub(crate) fn all() -> Result<Vec<Self>, String> {
-        let boards = files(&Path::new(FIRMWARE).join("boards"))?;
+        let boards = files(&Path::new(FIRMWARE).join("boards"), "toml")?;
         let boards = boards.iter().map(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             let board: Self = read(path)?;
@@ -135,10 +152,14 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+/// The files of `folder` that end in `extension`, in order.
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
     let failed = |error| format!("{}: {error}", folder.display());
     let entries = fs::read_dir(folder).map_err(failed)?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
     files.sort();
     Ok(files)
 }

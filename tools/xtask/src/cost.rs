@@ -15,10 +15,10 @@ use std::path::Path;
 
 use minigpt_runtime::{ARENA_ALIGNMENT, ModelFile};
 
-use self::board::Board;
 use self::program::{FOLDER, Program};
 use self::table::Row;
-use super::{missing, output};
+use super::boards::Board;
+use super::output;
 
 /// How it is called.
 pub(crate) const USAGE: &str = "\
@@ -89,8 +89,7 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// The boards that can be measured here, or the one called `name`; and whether they are all.
 fn boards(name: Option<&str>) -> Result<(Vec<Board>, bool), String> {
-    let targets = output("rustup", &["target", "list", "--installed"]);
-    let mut boards = Board::all()?;
+    let mut boards = board::all()?;
     let total = boards.len();
     if let Some(name) = name {
         boards.retain(|board| board.name == name);
@@ -102,15 +101,7 @@ fn boards(name: Option<&str>) -> Result<(Vec<Board>, bool), String> {
     }
     let mut here = Vec::new();
     for board in boards {
-        let system = format!("qemu-system-{}", board.system());
-        if !targets.lines().any(|line| line == board.target) {
-            let install = format!("rustup target add {}", board.target);
-            missing("targets", &board.target, &install)?;
-        } else if output(&system, &["--version"]).is_empty() {
-            let install =
-                "apt-get install --no-install-recommends qemu-system-arm qemu-system-misc";
-            missing("qemu", &system, install)?;
-        } else {
+        if board.has_target()? && board.has_qemu()? {
             here.push(board);
         }
     }

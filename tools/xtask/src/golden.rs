@@ -58,7 +58,7 @@ enum Model {
 /// What tells texts.
 enum Machine {
     Desktop(Isa),
-    Board(Board),
+    Board(Box<Board>),
     /// WebAssembly in Node, through this script of the C library.
     Wasm(PathBuf),
 }
@@ -85,7 +85,7 @@ pub(crate) fn check() -> Result<(), String> {
     let mut machines: Vec<Machine> = Isa::available().map(Machine::Desktop).collect();
     for board in boards {
         if board.has_qemu()? {
-            machines.push(Machine::Board(board));
+            machines.push(Machine::Board(Box::new(board)));
         }
     }
     machines.extend(wasm()?.map(Machine::Wasm));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::{missing, output};
+use super::super::{boards, missing, output};
 use super::texts::{self, MODELS, Text};
 use super::{FOLDER, SYSTEM_LIBRARIES, header, told};
 
@@ -81,10 +81,10 @@ impl Hosted<'_> {
     /// The tests, as `runner` runs them.
     fn ctest(&self, flags: &[&str], runner: &mut Command) -> Result<(), String> {
         let folder = Path::new(FOLDER).join("ctest");
-        let sources = texts::files(&folder, "c")?;
+        let sources = boards::files(&folder, "c")?;
         let flags = [&["-D_POSIX_C_SOURCE=200809L"], flags].concat();
         let program = self.compile("ctest", &sources, &flags)?;
-        let models = texts::files(Path::new(MODELS), "mgpt")?;
+        let models = boards::files(Path::new(MODELS), "mgpt")?;
         let bpe = Path::new(MODELS).join("v1-q8-bpe.mgpt");
         told(runner.arg(program).arg(bpe).args(models)).map(|_| ())
     }

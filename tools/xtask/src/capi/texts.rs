@@ -1,11 +1,10 @@
 //! What the library is to say: the texts of `tests/data/capi.toml`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::read;
+use crate::boards;
 
 /// The models of the texts.
 pub(super) const MODELS: &str = "tests/data/format";
@@ -47,22 +46,9 @@ impl Text {
 /// All texts; at least one.
 pub(super) fn all() -> Result<Vec<Text>, String> {
     let path = Path::new("tests/data/capi.toml");
-    let texts: Texts =
-        toml::from_str(&read(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    let texts: Texts = boards::read(path)?;
     if texts.text.is_empty() {
         return Err(format!("{} has no text", path.display()));
     }
     Ok(texts.text)
-}
-
-/// The files of `folder` that end in `extension`, in order.
-pub(super) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
-    let failed = |error| format!("{}: {error}", folder.display());
-    let entries = fs::read_dir(folder).map_err(failed)?;
-    let paths = entries.flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = paths
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .collect();
-    files.sort();
-    Ok(files)
 }

@@ -1,87 +1,29 @@
-//! What of the board files matters to the counting of instructions.
+//! Boards as the counting of instructions sees them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use minigpt_runtime::Format;
-use serde::Deserialize;
 
 use super::shape::{SMALL, STORIES, Shape};
-
-/// The folder of the programs, with a workspace of its own.
-pub(super) const FIRMWARE: &str = "tools/firmware";
+use crate::boards::Board;
 
 /// The least RAM in which the larger model is measured, in bytes.
 const ROOMY: u64 = 64 << 10;
 
-/// A board that QEMU has.
-#[derive(Deserialize)]
-pub(super) struct Board {
-    #[serde(skip)]
-    pub(super) name: String,
-    pub(super) core: String,
-    pub(super) target: String,
-    pub(super) model: Partition,
-    ram: Ram,
-    pub(super) counter: Counter,
-    qemu: Option<Qemu>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Partition {
-    pub(super) start: u64,
-    pub(super) size: u64,
-}
-
-#[derive(Deserialize)]
-struct Ram {
-    size: u64,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Counter {
-    /// Of a register that counts upward; 0 where there is none.
-    #[serde(default)]
-    pub(super) address: u64,
-}
-
-#[derive(Deserialize)]
-struct Qemu {
-    system: String,
-    machine: String,
+/// The boards of which QEMU has the machine, each machine once, by name.
+pub(super) fn all() -> Result<Vec<Board>, String> {
+    let mut boards: Vec<Board> = Vec::new();
+    for board in Board::all()? {
+        let machine = board.machine();
+        if machine.is_some() && boards.iter().all(|known| known.machine() != machine) {
+            boards.push(board);
+        }
+    }
+    Ok(boards)
 }
 
 impl Board {
-    /// The boards of which QEMU has the machine, each machine once, by name.
-    pub(super) fn all() -> Result<Vec<Self>, String> {
-        let folder = Path::new(FIRMWARE).join("boards");
-        let failed = |error| format!("{}: {error}", folder.display());
-        let entries = fs::read_dir(&folder).map_err(failed)?;
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        let mut boards: Vec<Self> = Vec::new();
-        for path in paths {
-            let board = Self::read(&path)?;
-            let machine = board.machine();
-            if machine.is_some() && boards.iter().all(|known| known.machine() != machine) {
-                boards.push(board);
-            }
-        }
-        Ok(boards)
-    }
-
-    fn read(path: &Path) -> Result<Self, String> {
-        let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
-        let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let board: Self = toml::from_str(&text).map_err(|error| failed(&error))?;
-        Ok(Self {
-            name: name.into_owned(),
-            ..board
-        })
-    }
-
     fn machine(&self) -> Option<&str> {
         self.qemu.as_ref().map(|qemu| qemu.machine.as_str())
     }

@@ -6,10 +6,10 @@ use std::{fs, thread};
 use minigpt_models::cost::{COLUMNS, CoreCost, KINDS, WORK, parse, work};
 use minigpt_runtime::Format;
 
-use super::board::Board;
 use super::least_squares;
 use super::program::{FOLDER, Measured, Program};
 use super::shape::{FITTED, HELD_OUT, ODD, Shape};
+use crate::boards::Board;
 
 /// Where the model is.
 const PATH: &str = "models/src/cost/cores.csv";

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use minigpt_runtime::Format;
 
-use super::board::Board;
 use super::image::Image;
 use super::logits;
+use crate::boards::{Board, FIRMWARE};
 use crate::run;
 
 /// Seconds that a model has.
@@ -54,7 +54,7 @@ impl<'a> Program<'a> {
         let index = Format::ALL.iter().position(|one| *one == format);
         let mut command = Command::new(env!("CARGO"));
         command
-            .current_dir(super::board::FIRMWARE)
+            .current_dir(FIRMWARE)
             .args(["build", "--quiet", "--release", "--target", target])
             .args(["--features", "cost", "--bin", "cost"])
             .env("MINIGPT_BOARD", &board.name)
@@ -63,9 +63,7 @@ impl<'a> Program<'a> {
             .env("MINIGPT_COUNTER", board.counter.address.to_string())
             .env("MINIGPT_FORMAT", index.unwrap_or_default().to_string());
         run(&mut command)?;
-        let built = Path::new(super::board::FIRMWARE)
-            .join("target")
-            .join(target);
+        let built = Path::new(FIRMWARE).join("target").join(target);
         let path = format!("{FOLDER}/{}-{target}-{}.elf", board.name, format.name());
         let path = PathBuf::from(path);
         fs::create_dir_all(FOLDER)
