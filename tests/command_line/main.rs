@@ -14,6 +14,7 @@ mod fit;
 mod inference;
 mod mistakes;
 mod models;
+mod records;
 mod train;
 
 /// The binary.

@@ -236,7 +236,7 @@ fn a_full_disk_ends_training_and_loses_nothing() {
 }
 
 /// Waits until the record of `run` has `n` lines.
-fn wait_for_lines(child: &mut Child, run: &Path, n: usize) {
+pub(crate) fn wait_for_lines(child: &mut Child, run: &Path, n: usize) {
     let begin = Instant::now();
     loop {
         let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What a long job shows: a bar on a terminal, now and then a line elsewhere.
 
+mod curve;
+
 use core::fmt;
 use core::time::Duration;
 use std::io::{self, IsTerminal};
@@ -9,11 +11,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::train::Observer;
 
+use self::curve::Curve;
 use crate::interrupt;
 use crate::output::{grouped, say};
 
 /// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// Time between two pictures on a terminal.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// Counts tokens on standard error while a text goes through a model.
 pub(crate) struct TokenProgress {
@@ -65,6 +71,56 @@ impl TokenProgress {
     }
 }
 
+/// Counts bytes on standard error while a file comes.
+pub(crate) struct ByteProgress {
+    bar: Option<ProgressBar>,
+    what: String,
+    /// Bytes and time at the first ones seen.
+    origin: Option<(u64, Instant)>,
+    spoke: Instant,
+}
+
+impl ByteProgress {
+    /// For the file `what`.
+    pub(crate) fn new(what: &str) -> Self {
+        Self {
+            bar: None,
+            what: what.to_owned(),
+            origin: None,
+            spoke: Instant::now(),
+        }
+    }
+
+    /// `done` bytes are there, of `total` where that is known.
+    pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
+        if self.origin.is_none() {
+            say!("downloading {}", self.what);
+            self.bar = bar(
+                total.unwrap_or(0),
+                "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+            );
+        }
+        let (first, since) = *self.origin.get_or_insert((done, Instant::now()));
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        } else if self.spoke.elapsed() >= PAUSE {
+            self.spoke = Instant::now();
+            let rate = (done - first) as f64 / since.elapsed().as_secs_f64().max(1e-9);
+            let left = total.map(|total| total.saturating_sub(done) as f64 / rate.max(1.0));
+            let of = total.map_or_else(String::new, |total| format!("/{}", grouped(total)));
+            let (done, rate, left) = (grouped(done), grouped(rate as u64), Left(left));
+            say!("{}: {done}{of} bytes  {rate} bytes/s  {left}", self.what);
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A bar in the form of `template`, on a terminal.
 fn bar(length: u64, template: &str) -> Option<ProgressBar> {
     io::stderr().is_terminal().then(|| {
@@ -76,9 +132,10 @@ fn bar(length: u64, template: &str) -> Option<ProgressBar> {
     })
 }
 
-/// Watches training on standard error.
+/// Watches training on standard error: a bar and the loss curve on a terminal.
 pub(crate) struct TrainProgress {
     bar: Option<ProgressBar>,
+    curve: Curve,
     steps: u64,
     /// Steps and time at the first step seen.
     origin: Option<(u64, Instant)>,
@@ -87,10 +144,13 @@ pub(crate) struct TrainProgress {
 }
 
 impl TrainProgress {
-    /// For a run of `steps` steps.
-    pub(crate) fn new(steps: u64) -> Self {
+    /// For a run of `steps` steps, with the record of those that are done.
+    pub(crate) fn new(steps: u64, history: &[Metrics]) -> Self {
+        let mut curve = Curve::new(steps);
+        history.iter().for_each(|line| curve.add(line));
         Self {
-            bar: bar(steps, "{wide_bar} {pos}/{len}  {msg}"),
+            bar: bar(steps, "{msg}\n{wide_bar} {pos}/{len}  {prefix}"),
+            curve,
             steps,
             origin: None,
             spoke: Instant::now(),
@@ -122,12 +182,16 @@ impl Observer for TrainProgress {
         self.val_loss = metrics.val_loss.or(self.val_loss);
         let rate = grouped(metrics.tokens_per_second as u64);
         let loss = metrics.train_loss;
+        self.curve.add(metrics);
         match &self.bar {
-            Some(bar) => {
+            Some(bar) if self.spoke.elapsed() >= FRAME || metrics.step == self.steps => {
+                self.spoke = Instant::now();
                 let val = Val(self.val_loss);
-                bar.set_message(format!("loss {loss:.3}{val}  {rate} tokens/s  {left}"));
+                bar.set_message(self.curve.picture());
+                bar.set_prefix(format!("loss {loss:.3}{val}  {rate} tokens/s  {left}"));
                 bar.set_position(metrics.step);
             }
+            Some(_) => {}
             None if metrics.val_loss.is_some() || self.spoke.elapsed() >= PAUSE => {
                 self.spoke = Instant::now();
                 let (step, steps, val) = (metrics.step, self.steps, Val(metrics.val_loss));

@@ -1,13 +1,18 @@
 //! Text of any kind, its tokens on disk, and the windows drawn from them.
 //!
-//! [`sources`] finds and reads the files, [`token_file`] keeps tokens as little-endian integers
+//! [`sources`] finds and reads the files, [`content`] holds their text, [`token_file`] keeps tokens as little-endian integers
 //! that are mapped and not read, [`windows`] says which of them a step sees.
 
+pub mod content;
+mod json_lines;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod sources;
 pub mod token_file;
 pub mod windows;
 
 use core::fmt;
+use std::env;
 use std::io;
 use std::path::PathBuf;
 
@@ -33,6 +38,54 @@ pub enum DataError {
     NoFiles {
         /// Which.
         path: PathBuf,
+    },
+    /// A line of a file of JSON lines is no JSON object.
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A line of JSON lines has no text under the name that was asked for.
+    NoField {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// The name.
+        field: String,
+        /// The names there are, with what they hold.
+        known: Vec<String>,
+    },
+    /// A Parquet file has no column of texts under the name that was asked for.
+    NoColumn {
+        /// Which file.
+        path: PathBuf,
+        /// The name.
+        field: String,
+        /// The columns there are, with what they hold.
+        known: Vec<String>,
+    },
+    /// A Parquet file cannot be read.
+    Parquet {
+        /// Which.
+        path: PathBuf,
+        /// What its reader says.
+        message: String,
+    },
+    /// This build reads no Parquet files.
+    WithoutParquet {
+        /// Which file was asked for.
+        path: PathBuf,
+    },
+    /// The texts of a file do not fit into a temporary file.
+    Temporary {
+        /// Which file they come from.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
     },
     /// A character tokenizer was asked for and a file is not UTF-8.
     NotText {
@@ -89,10 +142,16 @@ impl DataError {
         match self {
             Self::Read { error, .. } => error.kind() == io::ErrorKind::NotFound,
             Self::Empty { .. }
+            | Self::Json { .. }
+            | Self::NoField { .. }
+            | Self::NoColumn { .. }
+            | Self::Parquet { .. }
+            | Self::WithoutParquet { .. }
             | Self::NoFiles { .. }
             | Self::NotText { .. }
             | Self::TooShort { .. } => true,
             Self::LostTokens { .. }
+            | Self::Temporary { .. }
             | Self::TornTokens { .. }
             | Self::ForeignToken { .. }
             | Self::Write { .. } => false,
@@ -119,6 +178,49 @@ impl fmt::Display for DataError {
                 "the directory {} holds no files with anything in them (names that begin with a dot \
                  do not count); give another one",
                 path.display()
+            ),
+            Self::Json {
+                path,
+                line,
+                message,
+            } => write!(
+                f,
+                "{}, line {line}: {message}; mend that line or take it out",
+                path.display()
+            ),
+            Self::NoField {
+                path,
+                line,
+                field,
+                known,
+            } => write!(
+                f,
+                "{}, line {line} has no text under {field}; there are {}: give one with --text-field",
+                path.display(),
+                known.join(", ")
+            ),
+            Self::NoColumn { path, field, known } => write!(
+                f,
+                "{} has no column of texts called {field}; there are {}: give one with --text-field",
+                path.display(),
+                known.join(", ")
+            ),
+            Self::Parquet { path, message } => write!(
+                f,
+                "{} is no Parquet file that can be read: {message}; get it again",
+                path.display()
+            ),
+            Self::WithoutParquet { path } => write!(
+                f,
+                "{} is a Parquet file, which this minigpt reads when it is built with --features parquet",
+                path.display()
+            ),
+            Self::Temporary { path, error } => write!(
+                f,
+                "the texts of {} cannot be kept in {}: {}",
+                path.display(),
+                env::temp_dir().display(),
+                Writing(error)
             ),
             Self::NotText { path, offset } => write!(
                 f,

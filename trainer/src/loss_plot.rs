@@ -1,8 +1,14 @@
-//! `loss.svg`: the loss over the steps, as a picture.
+//! `loss.svg`: the loss over the steps, as a picture; and a picture of several runs.
+
+mod axes;
+mod comparison;
 
 use core::fmt::Write;
 
+use self::axes::{Axes, Point, curve, dot, escaped};
 use crate::metrics::Metrics;
+
+pub use comparison::{Curve, comparison_plot};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
@@ -25,14 +31,12 @@ pub fn loss_plot(title: &str, history: &[Metrics]) -> String {
         .iter()
         .filter_map(|line| Some((line.step as f64, line.val_loss?)))
         .collect();
-    let axes = Axes::around(&train, &validation);
+    let axes = around(&train, &validation);
     let mut svg = String::new();
     let written = draw(&mut svg, title, history, &axes, &train, &validation);
     written.expect("a String takes whatever is written");
     svg
 }
-
-type Point = (f64, f64);
 
 fn draw(
     svg: &mut String,
@@ -42,43 +46,33 @@ fn draw(
     train: &[Point],
     validation: &[Point],
 ) -> core::fmt::Result {
-    let [left, top, right, bottom] = FRAME;
-    writeln!(
-        svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12" fill="#333">"##
-    )?;
-    writeln!(
-        svg,
-        r##"<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>"##
-    )?;
-    writeln!(
-        svg,
-        r#"<text x="{left}" y="20" font-size="14">{}</text>"#,
-        escaped(title)
-    )?;
-    axes.draw(svg)?;
-    let middle = f64::midpoint(left, right);
-    writeln!(
-        svg,
-        r#"<text x="{middle}" y="{}" text-anchor="middle">step</text>"#,
-        bottom + 38.0
-    )?;
-    let middle = f64::midpoint(top, bottom);
-    writeln!(
-        svg,
-        r#"<text transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">loss (nats per token)</text>"#
-    )?;
+    begin(svg, [WIDTH, HEIGHT], title)?;
+    axes.draw(svg, "step", "loss (nats per token)")?;
     curve(svg, axes, train, TRAIN)?;
     curve(svg, axes, validation, VALIDATION)?;
     for point in validation {
-        let (x, y) = axes.place(*point);
-        writeln!(
-            svg,
-            r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.5" fill="{VALIDATION}"/>"#
-        )?;
+        dot(svg, axes, *point, 2.5, VALIDATION)?;
     }
     legend(svg, history)?;
     writeln!(svg, "</svg>")
+}
+
+/// An empty picture with a title.
+fn begin(svg: &mut String, [width, height]: [f64; 2], title: &str) -> core::fmt::Result {
+    writeln!(
+        svg,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" fill="#333">"##
+    )?;
+    writeln!(
+        svg,
+        r##"<rect width="{width}" height="{height}" fill="#fff"/>"##
+    )?;
+    writeln!(
+        svg,
+        r#"<text x="{}" y="20" font-size="14">{}</text>"#,
+        FRAME[0],
+        escaped(title)
+    )
 }
 
 fn legend(svg: &mut String, history: &[Metrics]) -> core::fmt::Result {
@@ -104,18 +98,6 @@ fn legend(svg: &mut String, history: &[Metrics]) -> core::fmt::Result {
     Ok(())
 }
 
-fn curve(svg: &mut String, axes: &Axes, points: &[Point], colour: &str) -> core::fmt::Result {
-    write!(
-        svg,
-        r#"<polyline fill="none" stroke="{colour}" stroke-width="1.5" points=""#
-    )?;
-    for point in points {
-        let (x, y) = axes.place(*point);
-        write!(svg, "{x:.1},{y:.1} ")?;
-    }
-    writeln!(svg, r#""/>"#)
-}
-
 fn averaged(history: &[Metrics]) -> Vec<Point> {
     let group = history.len().div_ceil(MOST_POINTS).max(1);
     let mean = |lines: &[Metrics]| {
@@ -127,99 +109,13 @@ fn averaged(history: &[Metrics]) -> Vec<Point> {
     history.chunks(group).map(mean).collect()
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
-
-/// Ranges of the data and the round numbers in them.
-struct Axes {
-    x: [f64; 2],
-    y: [f64; 2],
-}
-
-impl Axes {
-    fn around(train: &[Point], validation: &[Point]) -> Self {
-        let points = || train.iter().chain(validation);
-        // The fall of the first steps would flatten all that follows: it begins above the frame.
-        let shown = train[train.len() / 50..].iter().chain(validation);
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for (_, loss) in shown {
-            (low, high) = (low.min(*loss), high.max(*loss));
-        }
-        if low > high {
-            (low, high) = (0.0, 1.0);
-        }
-        let margin = ((high - low) * 0.05).max(0.01);
-        let last = points().map(|(step, _)| *step).fold(1.0, f64::max);
-        Self {
-            x: [0.0, last],
-            y: [(low - margin).max(0.0), high + margin],
-        }
-    }
-
-    fn place(&self, (x, y): Point) -> Point {
-        let [left, top, right, bottom] = FRAME;
-        let share = |v: f64, [from, to]: [f64; 2]| (v - from) / (to - from);
-        (
-            left + share(x, self.x) * (right - left),
-            bottom - share(y.min(self.y[1]), self.y) * (bottom - top),
-        )
-    }
-
-    fn draw(&self, svg: &mut String) -> core::fmt::Result {
-        let [left, top, right, bottom] = FRAME;
-        for (value, label) in ticks(self.x) {
-            let (x, _) = self.place((value, self.y[0]));
-            line(svg, [x, top, x, bottom])?;
-            let y = bottom + 18.0;
-            writeln!(
-                svg,
-                r#"<text x="{x:.1}" y="{y}" text-anchor="middle">{label}</text>"#
-            )?;
-        }
-        for (value, label) in ticks(self.y) {
-            let (_, y) = self.place((0.0, value));
-            line(svg, [left, y, right, y])?;
-            let (x, y) = (left - 8.0, y + 4.0);
-            writeln!(
-                svg,
-                r#"<text x="{x}" y="{y:.1}" text-anchor="end">{label}</text>"#
-            )?;
-        }
-        let (width, height) = (right - left, bottom - top);
-        writeln!(
-            svg,
-            r##"<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#888"/>"##
-        )
-    }
-}
-
-fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4]) -> core::fmt::Result {
-    writeln!(
-        svg,
-        r##"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="#e5e5e5"/>"##
-    )
-}
-
-/// Four to ten multiples of 1, 2 or 5 times a power of ten inside the range, with labels.
-fn ticks([from, to]: [f64; 2]) -> Vec<(f64, String)> {
-    let power = 10f64.powf(((to - from) / 5.0).log10().floor());
-    let rough = (to - from) / 5.0 / power;
-    let step = power
-        * [1.0, 2.0, 5.0, 10.0]
-            .into_iter()
-            .rfind(|s| *s <= rough)
-            .unwrap_or(1.0);
-    let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
-    let (first, last) = (
-        (from / step).ceil() as i64,
-        (to / step + 1e-9).floor() as i64,
-    );
-    (first..=last)
-        .map(|i| (i as f64 * step, format!("{:.digits$}", i as f64 * step)))
-        .collect()
+/// Axes that show both curves.
+fn around(train: &[Point], validation: &[Point]) -> Axes {
+    let points = || train.iter().chain(validation);
+    // The fall of the first steps would flatten all that follows: it begins above the frame.
+    let shown = train[train.len() / 50..].iter().chain(validation);
+    let last = points().map(|(step, _)| *step).fold(1.0, f64::max);
+    Axes::new(FRAME, last, shown.map(|(_, loss)| *loss))
 }
 
 #[cfg(test)]
@@ -230,6 +126,7 @@ mod tests {
         let line = |step| Metrics {
             step,
             tokens: step,
+            seconds: step as f64,
             train_loss: 4.0 - step as f64 / n as f64,
             learning_rate: 1.0,
             grad_norm: 1.0,
@@ -238,25 +135,6 @@ mod tests {
             val_bits_per_byte: (step % 250 == 0).then_some(2.5),
         };
         (1..=n).map(line).collect()
-    }
-
-    #[test]
-    fn axes_have_round_numbers() {
-        let labels = |range| -> Vec<String> { ticks(range).into_iter().map(|t| t.1).collect() };
-        assert_eq!(
-            labels([0.0, 2000.0]),
-            [
-                "0", "200", "400", "600", "800", "1000", "1200", "1400", "1600", "1800", "2000"
-            ]
-        );
-        assert_eq!(
-            labels([1.37, 4.2]),
-            ["1.5", "2.0", "2.5", "3.0", "3.5", "4.0"]
-        );
-        assert_eq!(
-            labels([0.0, 1.0]),
-            ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-        );
     }
 
     #[test]
@@ -274,9 +152,9 @@ mod tests {
         let train: Vec<Point> = (1..=100)
             .map(|step| (f64::from(step), if step < 3 { 50.0 } else { 2.0 }))
             .collect();
-        let axes = Axes::around(&train, &[]);
+        let axes = around(&train, &[]);
         assert!(axes.y[1] < 3.0, "{:?}", axes.y);
         assert_eq!(axes.place(train[0]).1, FRAME[1]);
-        assert!(Axes::around(&train[..40], &[]).y[1] > 50.0);
+        assert!(around(&train[..40], &[]).y[1] > 50.0);
     }
 }

@@ -25,10 +25,17 @@ impl Mapped {
     /// # Errors
     /// What the system says when it cannot open or map the file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::of(&File::open(path)?)
+    }
+
+    /// Maps an open file, which must stay as [`Self::open`] says.
+    ///
+    /// # Errors
+    /// What the system says when it cannot map the file.
+    pub fn of(file: &File) -> io::Result<Self> {
         // SAFETY: the mapping is read-only and private to this value, and every writer of ours
         // replaces files by renaming, so that the mapped bytes do not change under the slice.
-        let map = unsafe { Mmap::map(&file)? };
+        let map = unsafe { Mmap::map(file)? };
         Ok(Self(map))
     }
 }

@@ -1,4 +1,8 @@
-//! `metrics.jsonl`: one JSON object a line, the record of a run.
+//! `metrics.jsonl`: one JSON object a line, the record of a run; the same as [`csv()`] and as event
+//! files of TensorBoard.
+
+mod csv;
+mod events;
 
 use core::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -7,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::Writing;
+use crate::durable::{Reading, Writing};
+
+pub use csv::csv;
+use events::Events;
 
 /// One line: what a step was like.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +27,9 @@ pub struct Metrics {
     pub step: u64,
     /// Tokens trained on since the run began.
     pub tokens: u64,
+    /// Seconds of training since the run began, without validation and saving.
+    #[serde(default)]
+    pub seconds: f64,
     /// Mean loss of the step's windows, in nats per token.
     pub train_loss: f64,
     /// Learning rate of the step.
@@ -36,6 +46,23 @@ pub struct Metrics {
     pub val_bits_per_byte: Option<f64>,
 }
 
+/// A number of a [`Metrics`], absent where it was not measured.
+type Column = fn(&Metrics) -> Option<f64>;
+
+impl Metrics {
+    /// Names and numbers of a line beside its step, in the order of tables.
+    const COLUMNS: [(&str, Column); 8] = [
+        ("tokens", |line| Some(line.tokens as f64)),
+        ("seconds", |line| Some(line.seconds)),
+        ("train_loss", |line| Some(line.train_loss)),
+        ("learning_rate", |line| Some(line.learning_rate)),
+        ("grad_norm", |line| Some(line.grad_norm.into())),
+        ("tokens_per_second", |line| Some(line.tokens_per_second)),
+        ("val_loss", |line| line.val_loss),
+        ("val_bits_per_byte", |line| line.val_bits_per_byte),
+    ];
+}
+
 /// Why the record cannot be kept.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -45,7 +72,14 @@ pub enum MetricsError {
         /// The record.
         path: PathBuf,
     },
-    /// It cannot be opened, read or written.
+    /// It cannot be read.
+    Unreadable {
+        /// The record.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It cannot be opened or written.
     File {
         /// The record.
         path: PathBuf,
@@ -60,6 +94,7 @@ pub struct MetricsLog {
     file: File,
     path: PathBuf,
     history: Vec<Metrics>,
+    events: Option<Events>,
 }
 
 impl MetricsLog {
@@ -91,16 +126,22 @@ impl MetricsLog {
             file,
             path: path.to_owned(),
             history: Vec::new(),
+            events: None,
         };
-        // The first line that cannot be read is the one that a crash cut short.
-        let text = String::from_utf8_lossy(&bytes);
-        let whole = text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        log.history = whole
-            .map_while(|line| serde_json::from_str(line).ok())
-            .collect();
+        log.history = lines(&bytes);
         Ok(log)
+    }
+
+    /// The lines of the record at `path`, which may be that of a run in training.
+    ///
+    /// # Errors
+    /// [`MetricsError::Unreadable`].
+    pub fn read(path: &Path) -> Result<Vec<Metrics>, MetricsError> {
+        let bytes = std::fs::read(path).map_err(|error| MetricsError::Unreadable {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(lines(&bytes))
     }
 
     /// Takes back every line after step `step`, and what a crash left of a line: those steps will
@@ -111,6 +152,20 @@ impl MetricsLog {
     pub fn take_back(&mut self, step: u64) -> Result<(), MetricsError> {
         self.history.retain(|line| line.step <= step);
         keep_lines(&mut self.file, self.history.len()).map_err(|error| self.failed(error))
+    }
+
+    /// Keeps event files of TensorBoard in `directory` as well. The lines there are so far are
+    /// written at once where it holds no event file yet.
+    ///
+    /// # Errors
+    /// [`MetricsError::File`].
+    pub fn keep_events(&mut self, directory: &Path) -> Result<(), MetricsError> {
+        let events = Events::open(directory, &self.history);
+        self.events = Some(events.map_err(|error| MetricsError::File {
+            path: directory.to_owned(),
+            error,
+        })?);
+        Ok(())
     }
 
     /// Adds a line.
@@ -125,7 +180,13 @@ impl MetricsLog {
         };
         write(&mut self.file).map_err(|error| self.failed(error))?;
         self.history.push(metrics);
-        Ok(())
+        let Some(events) = &mut self.events else {
+            return Ok(());
+        };
+        events.append(&metrics).map_err(|error| MetricsError::File {
+            path: events.directory().to_owned(),
+            error,
+        })
     }
 
     /// Waits until the disk has all lines.
@@ -150,6 +211,17 @@ impl MetricsLog {
     }
 }
 
+/// The lines of a record, up to the first that a crash cut short.
+fn lines(bytes: &[u8]) -> Vec<Metrics> {
+    let text = String::from_utf8_lossy(bytes);
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map_while(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
 /// Shortens `file` to its first `n` lines and goes to its end.
 fn keep_lines(file: &mut File, n: usize) -> io::Result<()> {
     file.rewind()?;
@@ -170,6 +242,9 @@ impl fmt::Display for MetricsError {
                 "another process is training in this directory ({} is locked); wait for it or use another --out",
                 path.display()
             ),
+            Self::Unreadable { path, error } => {
+                write!(f, "cannot read {}: {}", path.display(), Reading(error))
+            }
             Self::File { path, error } => {
                 write!(f, "cannot write {}: {}", path.display(), Writing(error))
             }
@@ -187,12 +262,31 @@ mod tests {
         Metrics {
             step,
             tokens: step * 10,
+            seconds: step as f64,
             train_loss: 1.0 / step as f64,
             learning_rate: 1e-3,
             grad_norm: 0.1,
             tokens_per_second: 5.0,
             val_loss: (step == 2).then_some(0.1 + 0.2),
             val_bits_per_byte: None,
+        }
+    }
+
+    #[test]
+    fn the_columns_are_all_there_is() {
+        let line = Metrics {
+            val_bits_per_byte: Some(1.0),
+            ..line(2)
+        };
+        let serde_json::Value::Object(fields) = serde_json::to_value(line).unwrap() else {
+            panic!("a line is an object");
+        };
+        let mut columns: Vec<_> = Metrics::COLUMNS.map(|(name, _)| name).to_vec();
+        columns.push("step");
+        columns.sort_unstable();
+        assert_eq!(columns, fields.keys().collect::<Vec<_>>());
+        for (name, value) in Metrics::COLUMNS {
+            assert_eq!(value(&line), fields[name].as_f64(), "{name}");
         }
     }
 

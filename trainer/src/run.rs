@@ -5,7 +5,9 @@
 //! tokenizer       its tables, as in the model file
 //! data/           tokens of the training and the validation part
 //! metrics.jsonl   one line per logged step
+//! metrics.csv     the same as a table
 //! loss.svg        the same as a picture
+//! tensorboard/    the same as event files, where they are wanted
 //! checkpoints/    the latest, and the best
 //! samples/        texts that the model wrote
 //! model.mgpt      the result
@@ -49,6 +51,8 @@ const DATA: &str = "data";
 const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const PICTURE: &str = "loss.svg";
+const TABLE: &str = "metrics.csv";
+const EVENTS: &str = "tensorboard";
 
 /// Settings that may change when a run is taken further.
 pub(crate) const EXTENDABLE: [&str; 2] = ["steps", "patience"];
@@ -261,6 +265,18 @@ impl Run {
     #[must_use]
     pub fn picture(&self) -> PathBuf {
         self.path.join(PICTURE)
+    }
+
+    /// Where its record is as a table.
+    #[must_use]
+    pub fn table(&self) -> PathBuf {
+        self.path.join(TABLE)
+    }
+
+    /// Where its event files of TensorBoard are.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.path.join(EVENTS)
     }
 
     /// Where its result is.

@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Snapshot, State};
 use crate::data::windows::WindowBatch;
 use crate::durable;
 use crate::loss_plot::loss_plot;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsError, csv};
 use crate::model::{Gpt, PassOptions};
 use crate::optimizer::AdamW;
 use crate::run::{Run, RunError, memory};
@@ -58,6 +58,7 @@ pub fn train<B: Backend>(
         if let Some(ending) = ending(&state, &run.settings.training) {
             // It may have been killed between its last checkpoint and the picture.
             warn(observer, draw(run));
+            keep_events(run)?;
             return Ok(summary(ending, *step, &state, path.clone()));
         }
     }
@@ -103,6 +104,7 @@ impl<'r, B: Backend> Training<'r, B> {
             state.settings = run.settings.clone();
         }
         run.log.take_back(state.step)?;
+        keep_events(run)?;
         Ok(Self {
             gpt,
             start: state.step,
@@ -168,6 +170,13 @@ impl<'r, B: Backend> Training<'r, B> {
         let mut metrics = Metrics {
             step,
             tokens: self.state.tokens,
+            seconds: self.pace.0
+                + self
+                    .run
+                    .log
+                    .history()
+                    .last()
+                    .map_or(0.0, |line| line.seconds),
             train_loss,
             learning_rate,
             grad_norm,
@@ -267,14 +276,23 @@ fn warn<E: core::fmt::Display>(observer: &mut dyn Observer, result: Result<(), E
     }
 }
 
-/// Writes `loss.svg`.
+/// Writes `loss.svg` and `metrics.csv`.
 fn draw(run: &Run) -> Result<(), RunError> {
-    let picture = run.picture();
-    let svg = loss_plot(&run.path().display().to_string(), run.log.history());
-    durable::replace_file(&picture, svg.as_bytes()).map_err(|error| RunError::File {
-        path: picture,
-        error,
-    })
+    let history = run.log.history();
+    let svg = loss_plot(&run.path().display().to_string(), history);
+    for (path, text) in [(run.picture(), svg), (run.table(), csv(history))] {
+        durable::replace_file(&path, text.as_bytes())
+            .map_err(|error| RunError::File { path, error })?;
+    }
+    Ok(())
+}
+
+/// Begins event files of TensorBoard if the run is to have them.
+fn keep_events(run: &mut Run) -> Result<(), MetricsError> {
+    match run.settings.run.tensorboard {
+        true => run.log.keep_events(&run.events()),
+        false => Ok(()),
+    }
 }
 
 /// A checkpoint of other settings would go on as a run that nobody asked for.

@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile};
-use minigpt_trainer::data::sources;
 use minigpt_trainer::evaluate::evaluate;
-use minigpt_trainer::run::RunError;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
 use super::{count, kv_parser, open_model};
 use crate::failure::{Failure, Outcome};
+use crate::library;
 use crate::output;
 use crate::progress::TokenProgress;
 
@@ -95,7 +94,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
 fn encode(file: &ModelFile<'_>, data: &[PathBuf]) -> Result<Vec<u32>, Failure> {
     let tokenizer = OwnedTokenizer::new(file.tokenizer()).map_err(Failure::failed)?;
     let mut tokens = Vec::new();
-    for source in sources::read(data).map_err(RunError::from)? {
+    for source in library::texts(data)? {
         let encoded = tokenizer.encode_documents(&source.bytes);
         tokens.extend(encoded.map_err(|error| {
             Failure::Misuse(format!(

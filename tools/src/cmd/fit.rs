@@ -9,13 +9,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use minigpt_runtime::Config;
-use minigpt_trainer::run::Inputs;
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 
 use self::place::{Bytes, Hertz, Place};
 use self::search::{Candidate, Vocabulary};
 use crate::failure::{Failure, Outcome};
-use crate::{output, settings};
+use crate::{library, output, settings};
 
 /// Vocabularies that are tried, of as many tokens as the text gives.
 const VOCABULARIES: [u32; 9] = [320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096];
@@ -101,7 +100,7 @@ pub(crate) fn run(args: &FitArgs) -> Outcome {
 fn vocabularies(args: &FitArgs, place: &Place) -> Result<Vec<Vocabulary>, Failure> {
     let mut data = RunConfig::default().data;
     data.files.clone_from(&args.data);
-    let inputs = Inputs::read(&data)?;
+    let inputs = library::inputs(&data)?;
     let choices = match args.tokenizer {
         Some(choice) => vec![inputs.settle(choice)],
         None => VOCABULARIES

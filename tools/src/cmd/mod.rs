@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments and what it does.
 
+pub(crate) mod compare;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod firmware;

@@ -5,12 +5,13 @@ mod destination;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained, start_threads};
+use minigpt_trainer::run::{Run, RunError, Stage, Trained, start_threads};
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, train};
 
@@ -18,6 +19,7 @@ use self::destination::Destination;
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
+use crate::library;
 use crate::output::{self, grouped, say};
 use crate::progress::TrainProgress;
 use crate::settings;
@@ -36,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   minigpt train                                             # built-in stories, into runs/stories
   minigpt train --data input.txt                            # your text, into runs/input
+  minigpt train --data shakespeare                          # a data set by its name
   minigpt train --data books/ notes.txt --tokenizer bpe:2048 --preset tiny --out runs/books
   minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
   minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
@@ -48,18 +51,22 @@ Examples:
 /// Everything goes into one run directory: settings, record, loss curve, checkpoints, a sample and
 /// the model. The same command again goes on where an interrupted run stopped, to the same numbers
 /// as if it had never been interrupted.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = settings::help(EXAMPLES))]
 pub(crate) struct TrainArgs {
-    /// Files and directories to learn from, of any kind; hidden files are left out of directories
+    /// What to learn from: files and directories of any kind (hidden files are left out of
+    /// directories); shakespeare, wikitext-2 or tinystories; https://... or hf:OWNER/NAME/FILE
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
-    /// Files and directories to validate on, instead of the end of the data
+    /// What to validate on, likewise, instead of the end of the data
     #[arg(long, value_name = "FILE", num_args = 1..)]
     val_data: Vec<PathBuf>,
     /// Share of the tokens, from the end, to validate on [default: 0.1]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
+    /// Where the text of a document stands in JSON lines and Parquet files [default: text]
+    #[arg(long, value_name = "NAME")]
+    text_field: Option<String>,
     /// char, byte, bpe or bpe:N (N tokens); auto is char for UTF-8 text of up to 256 different
     /// characters, bpe for other UTF-8 text, byte for the rest
     #[arg(long, value_name = "KIND")]
@@ -69,7 +76,7 @@ pub(crate) struct TrainArgs {
     preset: Option<String>,
     /// Steps of the optimiser
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    steps: Option<i64>,
+    pub(crate) steps: Option<i64>,
     /// Windows of text in one pass
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     batch: Option<i64>,
@@ -84,54 +91,30 @@ pub(crate) struct TrainArgs {
     threads: Option<i64>,
     /// Settings from a TOML or YAML file, such as the config.toml of a run
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Any setting by its name, such as n_layer=6; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
     /// Run directory [default: runs/ and the name of the data]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// End with an image for this board beside the model, see minigpt firmware --list; says before it
     /// trains if the model would not fit
     #[arg(long, value_name = "BOARD")]
-    board: Option<String>,
+    pub(crate) board: Option<String>,
+    /// Keep event files of TensorBoard in the run directory
+    #[arg(long)]
+    tensorboard: bool,
     /// Go on with the run in --out under its own settings; more --steps take it further
     #[arg(long)]
-    resume: bool,
+    pub(crate) resume: bool,
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
     let destination = args.board.as_deref().map(Destination::named).transpose()?;
-    let asked = args.settings(None)?;
-    let out = args.out.clone().unwrap_or_else(|| default_out(&asked));
-    let stored = Run::find(&out)?;
-    let asked = match &stored {
-        Some(stored) if args.resume => args.settings(Some(stored))?,
-        None if args.resume => return Err(RunError::Absent { path: out }.into()),
-        _ => asked,
-    };
-    if let Some(destination) = &destination {
-        destination.accept_shape(&asked)?;
-    }
-    start_threads(asked.run.threads)?;
-    let mut run = match stored {
-        Some(_) => args.take_up(&out, asked)?,
-        None => begin(&out, asked)?,
-    };
-    if let Some(destination) = &destination {
-        run = destination.accept(run)?;
-    }
-    let summary = advance(&mut run)?;
-    let again = format!("minigpt train --out {} --resume", out.display());
-    if summary.ending == Ending::Stopped {
-        return Err(Failure::Interrupted(format!(
-            "stopped at step {} of {}, saved as {}; the same command goes on, and so does {again}",
-            summary.step,
-            run.settings.training.steps,
-            summary.checkpoint.display()
-        )));
-    }
+    let mut run = args.open(destination.as_ref())?;
+    let (summary, again) = advance(&mut run)?;
     say_ending(&summary, &run, &again);
     finish(&run, &summary)?;
     match destination {
@@ -140,7 +123,39 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
     }
 }
 
+/// Trains the run that `args` ask for to its end, without a model and a text.
+pub(crate) fn variant(args: &TrainArgs) -> Outcome {
+    advance(&mut args.open(None)?).map(|_| ())
+}
+
 impl TrainArgs {
+    /// The run that is asked for, made or taken up.
+    fn open(&self, destination: Option<&Destination>) -> Result<Run, Failure> {
+        let asked = self.settings(None)?;
+        let out = self.out.clone().unwrap_or_else(|| default_out(&asked));
+        let stored = Run::find(&out)?;
+        let asked = match &stored {
+            Some(stored) if self.resume => self.settings(Some(stored))?,
+            None if self.resume => return Err(RunError::Absent { path: out }.into()),
+            _ => asked,
+        };
+        if let Some(destination) = destination {
+            destination.accept_shape(&asked)?;
+        }
+        static THREADS: Once = Once::new();
+        let mut started = Ok(());
+        THREADS.call_once(|| started = start_threads(asked.run.threads));
+        started?;
+        let run = match stored {
+            Some(_) => self.take_up(&out, asked)?,
+            None => begin(&out, asked)?,
+        };
+        match destination {
+            Some(destination) => destination.accept(run),
+            None => Ok(run),
+        }
+    }
+
     /// Opens the run in `out` if it is the one that was asked for.
     fn take_up(&self, out: &Path, mut asked: RunConfig) -> Result<Run, Failure> {
         // A run to be resumed has its tokens; otherwise the data must be the same.
@@ -148,7 +163,7 @@ impl TrainArgs {
         let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
         let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
         if restated && by_text {
-            let inputs = Inputs::read(&asked.data)?;
+            let inputs = library::inputs(&asked.data)?;
             asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
             asked.facts = Some(inputs.facts());
         }
@@ -179,17 +194,18 @@ fn default_out(settings: &RunConfig) -> PathBuf {
 /// Makes a run directory.
 fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
     interrupt::making(out);
-    let run = Inputs::read(&settings.data).and_then(|inputs| {
+    let run = library::inputs(&settings.data).and_then(|inputs| {
         let choice = inputs.settle(settings.data.tokenizer);
         let bytes = inputs.train.iter().map(|source| source.bytes.len()).sum();
-        Run::create(out, settings, &inputs, &mut |stage| {
+        let run = Run::create(out, settings, &inputs, &mut |stage| {
             say_stage(stage, choice, bytes)
-        })
+        });
+        run.map_err(Failure::from)
     });
     if run.is_err() {
         interrupt::made();
     }
-    Ok(run?)
+    run
 }
 
 fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
@@ -207,8 +223,8 @@ fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
     }
 }
 
-/// Says what is to be done and does it.
-fn advance(run: &mut Run) -> Result<Summary, Failure> {
+/// Says what is to be done and does it. Gives back how the run ended and the command that goes on.
+fn advance(run: &mut Run) -> Result<(Summary, String), Failure> {
     if let Some(facts) = &run.settings.facts {
         say!(
             "{}: {} parameters, {} tokens in the vocabulary, {} to learn from, {} to validate on",
@@ -219,13 +235,23 @@ fn advance(run: &mut Run) -> Result<Summary, Failure> {
             grouped(facts.val_tokens)
         );
     }
-    let mut progress = TrainProgress::new(run.settings.training.steps);
+    let mut progress = TrainProgress::new(run.settings.training.steps, run.log.history());
     interrupt::heed(true);
     interrupt::made();
     let result = train(run, Cpu::default(), &mut progress);
     interrupt::heed(false);
     progress.finish();
-    Ok(result?)
+    let summary = result?;
+    let again = format!("minigpt train --out {} --resume", run.path().display());
+    match summary.ending {
+        Ending::Stopped => Err(Failure::Interrupted(format!(
+            "stopped at step {} of {}, saved as {}; the same command goes on, and so does {again}",
+            summary.step,
+            run.settings.training.steps,
+            summary.checkpoint.display()
+        ))),
+        _ => Ok((summary, again)),
+    }
 }
 
 fn say_ending(summary: &Summary, run: &Run, again: &str) {

@@ -1,13 +1,20 @@
 //! Finding and reading the files of a data set.
+//!
+//! The name of a file says what it is: `.jsonl` and `.ndjson` hold a JSON object in each line and
+//! `.parquet` rows of columns; of both one text of each is a document, with
+//! [`END_OF_TEXT`] between documents. Anything else is text as it is.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::DataError;
+use super::content::{Content, Writer};
+use super::{DataError, json_lines};
+use crate::tokenizer::END_OF_TEXT;
 
 /// A piece of data with the name it was asked for by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +23,29 @@ pub struct Source {
     /// Path of the file, or a description of text that is no file.
     pub name: String,
     /// All its bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Content,
 }
+
+/// How files become texts.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Reading<'a> {
+    /// Where the text of a document stands in JSON lines and Parquet files.
+    pub field: &'a str,
+    /// Files that are asked for by another name, such as an address on the web.
+    pub located: &'a BTreeMap<PathBuf, PathBuf>,
+}
+
+impl<'a> Reading<'a> {
+    /// Texts under `field`, and the files that stand for names.
+    #[must_use]
+    pub const fn new(field: &'a str, located: &'a BTreeMap<PathBuf, PathBuf>) -> Self {
+        Self { field, located }
+    }
+}
+
+/// Where the text of a document stands if nobody says.
+pub const FIELD: &str = "text";
 
 /// What is remembered of a source: enough to see that it has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +66,7 @@ impl Source {
     pub fn text(name: &str, text: String) -> Self {
         Self {
             name: name.to_owned(),
-            bytes: text.into_bytes(),
+            bytes: text.into_bytes().into(),
         }
     }
 
@@ -76,17 +104,34 @@ pub fn hash(bytes: &[u8]) -> String {
 /// # Errors
 /// A [`DataError`] for what cannot be read, is empty, or is a directory without files.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, DataError> {
+    read_as(paths, &Reading::new(FIELD, &BTreeMap::new()))
+}
+
+/// As [`read`], where `reading` says what is where.
+///
+/// # Errors
+/// As [`read`], and for files whose form is not what their name says.
+pub fn read_as(paths: &[PathBuf], reading: &Reading<'_>) -> Result<Vec<Source>, DataError> {
     let mut sources = Vec::new();
     for path in paths {
-        if !path.is_dir() {
-            let source = read_file(path.clone())?;
-            sources.push(source.ok_or_else(|| DataError::Empty { path: path.clone() })?);
+        let located = reading.located.get(path);
+        if located.is_some() || !path.is_dir() {
+            let file = located.unwrap_or(path);
+            let content = read_file(file, reading.field)?;
+            sources.push(Source {
+                name: path.to_string_lossy().into_owned(),
+                bytes: content.ok_or_else(|| DataError::Empty { path: path.clone() })?,
+            });
             continue;
         }
         let (mut files, before) = (Vec::new(), sources.len());
         walk(path, &mut files)?;
         for file in files {
-            sources.extend(read_file(file)?);
+            let content = read_file(&file, reading.field)?;
+            sources.extend(content.map(|bytes| Source {
+                name: file.to_string_lossy().into_owned(),
+                bytes,
+            }));
         }
         if sources.len() == before {
             return Err(DataError::NoFiles { path: path.clone() });
@@ -95,14 +140,86 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, DataError> {
     Ok(sources)
 }
 
-/// `None` if there is nothing in it.
-fn read_file(path: PathBuf) -> Result<Option<Source>, DataError> {
-    match fs::read(&path) {
-        Ok(bytes) => Ok((!bytes.is_empty()).then(|| Source {
-            name: path.to_string_lossy().into_owned(),
-            bytes,
-        })),
-        Err(error) => Err(DataError::Read { path, error }),
+/// The text of a file, `None` if there is nothing in it.
+fn read_file(path: &Path, field: &str) -> Result<Option<Content>, DataError> {
+    let read = || {
+        Content::read(path).map_err(|error| DataError::Read {
+            path: path.to_owned(),
+            error,
+        })
+    };
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let mut documents = Documents::new(path);
+    let content = match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("jsonl" | "ndjson") => {
+            json_lines::texts(path, &read()?, field, &mut |text| documents.add(text))?;
+            documents.finish()?
+        }
+        Some("parquet") => {
+            parquet_texts(path, field, &mut |text| documents.add(text))?;
+            documents.finish()?
+        }
+        _ => read()?,
+    };
+    Ok((!content.is_empty()).then_some(content))
+}
+
+/// What takes the texts of a file, one by one.
+pub(super) type Sink<'s> = &'s mut dyn FnMut(&str) -> Result<(), DataError>;
+
+#[cfg(feature = "parquet")]
+use super::parquet::texts as parquet_texts;
+
+#[cfg(not(feature = "parquet"))]
+fn parquet_texts(path: &Path, _: &str, _: Sink<'_>) -> Result<(), DataError> {
+    Err(DataError::WithoutParquet {
+        path: path.to_owned(),
+    })
+}
+
+/// Texts on their way into one, with [`END_OF_TEXT`] on a line of its own behind each.
+struct Documents<'p> {
+    path: &'p Path,
+    writer: io::BufWriter<Writer>,
+}
+
+impl<'p> Documents<'p> {
+    fn new(path: &'p Path) -> Self {
+        Self {
+            path,
+            writer: io::BufWriter::new(Writer::new()),
+        }
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), DataError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let parts = [text.as_bytes(), b"\n", END_OF_TEXT, b"\n"];
+        let mut parts = parts.into_iter();
+        let written = parts.try_for_each(|part| self.writer.write_all(part));
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn finish(self) -> Result<Content, DataError> {
+        let path = self.path;
+        let inner = self
+            .writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error);
+        inner
+            .and_then(Writer::finish)
+            .map_err(|error| DataError::Temporary {
+                path: path.to_owned(),
+                error,
+            })
+    }
+
+    fn failed(&self, error: io::Error) -> DataError {
+        DataError::Temporary {
+            path: self.path.to_owned(),
+            error,
+        }
     }
 }
 

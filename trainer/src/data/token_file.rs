@@ -1,7 +1,7 @@
 //! Tokens on disk: little-endian `u16` where the vocabulary allows, else `u32`, nothing else.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::DataError;
@@ -33,23 +33,9 @@ impl TokenFile {
         tokens: &[u32],
         n_vocab: usize,
     ) -> Result<(), DataError> {
-        assert!(tokens.iter().all(|&token| (token as usize) < n_vocab));
-        let path = token_path(directory, name, n_vocab);
-        let write = || {
-            let mut file = BufWriter::new(File::create(&path)?);
-            for token in tokens {
-                if is_wide(n_vocab) {
-                    file.write_all(&token.to_le_bytes())?;
-                } else {
-                    file.write_all(&(*token as u16).to_le_bytes())?;
-                }
-            }
-            file.into_inner()?.sync_all()
-        };
-        write().map_err(|error| DataError::Write {
-            path: path.clone(),
-            error,
-        })
+        let mut writer = TokenWriter::create(directory, name, n_vocab)?;
+        writer.append(tokens)?;
+        writer.finish()
     }
 
     /// Maps `directory/name.u16` or `.u32` and checks that all it holds are tokens.
@@ -129,6 +115,108 @@ impl TokenFile {
     }
 }
 
+/// A token file in the making, of any length.
+#[derive(Debug)]
+pub struct TokenWriter {
+    file: BufWriter<File>,
+    path: PathBuf,
+    n_vocab: usize,
+    len: usize,
+}
+
+impl TokenWriter {
+    /// Begins `directory/name.u16` or `.u32`, as the vocabulary requires.
+    ///
+    /// # Errors
+    /// [`DataError::Write`].
+    pub fn create(directory: &Path, name: &str, n_vocab: usize) -> Result<Self, DataError> {
+        let path = token_path(directory, name, n_vocab);
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        match options.open(&path) {
+            Ok(file) => Ok(Self {
+                file: BufWriter::new(file),
+                path,
+                n_vocab,
+                len: 0,
+            }),
+            Err(error) => Err(DataError::Write { path, error }),
+        }
+    }
+
+    /// Adds tokens.
+    ///
+    /// # Errors
+    /// [`DataError::Write`].
+    ///
+    /// # Panics
+    /// If a token is not below `n_vocab`.
+    pub fn append(&mut self, tokens: &[u32]) -> Result<(), DataError> {
+        assert!(tokens.iter().all(|&t| (t as usize) < self.n_vocab));
+        let wide = is_wide(self.n_vocab);
+        let mut write = |token: &u32| match wide {
+            true => self.file.write_all(&token.to_le_bytes()),
+            false => self.file.write_all(&(*token as u16).to_le_bytes()),
+        };
+        let written = tokens.iter().try_for_each(&mut write);
+        self.len += tokens.len();
+        written.map_err(|error| self.failed(error))
+    }
+
+    /// Number of tokens so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Moves the last `n` tokens to the end of `other`, of the same vocabulary.
+    ///
+    /// # Errors
+    /// [`DataError::Write`].
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn move_last(&mut self, n: usize, other: &mut Self) -> Result<(), DataError> {
+        assert_eq!(self.n_vocab, other.n_vocab, "files of one vocabulary");
+        let kept = (self.len - n) * width(is_wide(self.n_vocab));
+        let moved = self.file.flush().and_then(|()| {
+            let file = self.file.get_mut();
+            file.seek(SeekFrom::Start(kept as u64))?;
+            io::copy(file, &mut other.file)?;
+            file.set_len(kept as u64)?;
+            file.seek(SeekFrom::Start(kept as u64))
+        });
+        self.len -= n;
+        other.len += n;
+        moved.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// Waits until the disk has all tokens.
+    ///
+    /// # Errors
+    /// [`DataError::Write`].
+    pub fn finish(mut self) -> Result<(), DataError> {
+        let written = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all());
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: io::Error) -> DataError {
+        DataError::Write {
+            path: self.path.clone(),
+            error,
+        }
+    }
+}
+
 const fn is_wide(n_vocab: usize) -> bool {
     n_vocab > SMALL_VOCABULARY
 }
@@ -160,6 +248,28 @@ mod tests {
             let mut out = [0; 2];
             file.copy(1, &mut out);
             assert_eq!(out, [65_535, 7]);
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_in_parts_and_split() {
+        let dir = tempfile::tempdir().unwrap();
+        for n_vocab in [100, 100_000] {
+            let tokens: Vec<u32> = (0..100).collect();
+            let mut a = TokenWriter::create(dir.path(), "a", n_vocab).unwrap();
+            let mut b = TokenWriter::create(dir.path(), "b", n_vocab).unwrap();
+            tokens.chunks(7).for_each(|part| a.append(part).unwrap());
+            a.move_last(33, &mut b).unwrap();
+            assert_eq!((a.len(), b.len()), (67, 33));
+            a.append(&[5]).unwrap();
+            a.finish().unwrap();
+            b.finish().unwrap();
+            let read = |name| {
+                let file = TokenFile::open(dir.path(), name, n_vocab).unwrap();
+                (0..file.len()).map(|i| file.token(i)).collect::<Vec<_>>()
+            };
+            assert_eq!(read("a"), [&tokens[..67], &[5]].concat());
+            assert_eq!(read("b"), &tokens[67..]);
         }
     }
 

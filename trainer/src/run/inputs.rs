@@ -1,8 +1,13 @@
 //! The text of a run, before it is tokens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use crate::data::sources::{self, Source};
+use minigpt_runtime::tokenizer::TokenizeError;
+
+use crate::data::DataError;
+use crate::data::sources::{self, Reading, Source};
+use crate::data::token_file::TokenWriter;
 use crate::run_config::{DataSettings, Facts, TokenizerChoice};
 use crate::stories;
 use crate::tokenizer::OwnedTokenizer;
@@ -28,6 +33,18 @@ impl Inputs {
     /// # Errors
     /// A [`RunError`] that names the file, or says that there is no memory for such stories.
     pub fn read(settings: &DataSettings) -> Result<Self, RunError> {
+        Self::read_located(settings, &BTreeMap::new())
+    }
+
+    /// As [`Self::read`], where `located` says which files stand for names.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_located(
+        settings: &DataSettings,
+        located: &BTreeMap<PathBuf, PathBuf>,
+    ) -> Result<Self, RunError> {
+        let reading = Reading::new(&settings.text_field, located);
         let train = if settings.files.is_empty() {
             memory::check_stories(settings.stories_bytes)?;
             let text = stories::corpus(
@@ -37,9 +54,9 @@ impl Inputs {
             );
             vec![Source::text(STORIES, text)]
         } else {
-            sources::read(&settings.files)?
+            sources::read_as(&settings.files, &reading)?
         };
-        let val = sources::read(&settings.val_files)?;
+        let val = sources::read_as(&settings.val_files, &reading)?;
         Ok(Self { train, val })
     }
 
@@ -74,7 +91,7 @@ impl Inputs {
         match choice {
             TokenizerChoice::Byte => Ok(OwnedTokenizer::byte()),
             TokenizerChoice::Bpe { n_vocab } => {
-                let texts: Vec<&[u8]> = self.train.iter().map(|s| s.bytes.as_slice()).collect();
+                let texts: Vec<&[u8]> = self.train.iter().map(|s| &*s.bytes).collect();
                 OwnedTokenizer::bpe(&texts, n_vocab as usize).map_err(RunError::Tokenizer)
             }
             TokenizerChoice::Char | TokenizerChoice::Auto => {
@@ -88,30 +105,56 @@ impl Inputs {
         }
     }
 
-    /// Tokens of the training and of the validation part.
-    pub(super) fn tokens(
+    /// Writes the tokens of the training and of the validation part into `directory`, with no more of
+    /// them in memory than a slab.
+    pub(super) fn write_tokens(
         &self,
         tokenizer: &OwnedTokenizer,
         val_fraction: f64,
-    ) -> Result<(Vec<u32>, Vec<u32>), RunError> {
-        let mut train = encode(tokenizer, &self.train)?;
-        if !self.val.is_empty() {
-            return Ok((train, encode(tokenizer, &self.val)?));
+        directory: &Path,
+    ) -> Result<(), RunError> {
+        let n_vocab = tokenizer.view().n_vocab();
+        let mut train = TokenWriter::create(directory, "train", n_vocab)?;
+        let mut val = TokenWriter::create(directory, "val", n_vocab)?;
+        write(tokenizer, &self.train, &mut train)?;
+        if self.val.is_empty() {
+            let n_val = (train.len() as f64 * val_fraction).round() as usize;
+            train.move_last(n_val, &mut val)?;
+        } else {
+            write(tokenizer, &self.val, &mut val)?;
         }
-        let n_val = (train.len() as f64 * val_fraction).round() as usize;
-        let val = train.split_off(train.len() - n_val);
-        Ok((train, val))
+        train.finish()?;
+        Ok(val.finish()?)
     }
 }
 
-fn encode(tokenizer: &OwnedTokenizer, sources: &[Source]) -> Result<Vec<u32>, RunError> {
-    let mut tokens = Vec::new();
-    for source in sources {
-        let encoded = tokenizer.encode_documents(&source.bytes);
-        tokens.extend(encoded.map_err(|error| RunError::Encode {
-            name: source.name.clone(),
-            error,
-        })?);
+/// Why encoding stopped.
+enum Stop {
+    Encode(TokenizeError),
+    Write(DataError),
+}
+
+impl From<TokenizeError> for Stop {
+    fn from(error: TokenizeError) -> Self {
+        Self::Encode(error)
     }
-    Ok(tokens)
+}
+
+fn write(
+    tokenizer: &OwnedTokenizer,
+    sources: &[Source],
+    file: &mut TokenWriter,
+) -> Result<(), RunError> {
+    for source in sources {
+        let mut sink = |ids: &[u32]| file.append(ids).map_err(Stop::Write);
+        let encoded = tokenizer.encode_slabs(&source.bytes, &mut sink);
+        encoded.map_err(|stop| match stop {
+            Stop::Encode(error) => RunError::Encode {
+                name: source.name.clone(),
+                error,
+            },
+            Stop::Write(error) => error.into(),
+        })?;
+    }
+    Ok(())
 }

@@ -28,14 +28,13 @@ pub(super) fn prepare(
     let config = Config::new(shape).map_err(RunConfigError::Model)?;
     memory::check(&settings, &config)?;
     progress(Stage::Tokens);
-    let (train, val) = inputs.tokens(&tokenizer, settings.data.val_fraction)?;
     let data = path.join(DATA);
     fs::create_dir(&data).map_err(|error| RunError::file(&data, error))?;
-    TokenFile::create(&data, "train", &train, n_vocab)?;
-    TokenFile::create(&data, "val", &val, n_vocab)?;
+    inputs.write_tokens(&tokenizer, settings.data.val_fraction, &data)?;
     durable::sync_directory(&data).map_err(|error| RunError::file(&data, error))?;
-    let written = TokenFile::open(&data, "train", n_vocab)?;
-    enough(&written, &config)?;
+    let train = TokenFile::open(&data, "train", n_vocab)?;
+    let val = TokenFile::open(&data, "val", n_vocab)?;
+    enough(&train, &config)?;
     let file = path.join(TOKENIZER);
     durable::write_synced(&file, tokenizer.bytes())
         .map_err(|error| RunError::file(&file, error))?;
@@ -45,8 +44,8 @@ pub(super) fn prepare(
         n_params: layout::n_params(&config),
         train_tokens: train.len() as u64,
         val_tokens: val.len() as u64,
-        train_xxh64: Some(written.xxh64()),
-        val_xxh64: Some(TokenFile::open(&data, "val", n_vocab)?.xxh64()),
+        train_xxh64: Some(train.xxh64()),
+        val_xxh64: Some(val.xxh64()),
         tokenizer_xxh64: Some(hash(tokenizer.bytes())),
         ..inputs.facts()
     });

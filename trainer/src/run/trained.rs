@@ -8,11 +8,12 @@ use minigpt_runtime::format::{Header, Metadata, file_bytes};
 use minigpt_runtime::quant::Format;
 
 use super::files::tokenizer_and_config;
-use super::{CHECKPOINTS, DATA, Run, RunError};
+use super::{CHECKPOINTS, DATA, METRICS, Run, RunError};
 use crate::checkpoint::{self, CheckpointError, State};
 use crate::data::token_file::TokenFile;
 use crate::export::{self, ExportError};
 use crate::inference::ModelBytes;
+use crate::metrics::{Metrics, MetricsLog};
 use crate::run_config::RunConfig;
 use crate::tokenizer::OwnedTokenizer;
 
@@ -36,6 +37,14 @@ pub struct Trained {
 }
 
 impl Run {
+    /// Settings and record of the run in the directory `path`, which may be in training.
+    ///
+    /// # Errors
+    /// A [`RunError`]; [`RunError::NoRun`] if there is none.
+    pub fn record(path: &Path) -> Result<(RunConfig, Vec<Metrics>), RunError> {
+        Ok((settings(path)?, MetricsLog::read(&path.join(METRICS))?))
+    }
+
     /// Bytes of the file that this run's model will be as `format`, whichever of its steps is the
     /// best.
     ///
@@ -75,12 +84,7 @@ impl Trained {
     }
 
     fn load_once(path: &Path) -> Result<Self, RunError> {
-        let settings = match Run::find(path) {
-            Err(RunError::Foreign { path }) => return Err(RunError::NoRun { path }),
-            found => found?.ok_or_else(|| RunError::Absent {
-                path: path.to_owned(),
-            })?,
-        };
+        let settings = settings(path)?;
         let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
         let directory = path.join(CHECKPOINTS);
         let Some((latest, latest_path)) = checkpoint::list(&directory)?.pop() else {
@@ -129,6 +133,16 @@ impl Trained {
             },
         };
         export::export(&header, &self.parameters)
+    }
+}
+
+/// Settings of the run that has to be in the directory `path`.
+fn settings(path: &Path) -> Result<RunConfig, RunError> {
+    match Run::find(path) {
+        Err(RunError::Foreign { path }) => Err(RunError::NoRun { path }),
+        found => found?.ok_or_else(|| RunError::Absent {
+            path: path.to_owned(),
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use minigpt_runtime::config::{Hyperparameters, Mlp, Norm, Positions};
 use serde::{Deserialize, Serialize};
 
 use super::TokenizerChoice;
-use crate::data::sources::Fingerprint;
+use crate::data::sources::{FIELD, Fingerprint};
 use crate::schedule::Schedule;
 
 /// Section `[data]`.
@@ -18,6 +18,8 @@ pub struct DataSettings {
     pub files: Vec<PathBuf>,
     /// Files and directories to validate on; none means the end of `files`.
     pub val_files: Vec<PathBuf>,
+    /// Where the text of a document stands in JSON lines and Parquet files.
+    pub text_field: String,
     /// How text becomes tokens.
     pub tokenizer: TokenizerChoice,
     /// Share of the tokens, from the end, kept for validation.
@@ -119,6 +121,8 @@ pub struct RunSettings {
     pub keep_checkpoints: u32,
     /// Seconds after which to stop, to be continued later; 0 means no limit.
     pub max_seconds: f64,
+    /// Whether to keep event files of TensorBoard beside the record.
+    pub tensorboard: bool,
 }
 
 /// What a run found in its data.
@@ -156,6 +160,7 @@ impl Default for DataSettings {
         Self {
             files: Vec::new(),
             val_files: Vec::new(),
+            text_field: FIELD.to_owned(),
             tokenizer: TokenizerChoice::Auto,
             val_fraction: 0.1,
             stories_bytes: 4_000_000,
@@ -215,6 +220,7 @@ impl Default for RunSettings {
             checkpoint_interval: 250,
             keep_checkpoints: 2,
             max_seconds: 0.0,
+            tensorboard: false,
         }
     }
 }

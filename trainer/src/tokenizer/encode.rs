@@ -16,6 +16,9 @@ use super::{OwnedTokenizer, documents};
 /// Bytes of text that a thread encodes at a time.
 const CHUNK: usize = 1 << 17;
 
+/// Bytes of text whose tokens are in memory at once.
+const SLAB: usize = 1 << 24;
+
 /// Words longer than this merge through a heap and are not remembered, in bytes.
 const LONG: usize = 64;
 
@@ -28,16 +31,7 @@ impl OwnedTokenizer {
     /// # Errors
     /// [`TokenizeError::UnknownChar`] or [`TokenizeError::InvalidUtf8`], for characters.
     pub fn encode_text(&self, text: &[u8]) -> Result<Vec<u32>, TokenizeError> {
-        let tokenizer = self.view();
-        match tokenizer {
-            Tokenizer::Byte | Tokenizer::Char(_) => {
-                let mut ids = vec![0; text.len()];
-                let n = tokenizer.encode(text, &mut ids)?;
-                ids.truncate(n);
-                Ok(ids)
-            }
-            _ => Ok(encode_all(&tokenizer, &[text])?.pop().unwrap_or_default()),
-        }
+        collected(|sink| self.slabs(text, None, SLAB, sink))
     }
 
     /// The tokens to train on: for each document `bos`, its tokens, `eos`.
@@ -50,53 +44,156 @@ impl OwnedTokenizer {
     /// # Errors
     /// As [`Self::encode_text`].
     pub fn encode_documents(&self, text: &[u8]) -> Result<Vec<u32>, TokenizeError> {
-        let tokenizer = self.view();
-        let specials = tokenizer.specials();
-        if (specials.bos, specials.eos) == (None, None) {
-            return self.encode_text(text);
-        }
+        collected(|sink| self.encode_slabs(text, sink))
+    }
+
+    /// As [`Self::encode_documents`] for a text of any length: gives the tokens to `sink` in order, a
+    /// part at a time.
+    ///
+    /// # Errors
+    /// As [`Self::encode_text`], and what `sink` returns.
+    pub fn encode_slabs<E: From<TokenizeError>>(
+        &self,
+        text: &[u8],
+        sink: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let specials = self.view().specials();
         let eos = specials.eos.filter(|eos| specials.bos != Some(*eos));
-        let documents: Vec<&[u8]> = documents(text).collect();
-        let mut ids = Vec::new();
-        for document in encode_all(&tokenizer, &documents)? {
-            ids.extend(specials.bos);
-            ids.extend(document);
-            ids.extend(eos);
+        let frame = (specials.bos.is_some() || eos.is_some()).then_some((specials.bos, eos));
+        self.slabs(text, frame, SLAB, sink)
+    }
+
+    /// Encodes `text` about `size` bytes at a time, as documents between the tokens of `frame` if there
+    /// is one.
+    pub(super) fn slabs<E: From<TokenizeError>>(
+        &self,
+        text: &[u8],
+        frame: Option<(Option<u32>, Option<u32>)>,
+        size: usize,
+        sink: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let tokenizer = self.view();
+        if matches!(tokenizer, Tokenizer::Byte | Tokenizer::Char(_)) {
+            return plain_slabs(&tokenizer, text, size, sink);
         }
-        Ok(ids)
+        let whole = matches!(tokenizer, Tokenizer::SentencePiece(pieces) if !pieces.cuts_at_spaces);
+        let chunk = if whole { usize::MAX } else { CHUNK.min(size) };
+        let mut parts: Box<dyn Iterator<Item = Part<'_>>> = match frame {
+            Some(_) => Box::new(documents(text).flat_map(|text| parts(text, chunk))),
+            None => Box::new(parts(text, chunk)),
+        };
+        let (bos, eos) = frame.unwrap_or_default();
+        loop {
+            let (mut slab, mut bytes) = (Vec::new(), 0);
+            while bytes < size
+                && let Some(part) = parts.next()
+            {
+                bytes += part.text.len();
+                slab.push(part);
+            }
+            if slab.is_empty() {
+                return Ok(());
+            }
+            let mut ids = Vec::new();
+            for (part, encoded) in slab.iter().zip(encode_parts(&tokenizer, &slab)?) {
+                ids.extend(bos.filter(|_| part.first));
+                ids.extend(encoded);
+                ids.extend(eos.filter(|_| part.last));
+            }
+            sink(&ids)?;
+        }
     }
 }
 
-/// The tokens of each document.
-fn encode_all(
+/// Text that is encoded on its own.
+struct Part<'t> {
+    text: &'t [u8],
+    /// Whether it begins and ends a document.
+    first: bool,
+    last: bool,
+}
+
+fn parts(document: &[u8], size: usize) -> impl Iterator<Item = Part<'_>> {
+    let (start, mut rest) = (document.as_ptr(), document.len());
+    cut(document, size).map(move |text| {
+        rest -= text.len();
+        Part {
+            text,
+            first: text.as_ptr() == start,
+            last: rest == 0,
+        }
+    })
+}
+
+/// All that `encode` gives to its sink.
+fn collected(
+    encode: impl FnOnce(
+        &mut dyn FnMut(&[u32]) -> Result<(), TokenizeError>,
+    ) -> Result<(), TokenizeError>,
+) -> Result<Vec<u32>, TokenizeError> {
+    let mut all = Vec::new();
+    encode(&mut |ids| {
+        all.extend_from_slice(ids);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Tokens that are bytes or characters.
+fn plain_slabs<E: From<TokenizeError>>(
     tokenizer: &Tokenizer<'_>,
-    documents: &[&[u8]],
-) -> Result<Vec<Vec<u32>>, TokenizeError> {
-    let whole = matches!(tokenizer, Tokenizer::SentencePiece(pieces) if !pieces.cuts_at_spaces);
-    let mut parts = Vec::new();
-    for (document, text) in documents.iter().enumerate() {
-        let size = if whole { usize::MAX } else { CHUNK };
-        let chunks = cut(text, size).enumerate();
-        parts.extend(chunks.map(|(index, chunk)| (document, index == 0, chunk)));
+    text: &[u8],
+    size: usize,
+    sink: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut ids = Vec::new();
+    let mut start = 0;
+    while start < text.len() {
+        let whole = |end: &usize| text.get(*end).is_none_or(|byte| byte & 0xc0 != 0x80);
+        let full = text.len().min(start + size);
+        // A character that is cut would be none; broken text is refused by the tokenizer.
+        let end = (full..text.len().min(full + 3)).find(whole);
+        let slab = &text[start..end.unwrap_or(text.len().min(full + 3))];
+        ids.resize(slab.len(), 0);
+        let n = tokenizer
+            .encode(slab, &mut ids)
+            .map_err(|error| shifted(error, start))?;
+        sink(&ids[..n])?;
+        start += slab.len();
     }
+    Ok(())
+}
+
+/// `error` of a text that stands at `start` of a longer one.
+fn shifted(error: TokenizeError, start: usize) -> TokenizeError {
+    match error {
+        TokenizeError::UnknownChar { ch, offset } => TokenizeError::UnknownChar {
+            ch,
+            offset: start + offset,
+        },
+        TokenizeError::InvalidUtf8 { offset } => TokenizeError::InvalidUtf8 {
+            offset: start + offset,
+        },
+        other => other,
+    }
+}
+
+/// The tokens of each part.
+fn encode_parts<'t>(
+    tokenizer: &Tokenizer<'_>,
+    parts: &[Part<'t>],
+) -> Result<Vec<Vec<u32>>, TokenizeError> {
     // As many runs as threads, because each begins with an empty memory.
     let run = parts.len().div_ceil(rayon::current_num_threads()).max(1);
     let encoded: Result<Vec<Vec<Vec<u32>>>, TokenizeError> = parts
         .par_chunks(run)
         .map(|parts| {
             let mut encoder = Encoder::new(tokenizer);
-            let encode = |&(_, first, chunk)| encoder.encode(chunk, first);
+            let encode = |part: &Part<'t>| encoder.encode(part.text, part.first);
             parts.iter().map(encode).collect()
         })
         .collect();
-    let mut out = vec![Vec::new(); documents.len()];
-    for ((document, ..), ids) in parts.iter().zip(encoded?.into_iter().flatten()) {
-        match out[*document].is_empty() {
-            true => out[*document] = ids,
-            false => out[*document].extend(ids),
-        }
-    }
-    Ok(out)
+    Ok(encoded?.into_iter().flatten().collect())
 }
 
 /// Chunks of a text that are cut into the same words as the text.

@@ -1,3 +1,5 @@
+use minigpt_runtime::tokenizer::TokenizeError;
+
 use super::*;
 use crate::bpe::learn;
 
@@ -123,6 +125,40 @@ fn long_words_encode_as_in_the_runtime() {
         for tokenizer in tokenizers() {
             assert!(tokenizer.encode_text(text).unwrap() == runtime(&tokenizer, text));
         }
+    }
+}
+
+#[test]
+fn slabs_of_any_size_are_the_whole() {
+    let mut text = mixture(3_000);
+    text.extend(b"\n<|endoftext|>\nanother, a shorter one<|endoftext|>");
+    text.extend(mixture(500));
+    for tokenizer in tokenizers() {
+        let specials = tokenizer.view().specials();
+        let frame = specials.bos.map(|bos| (Some(bos), specials.eos));
+        let expected = tokenizer.encode_documents(&text).unwrap();
+        for size in [1, 7, 1000, 1 << 20] {
+            let mut ids = Vec::new();
+            let slabs = tokenizer.slabs(&text, frame, size, &mut |slab| {
+                ids.extend_from_slice(slab);
+                Ok::<_, TokenizeError>(())
+            });
+            slabs.unwrap();
+            assert!(ids == expected, "{} {size}", tokenizer.view().kind());
+        }
+    }
+}
+
+#[test]
+fn mistakes_in_later_slabs_have_their_place_in_the_text() {
+    let tokenizer = OwnedTokenizer::chars("añ").unwrap();
+    let mut sink = |_: &[u32]| Ok::<_, TokenizeError>(());
+    for size in [1, 3, 100] {
+        let mut slabs = |text: &[u8]| tokenizer.slabs(text, None, size, &mut sink).unwrap_err();
+        let unknown = TokenizeError::UnknownChar { ch: 'b', offset: 6 };
+        assert_eq!(slabs("ññaab".as_bytes()), unknown);
+        let broken = TokenizeError::InvalidUtf8 { offset: 5 };
+        assert_eq!(slabs(b"\xc3\xb1aaa\xb1\xb1\xb1\xb1\xb1\xb1a"), broken);
     }
 }
 

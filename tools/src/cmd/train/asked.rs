@@ -7,11 +7,12 @@ use toml::Value;
 
 use super::TrainArgs;
 use crate::failure::Failure;
+use crate::library;
 use crate::settings;
 
 impl TrainArgs {
     /// Preset, file and flags, over `stored` where there is a run to go on with.
-    pub(super) fn settings(&self, stored: Option<&RunConfig>) -> Result<RunConfig, Failure> {
+    pub(crate) fn settings(&self, stored: Option<&RunConfig>) -> Result<RunConfig, Failure> {
         let file = self
             .config
             .as_deref()
@@ -38,6 +39,9 @@ impl TrainArgs {
             })?;
         }
         let mut asked = overlay.finish().map_err(Failure::misuse)?;
+        if self.val_fraction.is_none() {
+            library::complete(&mut asked.data);
+        }
         if let Err(error) = asked.clone().resolve() {
             return Err(Failure::Misuse(self.located(&error, file, &flags)));
         }
@@ -114,6 +118,7 @@ impl TrainArgs {
         let flags = [
             ("files", files(&self.data)?),
             ("val_files", files(&self.val_data)?),
+            ("text_field", self.text_field.clone().map(Value::String)),
             ("val_fraction", self.val_fraction.map(Value::Float)),
             ("tokenizer", tokenizer),
             ("steps", self.steps.map(Value::Integer)),
@@ -121,6 +126,10 @@ impl TrainArgs {
             ("learning_rate", self.learning_rate.map(Value::Float)),
             ("seed", self.seed.map(Value::Integer)),
             ("threads", self.threads.map(Value::Integer)),
+            (
+                "tensorboard",
+                self.tensorboard.then_some(Value::Boolean(true)),
+            ),
         ];
         let given = flags
             .into_iter()
