@@ -9,6 +9,8 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+mod compare;
+mod data;
 mod firmware;
 mod fit;
 mod inference;

@@ -227,11 +227,20 @@ struct Left(Option<f64>);
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|seconds| seconds.ceil() as u64) {
-            None => Ok(()),
-            Some(s) if s < 60 => write!(f, "{s}s left"),
-            Some(s) if s < 3600 => write!(f, "{}m {:02}s left", s / 60, s % 60),
-            Some(s) => write!(f, "{}h {:02}m left", s / 3600, s % 3600 / 60),
+        self.0
+            .map_or(Ok(()), |seconds| write!(f, "{} left", Span(seconds)))
+    }
+}
+
+/// Seconds as `1m 05s`.
+pub(crate) struct Span(pub(crate) f64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.ceil() as u64 {
+            s if s < 60 => write!(f, "{s}s"),
+            s if s < 3600 => write!(f, "{}m {:02}s", s / 60, s % 60),
+            s => write!(f, "{}h {:02}m", s / 3600, s % 3600 / 60),
         }
     }
 }

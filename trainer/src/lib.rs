@@ -4,7 +4,7 @@
 //! A run is data, a tokenizer, a model, and steps:
 //!
 //! - [`run`] and [`run_config`] describe a run and its directory; [`mod@train`] is its loop, with
-//!   [`checkpoint`], [`metrics`] and [`loss_plot`] beside it.
+//!   [`checkpoint`], [`metrics`] and [`loss_plot`] beside it; [`mod@forecast`] says what it will take.
 //! - [`data`] reads texts, [`tokenizer`] and [`bpe`] turn them into tokens; [`stories`] writes a
 //!   corpus where there is none.
 //! - [`model`] wires forward and backward of the layers, once for all devices: [`params`] and
@@ -46,6 +46,7 @@ pub mod data;
 pub mod durable;
 pub mod evaluate;
 pub mod export;
+pub mod forecast;
 pub mod inference;
 pub mod loss_plot;
 pub mod mapped;

@@ -40,6 +40,7 @@ use crate::tokenizer::OwnedTokenizer;
 pub use error::RunError;
 use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;
+pub use memory::available as available_memory;
 use prepare::prepare;
 pub use trained::Trained;
 use unfinished::Unfinished;

@@ -2,24 +2,24 @@
 
 mod asked;
 mod destination;
+mod dry_run;
+mod open;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::path::PathBuf;
 
 use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Run, RunError, Stage, Trained, start_threads};
-use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
+use minigpt_trainer::run::{Run, Trained};
+use minigpt_trainer::run_config::TokenizerChoice;
 use minigpt_trainer::train::{Ending, Summary, train};
 
 use self::destination::Destination;
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
-use crate::library;
 use crate::output::{self, grouped, say};
 use crate::progress::TrainProgress;
 use crate::settings;
@@ -30,9 +30,6 @@ const STORY_TOKENS: i64 = 300;
 /// What it is drawn with, whatever the seed of the training: one with which the model of the built-in
 /// stories keeps its people apart.
 const STORY_SEED: u64 = 103;
-
-/// Texts from this size on take so long to prepare that it is said, in bytes.
-const LONG_TEXT: usize = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,6 +102,10 @@ pub(crate) struct TrainArgs {
     /// Keep event files of TensorBoard in the run directory
     #[arg(long)]
     tensorboard: bool,
+    /// Say what the run would take - parameters, tokens, memory, time, size of the model - and make
+    /// nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Go on with the run in --out under its own settings; more --steps take it further
     #[arg(long)]
     pub(crate) resume: bool,
@@ -113,6 +114,9 @@ pub(crate) struct TrainArgs {
 pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
     let destination = args.board.as_deref().map(Destination::named).transpose()?;
+    if args.dry_run {
+        return args.dry_run(destination.as_ref());
+    }
     let mut run = args.open(destination.as_ref())?;
     let (summary, again) = advance(&mut run)?;
     say_ending(&summary, &run, &again);
@@ -126,101 +130,6 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
 /// Trains the run that `args` ask for to its end, without a model and a text.
 pub(crate) fn variant(args: &TrainArgs) -> Outcome {
     advance(&mut args.open(None)?).map(|_| ())
-}
-
-impl TrainArgs {
-    /// The run that is asked for, made or taken up.
-    fn open(&self, destination: Option<&Destination>) -> Result<Run, Failure> {
-        let asked = self.settings(None)?;
-        let out = self.out.clone().unwrap_or_else(|| default_out(&asked));
-        let stored = Run::find(&out)?;
-        let asked = match &stored {
-            Some(stored) if self.resume => self.settings(Some(stored))?,
-            None if self.resume => return Err(RunError::Absent { path: out }.into()),
-            _ => asked,
-        };
-        if let Some(destination) = destination {
-            destination.accept_shape(&asked)?;
-        }
-        static THREADS: Once = Once::new();
-        let mut started = Ok(());
-        THREADS.call_once(|| started = start_threads(asked.run.threads));
-        started?;
-        let run = match stored {
-            Some(_) => self.take_up(&out, asked)?,
-            None => begin(&out, asked)?,
-        };
-        match destination {
-            Some(destination) => destination.accept(run),
-            None => Ok(run),
-        }
-    }
-
-    /// Opens the run in `out` if it is the one that was asked for.
-    fn take_up(&self, out: &Path, mut asked: RunConfig) -> Result<Run, Failure> {
-        // A run to be resumed has its tokens; otherwise the data must be the same.
-        let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
-        let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
-        let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
-        if restated && by_text {
-            let inputs = library::inputs(&asked.data)?;
-            asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
-            asked.facts = Some(inputs.facts());
-        }
-        let mut run = Run::open(out)?;
-        match run.adopt(&asked, self.resume) {
-            Err(RunError::Differs { .. }) if !self.resume && !Run::has_checkpoint(out)? => {
-                drop(run);
-                say!(
-                    "the run in {} has no checkpoint yet: it is begun anew",
-                    out.display()
-                );
-                begin(out, asked)
-            }
-            adopted => adopted.map(|()| run).map_err(Failure::from),
-        }
-    }
-}
-
-/// Where a run goes that was not told: `runs/` and the name of its first file.
-fn default_out(settings: &RunConfig) -> PathBuf {
-    let first = settings.data.files.first();
-    let name = first.and_then(|path| path.file_stem().or(Some(path.as_os_str())));
-    let name = name.and_then(|name| name.to_str()).unwrap_or("stories");
-    let name = name.trim_matches(|c| c == '.' || c == '/');
-    Path::new("runs").join(if name.is_empty() { "text" } else { name })
-}
-
-/// Makes a run directory.
-fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
-    interrupt::making(out);
-    let run = library::inputs(&settings.data).and_then(|inputs| {
-        let choice = inputs.settle(settings.data.tokenizer);
-        let bytes = inputs.train.iter().map(|source| source.bytes.len()).sum();
-        let run = Run::create(out, settings, &inputs, &mut |stage| {
-            say_stage(stage, choice, bytes)
-        });
-        run.map_err(Failure::from)
-    });
-    if run.is_err() {
-        interrupt::made();
-    }
-    run
-}
-
-fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
-    match (stage, choice) {
-        (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) => {
-            say!("learning a BPE of {n_vocab} tokens");
-        }
-        (Stage::Tokens, _) if bytes >= LONG_TEXT => {
-            say!(
-                "turning {} bytes of text into tokens",
-                grouped(bytes as u64)
-            );
-        }
-        _ => {}
-    }
 }
 
 /// Says what is to be done and does it. Gives back how the run ended and the command that goes on.

@@ -72,7 +72,7 @@ const STEPS: [Step; 12] = [
     },
     Step {
         name: "features",
-        about: "the runtime without its default features",
+        about: "the runtime without its default features, the tool with all of its own",
         run: features,
     },
     Step {
@@ -181,7 +181,7 @@ fn usage() {
     }
     eprintln!("\n{}", cost::USAGE);
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node makes it a failure that one of them is not there."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node,tensorboard,wandb,pyarrow makes it a failure that one of them is not there."
     );
 }
 
@@ -216,7 +216,10 @@ fn doc() -> Result<(), String> {
 fn features() -> Result<(), String> {
     let package = ["--package", "minigpt-runtime", "--no-default-features"];
     cargo(&[&["clippy"], &package[..], &["--", "--deny=warnings"]].concat())?;
-    cargo(&[&["test"], &package[..]].concat())
+    cargo(&[&["test"], &package[..]].concat())?;
+    let parquet = ["--package", "minigpt", "--features", "parquet"];
+    cargo(&[&["clippy"], &parquet[..], &["--all-targets", "--", "--deny=warnings"]].concat())?;
+    cargo(&[&["test"], &parquet[..], &["parquet"]].concat())
 }
 
 fn targets() -> Result<(), String> {

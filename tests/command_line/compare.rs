@@ -1,0 +1,132 @@
+//! `minigpt compare` and `minigpt train --dry-run`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use minigpt_tests::curve;
+use serde_json::{Value, from_slice};
+
+use crate::train::{command, small};
+use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
+
+fn compare(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(MINIGPT);
+    command.current_dir(dir).arg("compare").args(args);
+    command.output().unwrap()
+}
+
+#[test]
+fn runs_stand_side_by_side() {
+    let dir = directory();
+    let dir = dir.path();
+    let wide = ["--data", "fish.txt", "--out", "wide"];
+    assert!(small(dir, &["--data", "fish.txt", "--out", "a"]).status.success());
+    let mut command = command(dir, &wide);
+    assert!(command.args(SMALL).arg("--set=n_embd=32").status().unwrap().success());
+    let output = compare(dir, &["a", "wide", "--json", "-o", "both.svg"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let runs: Vec<Value> = from_slice(&output.stdout).unwrap();
+    assert_eq!(runs.len(), 2);
+    for run in &runs {
+        let record = curve(&dir.join(run["name"].as_str().unwrap()));
+        let losses = record.iter().filter_map(|line| line.val_loss);
+        let best = losses.reduce(f64::min).unwrap();
+        assert_eq!(run["val_loss"], best);
+        assert_eq!(run["perplexity"], best.exp());
+        let bits = record.iter().filter_map(|line| line.val_bits_per_byte);
+        assert_eq!(run["val_bits_per_byte"], bits.reduce(f64::min).unwrap());
+        assert_eq!((&run["steps"], &run["tokens"]), (&40.into(), &1280.into()));
+        assert_eq!(run["validations"].as_array().unwrap().len(), 4);
+        assert!(run["seconds"].as_f64().unwrap() > 0.0);
+    }
+    let bits = |i: usize| runs[i]["val_bits_per_byte"].as_f64().unwrap();
+    assert!(bits(0) <= bits(1));
+    let picture = fs::read_to_string(dir.join("both.svg")).unwrap();
+    assert_eq!(picture.matches("<circle").count(), 2 * 8 + 2);
+
+    let output = compare(dir, &["a", "wide"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains("bits per byte") && table.contains("1,280"), "{table}");
+    assert!(dir.join("compare.svg").is_file());
+
+    fs::write(dir.join("other.txt"), "Other fish. ".repeat(200)).unwrap();
+    assert!(small(dir, &["--data", "other.txt", "--out", "c"]).status.success());
+    let output = compare(dir, &["a", "c"]);
+    assert!(stderr(&output).contains("learned another text than a"), "{}", stderr(&output));
+}
+
+#[test]
+fn variants_are_trained_once_and_compared() {
+    let dir = directory();
+    let dir = dir.path();
+    let vary = ["--vary", "positions=learned,rope", "--vary", "mlp=gelu,swiglu"];
+    let args = [&vary[..], &["--data", "fish.txt", "--out", "v", "--json"], &SMALL].concat();
+    let output = compare(dir, &args);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("variant 4 of 4: positions=rope mlp=swiglu"), "{said}");
+    let runs: Vec<Value> = from_slice(&output.stdout).unwrap();
+    assert_eq!(runs.len(), 4);
+    let config = dir.join("v/positions=rope,mlp=swiglu/config.toml");
+    let config = fs::read_to_string(config).unwrap();
+    assert!(config.contains("positions = \"rope\"") && config.contains("mlp = \"swiglu\""));
+    let picture = fs::read_to_string(dir.join("v/compare.svg")).unwrap();
+    assert!(picture.contains("positions=learned mlp=gelu"));
+    // Again: nothing is trained, and the figures are the same.
+    let output = compare(dir, &args);
+    assert!(output.status.success());
+    assert_eq!(from_slice::<Vec<Value>>(&output.stdout).unwrap(), runs);
+}
+
+#[test]
+fn what_cannot_be_compared_is_one_sentence() {
+    let dir = directory();
+    let dir = dir.path();
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["absent"], &["there is no run in absent"]),
+        (&["fish.txt"], &["fish.txt is not the directory of a run"]),
+        (&["--vary", "mlp=gelu,tanh"], &["--set mlp=tanh", "tanh"]),
+        (&["--vary", "mpl=gelu,relu"], &["did you mean mlp?"]),
+        (&["--vary", "mlp=gelu", "--resume"], &["for minigpt train"]),
+    ];
+    for (args, words) in cases {
+        assert_refused(&compare(dir, args), 2, words);
+    }
+    assert!(!dir.join("runs").exists());
+}
+
+#[test]
+fn a_dry_run_says_what_a_run_will_be_and_makes_nothing() {
+    let dir = directory();
+    let dir = dir.path();
+    let args = ["--data", "fish.txt", "--out", "run", "--tokenizer=bpe:270"];
+    let dry = small(dir, &[&args[..], &["--dry-run"]].concat());
+    assert!(dry.status.success(), "{}", stderr(&dry));
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
+    let said = String::from_utf8(dry.stdout).unwrap();
+    let real = small(dir, &args);
+    assert!(real.status.success(), "{}", stderr(&real));
+    let facts = stderr(&real);
+    let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
+    let fact = |name: &str| {
+        let line = config.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
+        line.unwrap().to_owned()
+    };
+    let plain = said.replace(',', "");
+    for name in ["n_params", "n_vocab", "train_tokens", "val_tokens"] {
+        let number = fact(name);
+        let has = plain.split_whitespace().any(|word| word == number);
+        assert!(has, "{name} {number} is not in {said} of {facts}");
+    }
+    let bytes = fs::metadata(dir.join("run/model.mgpt")).unwrap().len();
+    assert!(plain.contains(&format!("{bytes} bytes as q8")), "{bytes}: {said}");
+    for words in ["memory", "tokens/s", "bytes as f32"] {
+        assert!(said.contains(words), "{said}");
+    }
+    // A board that it does not fit is said here, too.
+    let huge = ["--set=n_embd=512", "--set=n_layer=8", "--board=microbit", "--dry-run"];
+    let output = command(dir, &[&args[..], &huge].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}

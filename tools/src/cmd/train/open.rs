@@ -1,0 +1,119 @@
+//! From what is asked for to a run that is open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use minigpt_trainer::run::{Run, RunError, Stage, start_threads};
+use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
+
+use super::TrainArgs;
+use super::destination::Destination;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::library;
+use crate::output::{grouped, say};
+
+/// Texts from this size on take so long to prepare that it is said, in bytes.
+const LONG_TEXT: usize = 1 << 20;
+
+impl TrainArgs {
+    /// The run that is asked for, made or taken up.
+    pub(super) fn open(&self, destination: Option<&Destination>) -> Result<Run, Failure> {
+        let (out, asked, found) = self.asked()?;
+        if let Some(destination) = destination {
+            destination.accept_shape(&asked)?;
+        }
+        let run = match found {
+            true => self.take_up(&out, asked)?,
+            false => begin(&out, asked)?,
+        };
+        match destination {
+            Some(destination) => destination.accept(run),
+            None => Ok(run),
+        }
+    }
+
+    /// The run directory, the settings that are asked for, and whether there is a run; starts the
+    /// threads they ask for.
+    pub(super) fn asked(&self) -> Result<(PathBuf, RunConfig, bool), Failure> {
+        static THREADS: Once = Once::new();
+        let asked = self.settings(None)?;
+        let out = self.out.clone().unwrap_or_else(|| default_out(&asked));
+        let stored = Run::find(&out)?;
+        let asked = match &stored {
+            Some(stored) if self.resume => self.settings(Some(stored))?,
+            None if self.resume => return Err(RunError::Absent { path: out }.into()),
+            _ => asked,
+        };
+        let mut started = Ok(());
+        THREADS.call_once(|| started = start_threads(asked.run.threads));
+        started?;
+        Ok((out, asked, stored.is_some()))
+    }
+
+    /// Opens the run in `out` if it is the one that was asked for.
+    fn take_up(&self, out: &Path, mut asked: RunConfig) -> Result<Run, Failure> {
+        // A run to be resumed has its tokens; otherwise the data must be the same.
+        let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
+        let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
+        let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
+        if restated && by_text {
+            let inputs = library::inputs(&asked.data)?;
+            asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
+            asked.facts = Some(inputs.facts());
+        }
+        let mut run = Run::open(out)?;
+        match run.adopt(&asked, self.resume) {
+            Err(RunError::Differs { .. }) if !self.resume && !Run::has_checkpoint(out)? => {
+                drop(run);
+                say!(
+                    "the run in {} has no checkpoint yet: it is begun anew",
+                    out.display()
+                );
+                begin(out, asked)
+            }
+            adopted => adopted.map(|()| run).map_err(Failure::from),
+        }
+    }
+}
+
+/// Where a run goes that was not told: `runs/` and the name of its first file.
+fn default_out(settings: &RunConfig) -> PathBuf {
+    let first = settings.data.files.first();
+    let name = first.and_then(|path| path.file_stem().or(Some(path.as_os_str())));
+    let name = name.and_then(|name| name.to_str()).unwrap_or("stories");
+    let name = name.trim_matches(|c| c == '.' || c == '/');
+    Path::new("runs").join(if name.is_empty() { "text" } else { name })
+}
+
+/// Makes a run directory.
+pub(super) fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
+    interrupt::making(out);
+    let run = library::inputs(&settings.data).and_then(|inputs| {
+        let choice = inputs.settle(settings.data.tokenizer);
+        let bytes = inputs.train.iter().map(|source| source.bytes.len()).sum();
+        let run = Run::create(out, settings, &inputs, &mut |stage| {
+            say_stage(stage, choice, bytes)
+        });
+        run.map_err(Failure::from)
+    });
+    if run.is_err() {
+        interrupt::made();
+    }
+    run
+}
+
+fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
+    match (stage, choice) {
+        (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) => {
+            say!("learning a BPE of {n_vocab} tokens");
+        }
+        (Stage::Tokens, _) if bytes >= LONG_TEXT => {
+            say!(
+                "turning {} bytes of text into tokens",
+                grouped(bytes as u64)
+            );
+        }
+        _ => {}
+    }
+}
