@@ -21,9 +21,20 @@ fn runs_stand_side_by_side() {
     let dir = directory();
     let dir = dir.path();
     let wide = ["--data", "fish.txt", "--out", "wide"];
-    assert!(small(dir, &["--data", "fish.txt", "--out", "a"]).status.success());
+    assert!(
+        small(dir, &["--data", "fish.txt", "--out", "a"])
+            .status
+            .success()
+    );
     let mut command = command(dir, &wide);
-    assert!(command.args(SMALL).arg("--set=n_embd=32").status().unwrap().success());
+    assert!(
+        command
+            .args(SMALL)
+            .arg("--set=n_embd=32")
+            .status()
+            .unwrap()
+            .success()
+    );
     let output = compare(dir, &["a", "wide", "--json", "-o", "both.svg"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let runs: Vec<Value> = from_slice(&output.stdout).unwrap();
@@ -48,25 +59,49 @@ fn runs_stand_side_by_side() {
     let output = compare(dir, &["a", "wide"]);
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.lines().count(), 3, "{table}");
-    assert!(table.contains("bits per byte") && table.contains("1,280"), "{table}");
+    assert!(
+        table.contains("bits per byte") && table.contains("1,280"),
+        "{table}"
+    );
     assert!(dir.join("compare.svg").is_file());
 
     fs::write(dir.join("other.txt"), "Other fish. ".repeat(200)).unwrap();
-    assert!(small(dir, &["--data", "other.txt", "--out", "c"]).status.success());
+    assert!(
+        small(dir, &["--data", "other.txt", "--out", "c"])
+            .status
+            .success()
+    );
     let output = compare(dir, &["a", "c"]);
-    assert!(stderr(&output).contains("learned another text than a"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("learned another text than a"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn variants_are_trained_once_and_compared() {
     let dir = directory();
     let dir = dir.path();
-    let vary = ["--vary", "positions=learned,rope", "--vary", "mlp=gelu,swiglu"];
-    let args = [&vary[..], &["--data", "fish.txt", "--out", "v", "--json"], &SMALL].concat();
+    let vary = [
+        "--vary",
+        "positions=learned,rope",
+        "--vary",
+        "mlp=gelu,swiglu",
+    ];
+    let args = [
+        &vary[..],
+        &["--data", "fish.txt", "--out", "v", "--json"],
+        &SMALL,
+    ]
+    .concat();
     let output = compare(dir, &args);
     let said = stderr(&output);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("variant 4 of 4: positions=rope mlp=swiglu"), "{said}");
+    assert!(
+        said.contains("variant 4 of 4: positions=rope mlp=swiglu"),
+        "{said}"
+    );
     let runs: Vec<Value> = from_slice(&output.stdout).unwrap();
     assert_eq!(runs.len(), 4);
     let config = dir.join("v/positions=rope,mlp=swiglu/config.toml");
@@ -111,7 +146,9 @@ fn a_dry_run_says_what_a_run_will_be_and_makes_nothing() {
     let facts = stderr(&real);
     let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
     let fact = |name: &str| {
-        let line = config.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")));
+        let line = config
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} = ")));
         line.unwrap().to_owned()
     };
     let plain = said.replace(',', "");
@@ -121,12 +158,20 @@ fn a_dry_run_says_what_a_run_will_be_and_makes_nothing() {
         assert!(has, "{name} {number} is not in {said} of {facts}");
     }
     let bytes = fs::metadata(dir.join("run/model.mgpt")).unwrap().len();
-    assert!(plain.contains(&format!("{bytes} bytes as q8")), "{bytes}: {said}");
+    assert!(
+        plain.contains(&format!("{bytes} bytes as q8")),
+        "{bytes}: {said}"
+    );
     for words in ["memory", "tokens/s", "bytes as f32"] {
         assert!(said.contains(words), "{said}");
     }
     // A board that it does not fit is said here, too.
-    let huge = ["--set=n_embd=512", "--set=n_layer=8", "--board=microbit", "--dry-run"];
+    let huge = [
+        "--set=n_embd=512",
+        "--set=n_layer=8",
+        "--board=microbit",
+        "--dry-run",
+    ];
     let output = command(dir, &[&args[..], &huge].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::thread;
 
 #[cfg(feature = "parquet")]
 use minigpt_tests::python;
 
 use crate::train::command;
-use crate::{SMALL, assert_refused, directory, stderr};
+use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
 
 /// `minigpt train` on a small model, with its cache in `cache` and no way to the web.
 fn train(dir: &Path, args: &[&str]) -> Output {
@@ -33,7 +33,9 @@ fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
             let mut head = [0; 4096];
             let n = stream.read(&mut head).unwrap();
             let head = String::from_utf8_lossy(&head[..n]).into_owned();
-            let wanted = files.iter().find(|(name, _)| head.contains(&format!("/{name} ")));
+            let wanted = files
+                .iter()
+                .find(|(name, _)| head.contains(&format!("/{name} ")));
             let (status, body) = match wanted {
                 Some((_, body)) => ("200 OK", &body[..]),
                 None => ("404 Not Found", &b""[..]),
@@ -67,10 +69,16 @@ fn an_address_is_data_and_comes_once() {
     assert!(said.contains(&format!("downloading {data}")), "{said}");
     // The run is called as the file is, and its settings say where the data came from.
     let config = fs::read_to_string(dir.join("runs/fish/config.toml")).unwrap();
-    assert!(config.contains(&data) && config.contains("bytes = "), "{config}");
+    assert!(
+        config.contains(&data) && config.contains("bytes = "),
+        "{config}"
+    );
     let output = train(dir, &args);
     let said = stderr(&output);
-    assert!(output.status.success() && said.contains("this run is finished"), "{said}");
+    assert!(
+        output.status.success() && said.contains("this run is finished"),
+        "{said}"
+    );
     assert!(!said.contains("downloading"), "{said}");
 }
 
@@ -80,13 +88,23 @@ fn a_set_that_changed_under_a_run_is_refused_with_what_changed() {
     let dir = dir.path();
     let old = serve(vec![("a.txt", lines())]);
     let first = format!("{old}/a.txt");
-    assert!(train(dir, &["--data", &first, "--out", "run"]).status.success());
+    assert!(
+        train(dir, &["--data", &first, "--out", "run"])
+            .status
+            .success()
+    );
     let mut changed = lines();
     changed.extend(b"and one fish more");
     let new = serve(vec![("a.txt", changed)]);
     let second = format!("{new}/a.txt");
     let output = train(dir, &["--data", &second, "--out", "run"]);
-    let words = ["data file is", &first, "there and", &second, "another --out"];
+    let words = [
+        "data file is",
+        &first,
+        "there and",
+        &second,
+        "another --out",
+    ];
     assert_refused_after_download(&output, 2, &words);
 }
 
@@ -97,7 +115,9 @@ fn assert_refused_after_download(output: &Output, code: i32, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
-    let said = text.lines().filter(|line| !line.starts_with("downloading "));
+    let said = text
+        .lines()
+        .filter(|line| !line.starts_with("downloading "));
     assert_eq!(said.count(), 1, "{text}");
 }
 
@@ -109,7 +129,15 @@ fn bad_addresses_are_one_sentence() {
     let absent = format!("{url}/b.txt");
     let wrong = format!("{url}/a.txt#sha256={}", "0".repeat(64));
     let cases: [(&str, i32, &[&str]); 6] = [
-        ("shakespeare", 1, &["cannot reach raw.githubusercontent.com", "shakespeare is not in the cache", "the built-in stories"]),
+        (
+            "shakespeare",
+            1,
+            &[
+                "cannot reach raw.githubusercontent.com",
+                "shakespeare is not in the cache",
+                "the built-in stories",
+            ],
+        ),
         ("hf:o/n/f.txt", 1, &["cannot reach huggingface.co"]),
         (&absent, 1, &["status 404", "check the address"]),
         (&wrong, 1, &["has the SHA-256", "and is not kept"]),
@@ -126,13 +154,24 @@ fn bad_addresses_are_one_sentence() {
 fn broken_lines_are_named() {
     let dir = directory();
     let dir = dir.path();
-    fs::write(dir.join("bad.jsonl"), "{\"text\": \"a\"}\n{\"text\": \"b\"\n").unwrap();
+    fs::write(
+        dir.join("bad.jsonl"),
+        "{\"text\": \"a\"}\n{\"text\": \"b\"\n",
+    )
+    .unwrap();
     fs::write(dir.join("other.jsonl"), "{\"content\": \"a\"}\n").unwrap();
     fs::write(dir.join("empty.jsonl"), "\n\n").unwrap();
     fs::write(dir.join("no.parquet"), "PAR1 and not").unwrap();
     let cases: [(&str, &[&str]); 3] = [
         ("bad.jsonl", &["bad.jsonl, line 2: EOF"]),
-        ("other.jsonl", &["line 1 has no text under text", "content (text)", "--text-field"]),
+        (
+            "other.jsonl",
+            &[
+                "line 1 has no text under text",
+                "content (text)",
+                "--text-field",
+            ],
+        ),
         ("empty.jsonl", &["empty.jsonl is empty"]),
     ];
     for (file, words) in cases {
@@ -146,9 +185,38 @@ fn broken_lines_are_named() {
     assert_refused(&parquet, 2, &["no.parquet is", words]);
     fs::write(dir.join("long.jsonl"), lines()).unwrap();
     let output = train(dir, &["--data", "long.jsonl", "--text-field=id"]);
-    assert_refused(&output, 2, &["no text under id", "id (a number), text (text)"]);
-    let output = train(dir, &["--data", "long.jsonl", "--text-field=text", "--out=b"]);
+    assert_refused(
+        &output,
+        2,
+        &["no text under id", "id (a number), text (text)"],
+    );
+    let output = train(
+        dir,
+        &["--data", "long.jsonl", "--text-field=text", "--out=b"],
+    );
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_text_may_be_larger_than_memory() {
+    let dir = directory();
+    let text = "One fish, two fish, red fish, blue fish. ".repeat(2_000_000);
+    fs::write(dir.path().join("large.txt"), &text).unwrap();
+    // Memory of the program's own, as against files that are mapped, in units of 1024 bytes.
+    let limit = 72_000;
+    assert!(text.len() > limit * 1024);
+    let limited = format!("ulimit -d {limit}; exec \"$0\" train \"$@\"");
+    let output = Command::new("sh")
+        .current_dir(dir.path())
+        .args(["-c", &limited, MINIGPT])
+        .args(["--data", "large.txt", "--tokenizer=bpe:300", "--out=run"])
+        .args(SMALL)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let tokens = fs::metadata(dir.path().join("run/data/train.u16")).unwrap();
+    assert!(tokens.len() > 10_000_000);
 }
 
 /// Makes a file as most data sets come, with the library that most are made with.
@@ -190,9 +258,17 @@ fn parquet_holds_the_same_texts_as_lines() {
     }
     let args = ["--data", "snappy.parquet", "--text-field"];
     let output = train(dir, &[&args[..], &["body"]].concat());
-    let words = ["no column of texts called body", "id (INT64), text (text)", "lists of"];
+    let words = [
+        "no column of texts called body",
+        "id (INT64), text (text)",
+        "lists of",
+    ];
     assert_refused(&output, 2, &words);
-    assert_refused(&train(dir, &[&args[..], &["id"]].concat()), 2, &["called id"]);
+    assert_refused(
+        &train(dir, &[&args[..], &["id"]].concat()),
+        2,
+        &["called id"],
+    );
     let output = train(dir, &["--data", "empty.parquet"]);
     assert_refused(&output, 2, &["empty.parquet is empty"]);
     let whole = fs::read(dir.join("none.parquet")).unwrap();

@@ -49,6 +49,33 @@ fn the_table_is_the_record() {
     assert!(!run.join("tensorboard").exists());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_the_curve_and_is_left_as_it_was() {
+    let dir = directory();
+    let train = format!(
+        "{} train --data fish.txt --out run {} --set=n_embd=64",
+        crate::MINIGPT,
+        SMALL.join(" ")
+    );
+    // `script` of util-linux runs a command in a terminal of its own.
+    let output = Command::new("script")
+        .current_dir(dir.path())
+        .args(["--quiet", "--return", "--command", &train, "/dev/null"])
+        .env("TERM", "xterm")
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    let dots = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
+    assert!(
+        shown.contains(dots) && shown.contains('┤') && shown.contains('●'),
+        "{shown}"
+    );
+    let (_, after) = shown.split_once("finished 40 steps").unwrap();
+    assert!(!after.contains(dots), "{after}");
+}
+
 #[test]
 fn tensorboard_reads_what_the_record_says() {
     let Some(mut python) = python("tensorboard") else {

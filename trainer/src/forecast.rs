@@ -1,6 +1,7 @@
 //! What a run will take, before it begins: time and memory, from a few steps of its own.
 
-use std::time::{Duration, Instant};
+use core::time::Duration;
+use std::time::Instant;
 
 use minigpt_runtime::layout;
 

@@ -6,7 +6,6 @@ mod variants;
 use std::path::PathBuf;
 
 use clap::Args;
-use minigpt_trainer::durable;
 use minigpt_trainer::loss_plot::comparison_plot;
 
 use self::compared::{Compared, table};
@@ -40,6 +39,7 @@ Examples:
     after_help = settings::help(EXAMPLES),
     mut_arg("resume", |arg| arg.hide(true)),
     mut_arg("board", |arg| arg.hide(true)),
+    mut_arg("dry_run", |arg| arg.hide(true)),
     mut_arg("steps", |arg| arg.help("Steps of each variant [default: 200]")),
     mut_arg("out", |arg| arg.help("Directory of the variants [default: runs/compare]")),
 )]
@@ -74,8 +74,7 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome {
     let picture = args.output.clone().unwrap_or(usual);
     let curves: Vec<_> = compared.iter().map(Compared::curve).collect();
     let svg = comparison_plot("validation of each run", &curves);
-    durable::replace_file(&picture, svg.as_bytes())
-        .map_err(|error| Failure::writing(&picture, &error))?;
+    output::replace_alike(&picture, svg.as_bytes(), "picture")?;
     match args.json {
         true => output::print_json(&compared)?,
         false => output::print(&table(&compared))?,
@@ -93,9 +92,9 @@ impl CompareArgs {
 
     /// Trains the variants; with them the place of their picture.
     fn trained(&self) -> Result<(Vec<Compared>, PathBuf), Failure> {
-        if self.train.resume || self.train.board.is_some() {
+        if self.train.resume || self.train.dry_run || self.train.board.is_some() {
             return Err(Failure::Misuse(
-                "--resume and --board are for minigpt train; the same compare command goes on by itself"
+                "--resume, --dry-run and --board are for minigpt train; the same compare command goes on by itself"
                     .to_owned(),
             ));
         }

@@ -218,7 +218,14 @@ fn features() -> Result<(), String> {
     cargo(&[&["clippy"], &package[..], &["--", "--deny=warnings"]].concat())?;
     cargo(&[&["test"], &package[..]].concat())?;
     let parquet = ["--package", "minigpt", "--features", "parquet"];
-    cargo(&[&["clippy"], &parquet[..], &["--all-targets", "--", "--deny=warnings"]].concat())?;
+    cargo(
+        &[
+            &["clippy"],
+            &parquet[..],
+            &["--all-targets", "--", "--deny=warnings"],
+        ]
+        .concat(),
+    )?;
     cargo(&[&["test"], &parquet[..], &["parquet"]].concat())
 }
 

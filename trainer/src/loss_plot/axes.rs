@@ -10,7 +10,7 @@ pub(super) struct Axes {
     /// Left, top, right and bottom.
     frame: [f64; 4],
     x: [f64; 2],
-    y: [f64; 2],
+    pub(super) y: [f64; 2],
 }
 
 impl Axes {

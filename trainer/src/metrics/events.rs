@@ -10,10 +10,11 @@
 //! # Source
 //! TensorFlow: `core/util/event.proto`, `core/framework/summary.proto`, `core/lib/io/record_writer.h`.
 
+use core::time::Duration;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::encoding::{bytes, double, float, int32, int64, string};
 

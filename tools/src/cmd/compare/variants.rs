@@ -1,5 +1,6 @@
 //! `--vary`: every combination of the values of some settings.
 
+use core::slice::from_ref;
 use std::path::{Path, PathBuf};
 
 use crate::cmd::train::TrainArgs;
@@ -27,7 +28,7 @@ impl Variant {
         for one in varied {
             let values = values(one)?;
             let longer = |assignments: &Vec<String>| -> Vec<Vec<String>> {
-                let with = |value: &String| [&assignments[..], &[value.clone()]].concat();
+                let with = |value: &String| [&assignments[..], from_ref(value)].concat();
                 values.iter().map(with).collect()
             };
             all = all.iter().flat_map(longer).collect();
