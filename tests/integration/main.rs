@@ -5,6 +5,7 @@ mod backends;
 mod firmware;
 mod gradients;
 mod parity;
+mod recipes;
 mod steps;
 mod tokenizer;
 mod training;

@@ -15,6 +15,7 @@ on_every_backend!(
     dropout_masks_follow_seed_and_step_and_keep_the_mean,
     updates_follow_the_formula_with_clipping,
     gradients_that_are_not_finite_change_nothing,
+    the_average_follows_the_parameters,
     state_written_and_read_is_the_same_and_continues_the_same,
 );
 
@@ -275,6 +276,34 @@ fn gradients_that_are_not_finite_change_nothing<B: Backend>(new: &impl Fn() -> B
     assert!(model.read_parameters() == good);
     assert!(model.read_moments().0.iter().flatten().all(|m| *m == 0.0));
     assert!(model.read_gradients().iter().flatten().all(|g| *g == 0.0));
+}
+
+fn the_average_follows_the_parameters<B: Backend>(new: &impl Fn() -> B, tolerance: &Tolerance) {
+    let mut model = model(new, BATCH);
+    assert_eq!(model.read_average(), None);
+    let mut expected: Vec<Vec<f64>> = Vec::new();
+    for (step, decay) in [(1, 0.3f32), (2, 0.75), (3, 0.9)] {
+        let (tokens, targets) = (ids(BATCH.rows(), step), ids(BATCH.rows(), 7));
+        model.accumulate(&tokens, &targets, PASS);
+        model.update(&AdamW::default(), step);
+        model.average(decay);
+        let keep = if step == 1 { 0.0 } else { f64::from(decay) };
+        let params = model.read_parameters();
+        expected.resize(params.len(), Vec::new());
+        for (expected, params) in expected.iter_mut().zip(&params) {
+            expected.resize(params.len(), 0.0);
+            for (expected, param) in expected.iter_mut().zip(params) {
+                *expected = keep * *expected + (1.0 - keep) * f64::from(*param);
+            }
+        }
+    }
+    let average = model.read_average().unwrap();
+    for (average, expected) in average.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((f64::from(*average) - expected).abs() < 1e-6 + tolerance.repeat);
+    }
+    let params = model.read_parameters();
+    model.swap_average();
+    assert!(model.read_parameters() == average && model.read_average().unwrap() == params);
 }
 
 fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(

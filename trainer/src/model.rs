@@ -1,14 +1,15 @@
-//! A GPT in training: forward, backward and update, wired once for all backends.
+//! A GPT in training: forward and backward, wired once for all backends.
+
+mod state;
 
 use core::mem;
 
 use minigpt_runtime::config::{Config, Positions};
-use minigpt_runtime::layout::{self, Role, Tensor};
+use minigpt_runtime::layout::Tensor;
 use minigpt_runtime::ops;
 
 use crate::activations::{Activations, LayerSaved};
-use crate::backend::{Backend, Batch, Dropout, Kind, Loss, Optimized, Shape};
-use crate::optimizer::AdamW;
+use crate::backend::{Backend, Batch, Dropout, Kind, Loss, Shape};
 use crate::params::{self, Params};
 
 /// Target id that takes no part in the loss (padding).
@@ -44,6 +45,8 @@ pub struct Gpt<B: Backend> {
     gradients: Params<B::Buffer>,
     first: Params<B::Buffer>,
     second: Params<B::Buffer>,
+    /// Moving average of the parameters, where it is kept.
+    average: Option<Params<B::Buffer>>,
     activations: Activations<B::Buffer>,
     /// Sines added to the embedding `[T, C]`.
     sinusoids: Option<B::Buffer>,
@@ -74,6 +77,7 @@ impl<B: Backend> Gpt<B> {
             gradients,
             first,
             second,
+            average: None,
             activations,
             sinusoids,
             rotation,
@@ -147,77 +151,6 @@ impl<B: Backend> Gpt<B> {
         );
         self.backward(&ids, options);
         Loss { sum, count }
-    }
-
-    /// Clips the gradients, takes an optimiser step and clears the gradients. Returns their norm
-    /// before clipping; if it is not finite, parameters and moments stay as they are.
-    ///
-    /// `step` counts from 1.
-    ///
-    /// # Panics
-    /// If `step` is 0.
-    pub fn update(&mut self, optimizer: &AdamW, step: u64) -> f32 {
-        assert!(step > 0, "steps count from 1");
-        let norm = self.backend.gradient_norm(self.gradients.all());
-        if !norm.is_finite() {
-            self.backend.clear(self.gradients.all_mut());
-            return norm;
-        }
-        let decays: Vec<bool> = layout::tensors(&self.shape.config)
-            .map(|spec| spec.role == Role::Matrix)
-            .collect();
-        let state = Optimized {
-            params: self.params.all_mut(),
-            gradients: self.gradients.all_mut(),
-            first: self.first.all_mut(),
-            second: self.second.all_mut(),
-            decays: &decays,
-        };
-        self.backend
-            .adamw(state, optimizer, optimizer.clip_scale(norm), step);
-        norm
-    }
-
-    /// Parameters, one array per tensor of [`layout::tensors`].
-    pub fn read_parameters(&self) -> Vec<Vec<f32>> {
-        self.read(&self.params)
-    }
-
-    /// Overwrites the parameters.
-    ///
-    /// # Panics
-    /// If a count or a length differs from the layout's.
-    pub fn write_parameters(&mut self, values: &[Vec<f32>]) {
-        write(&mut self.backend, &mut self.params, values);
-    }
-
-    /// Gradients accumulated since the last update.
-    pub fn read_gradients(&self) -> Vec<Vec<f32>> {
-        self.read(&self.gradients)
-    }
-
-    /// First and second moments.
-    pub fn read_moments(&self) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
-        (self.read(&self.first), self.read(&self.second))
-    }
-
-    /// Overwrites the moments.
-    ///
-    /// # Panics
-    /// If a count or a length differs from the layout's.
-    pub fn write_moments(&mut self, first: &[Vec<f32>], second: &[Vec<f32>]) {
-        write(&mut self.backend, &mut self.first, first);
-        write(&mut self.backend, &mut self.second, second);
-    }
-
-    /// Bytes this model keeps: parameters, gradients, moments, activations, scratch.
-    pub fn bytes(&self) -> u64 {
-        self.backend.bytes()
-    }
-
-    fn read(&self, params: &Params<B::Buffer>) -> Vec<Vec<f32>> {
-        let read = |buffer| self.backend.read(buffer);
-        params.all().iter().map(read).collect()
     }
 
     /// Asserts lengths and ids; the number of targets that count.
@@ -316,13 +249,6 @@ impl<B: Backend> Gpt<B> {
 
 fn last<T>(residual: &[T]) -> &T {
     residual.last().expect("the embedding is always there")
-}
-
-fn write<B: Backend>(backend: &mut B, params: &mut Params<B::Buffer>, values: &[Vec<f32>]) {
-    assert_eq!(values.len(), params.all().len(), "tensors of the model");
-    for (buffer, values) in params.all_mut().iter_mut().zip(values) {
-        backend.write(buffer, values);
-    }
 }
 
 /// Tables of fixed positions: sinusoids `[T, C]`, rotation `[T, HS]`.

@@ -172,7 +172,7 @@ pub struct Optimized<'a, T> {
     pub decays: &'a [bool],
 }
 
-/// A device that trains: 17 steps.
+/// A device that trains: 18 steps.
 ///
 /// Methods take `&mut self` for scratch memory and queues. Gradients of parameters are added to
 /// what is there; all other outputs are overwritten. Buffers passed in have the lengths stated.
@@ -347,4 +347,7 @@ pub trait Backend {
         clip: f32,
         step: u64,
     );
+
+    /// `average = decay average + (1 - decay) params`
+    fn average(&mut self, average: &mut [Self::Buffer], params: &[Self::Buffer], decay: f32);
 }

@@ -7,16 +7,18 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout;
 
 use super::RunError;
-use crate::run_config::RunConfig;
+use crate::run_config::{RunConfig, TrainingSettings};
 
 /// Arrays of the size of the parameters that exist at once while a checkpoint is written: the
 /// parameters, gradients and both moments, a copy of all but the gradients, and five on their way
 /// into files.
 const STATES: u128 = 4 + 3 + 5;
+/// The same of a moving average: it, its copy, and that on its way into a file.
+const AVERAGE: u128 = 3;
 
 /// Fails if training with `settings` takes more memory than there is. `n_vocab` may be a lower bound.
 pub(crate) fn check(settings: &RunConfig, config: &Config) -> Result<(), RunError> {
-    let needed = training_bytes(config, settings.training.batch);
+    let needed = training_bytes(config, &settings.training);
     enough(
         needed,
         "lower --batch, or n_ctx, n_embd or n_layer with --set",
@@ -31,16 +33,20 @@ pub(super) fn check_stories(bytes: u64) -> Result<(), RunError> {
 
 /// Bytes that training keeps at least: state, and activations of a batch with the gradients that
 /// attention's backward makes of them.
-fn training_bytes(config: &Config, batch: u32) -> u128 {
+fn training_bytes(config: &Config, training: &TrainingSettings) -> u128 {
     let size = |n: usize| n as u128;
-    let rows = u128::from(batch) * size(config.n_ctx());
+    let rows = u128::from(training.batch) * size(config.n_ctx());
     let saved = 2 * size(config.n_embd()) // the residual stream
         + size(config.n_qkv()) + size(config.n_embd()) + size(config.n_head()) // attention
         + size(config.n_fc()) // MLP
         + 4; // statistics of two norms
     let around = 7 * size(config.n_embd());
     let activations = rows * (saved * size(config.n_layer()) + around);
-    let states = STATES * u128::from(layout::n_params(config));
+    let arrays = match training.ema_decay > 0.0 {
+        true => STATES + AVERAGE,
+        false => STATES,
+    };
+    let states = arrays * u128::from(layout::n_params(config));
     (activations + states) * size(size_of::<f32>())
 }
 
@@ -79,9 +85,10 @@ mod tests {
 
     #[test]
     fn no_run_that_fits_is_refused() {
-        for mlp in [Mlp::Gelu, Mlp::Swiglu] {
+        for (mlp, ema_decay) in [(Mlp::Gelu, 0.0), (Mlp::Swiglu, 0.0), (Mlp::Gelu, 0.9)] {
             let mut settings = RunConfig::default();
             settings.model.mlp = mlp;
+            settings.training.ema_decay = ema_decay;
             let config = Config::new(settings.model.hyperparameters(65)).unwrap();
             let batch = Batch {
                 n_batch: settings.training.batch as usize,
@@ -96,9 +103,15 @@ mod tests {
                 accumulation: 1,
             };
             model.accumulate(&ids, &ids, pass);
-            // While a checkpoint is written there are eight more arrays of parameters.
-            let peak = model.bytes() + 8 * 4 * layout::n_params(&config);
-            let needed = training_bytes(&config, settings.training.batch) as u64;
+            // While a checkpoint is written there are eight more arrays of parameters, and two of an
+            // average.
+            let mut arrays = 8;
+            if ema_decay > 0.0 {
+                model.average(0.0);
+                arrays += 2;
+            }
+            let peak = model.bytes() + arrays * 4 * layout::n_params(&config);
+            let needed = training_bytes(&config, &settings.training) as u64;
             assert!(needed <= peak && needed > peak / 2, "{needed} {peak}");
         }
         check(&RunConfig::default(), &small()).unwrap();

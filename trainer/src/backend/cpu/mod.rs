@@ -214,4 +214,8 @@ impl Backend for Cpu {
     fn adamw(&mut self, state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, step: u64) {
         self.run(|_| update::adamw(state, optimizer, clip, step));
     }
+
+    fn average(&mut self, average: &mut [Buffer], params: &[Buffer], decay: f32) {
+        self.run(|_| update::average(average, params, decay));
+    }
 }

@@ -1,4 +1,4 @@
-//! Norm of the gradients and the optimiser step, over chunks of all tensors.
+//! Norm of the gradients, the optimiser step and the average, over chunks of all tensors.
 
 use minigpt_runtime::ops;
 use rayon::prelude::*;
@@ -55,6 +55,24 @@ pub(super) fn adamw(state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, 
         wide(
             #[inline(always)]
             || update(chunk, optimizer, clip, step),
+        );
+    });
+}
+
+/// [`crate::backend::Backend::average`].
+pub(super) fn average(average: &mut [Buffer], params: &[Buffer], decay: f32) {
+    let tensors = average.iter_mut().zip(params);
+    let mut chunks: Vec<(&mut [f32], &[f32])> = tensors
+        .flat_map(|(average, params)| average.chunks_mut(CHUNK).zip(params.chunks(CHUNK)))
+        .collect();
+    chunks.par_iter_mut().for_each(|(average, params)| {
+        wide(
+            #[inline(always)]
+            || {
+                for (average, param) in average.iter_mut().zip(*params) {
+                    *average = decay * *average + (1.0 - decay) * param;
+                }
+            },
         );
     });
 }
