@@ -4,6 +4,7 @@
 mod backends;
 mod firmware;
 mod gradients;
+mod muon;
 mod parity;
 mod recipes;
 mod steps;

@@ -1,4 +1,5 @@
-//! What a run may do beyond AdamW along a cosine: outliers that are skipped, weights that are averaged.
+//! What a run may do beyond AdamW along a cosine: Muon, outliers that are skipped, weights that are
+//! averaged.
 
 use minigpt_tests::curve;
 use minigpt_trainer::Cpu;
@@ -60,7 +61,12 @@ fn everything_together_survives_interruptions() {
     let dir = TempDir::new().unwrap();
     let more = [
         &SKIPS[..],
-        &["schedule=wsd", "ema_decay=0.9", "dropout=0.1"],
+        &[
+            "optimizer=muon",
+            "schedule=wsd",
+            "ema_decay=0.9",
+            "dropout=0.1",
+        ],
     ]
     .concat();
     let mut whole = create(&dir, "whole", &more);

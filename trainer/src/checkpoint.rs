@@ -2,7 +2,7 @@
 //!
 //! `checkpoints/step-000500/` holds `model.safetensors` (parameters under their names in
 //! [`layout`](minigpt_runtime::layout)), `optimizer.safetensors` (the moments, `first.` and
-//! `second.` before those names), `average.safetensors` (the moving average of the parameters, where
+//! `second.` before those names, the latter only of tensors that have some), `average.safetensors` (the moving average of the parameters, where
 //! the run keeps one) and `state.json` ([`State`]). There is no state of a random
 //! generator to keep: every random number is a function of the seed and the step.
 //!
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::sources::hash;
 use crate::durable;
+use crate::optimizer::Rule;
 use crate::outliers::Outliers;
 use crate::run_config::RunConfig;
 
@@ -86,9 +87,9 @@ pub struct Snapshot {
     pub state: State,
     /// Parameters, one array per tensor of the layout.
     pub parameters: Vec<Vec<f32>>,
-    /// AdamW's first moments, likewise.
+    /// First moments, likewise.
     pub first: Vec<Vec<f32>>,
-    /// AdamW's second moments, likewise.
+    /// Second moments, likewise; empty for a matrix that Muon updates.
     pub second: Vec<Vec<f32>>,
     /// Moving average of the parameters, likewise, where the run keeps one.
     pub average: Option<Vec<Vec<f32>>>,
@@ -190,10 +191,13 @@ pub fn load(path: &Path, config: &Config) -> Result<Snapshot, CheckpointError> {
     let optimizer = read_hashed(path, OPTIMIZER, &state)?;
     let optimizer_path = path.join(OPTIMIZER);
     let average = state.files.contains_key(AVERAGE);
+    let method = state.settings.training.optimizer;
     Ok(Snapshot {
         parameters: load_arrays(path, MODEL, &state, config)?,
         first: tensors::decode(&optimizer_path, &optimizer, config, "first.")?,
-        second: tensors::decode(&optimizer_path, &optimizer, config, "second.")?,
+        second: tensors::decode_some(&optimizer_path, &optimizer, config, "second.", |spec| {
+            Rule::of(spec, config, method).second_len(spec.len()) > 0
+        })?,
         average: average
             .then(|| load_arrays(path, AVERAGE, &state, config))
             .transpose()?,

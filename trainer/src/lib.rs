@@ -63,4 +63,4 @@ pub mod train;
 
 pub use backend::{Backend, Batch, Loss, cpu::Cpu};
 pub use model::{Gpt, IGNORE, PassOptions};
-pub use optimizer::AdamW;
+pub use optimizer::{AdamW, Method, Muon, Optimizer};

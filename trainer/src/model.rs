@@ -5,11 +5,12 @@ mod state;
 use core::mem;
 
 use minigpt_runtime::config::{Config, Positions};
-use minigpt_runtime::layout::Tensor;
+use minigpt_runtime::layout::{self, Tensor};
 use minigpt_runtime::ops;
 
 use crate::activations::{Activations, LayerSaved};
 use crate::backend::{Backend, Batch, Dropout, Kind, Loss, Shape};
+use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
 
 /// Target id that takes no part in the loss (padding).
@@ -47,6 +48,8 @@ pub struct Gpt<B: Backend> {
     second: Params<B::Buffer>,
     /// Moving average of the parameters, where it is kept.
     average: Option<Params<B::Buffer>>,
+    /// How each tensor is updated.
+    rules: Vec<Rule>,
     activations: Activations<B::Buffer>,
     /// Sines added to the embedding `[T, C]`.
     sinusoids: Option<B::Buffer>,
@@ -55,11 +58,25 @@ pub struct Gpt<B: Backend> {
 }
 
 impl<B: Backend> Gpt<B> {
-    /// A model with the parameters of [`params::fresh`].
+    /// A model with the parameters of [`params::fresh`], updated by AdamW.
     ///
     /// # Panics
     /// If `batch` is empty or its sequences are longer than the context.
-    pub fn new(mut backend: B, config: Config, batch: Batch, seed: u64) -> Self {
+    pub fn new(backend: B, config: Config, batch: Batch, seed: u64) -> Self {
+        Self::with_method(backend, config, batch, seed, Method::AdamW)
+    }
+
+    /// [`Self::new`], updated by `method`.
+    ///
+    /// # Panics
+    /// If `batch` is empty or its sequences are longer than the context.
+    pub fn with_method(
+        mut backend: B,
+        config: Config,
+        batch: Batch,
+        seed: u64,
+        method: Method,
+    ) -> Self {
         assert!(
             batch.n_batch > 0 && batch.n_time > 0 && batch.n_time <= config.n_ctx(),
             "{batch:?} for n_ctx {}",
@@ -67,7 +84,13 @@ impl<B: Backend> Gpt<B> {
         );
         let shape = Shape { config, batch };
         let mut state = || Params::zeros(&mut backend, &config);
-        let (params, gradients, first, second) = (state(), state(), state(), state());
+        let (params, gradients, first) = (state(), state(), state());
+        let rules: Vec<_> = layout::tensors(&config)
+            .map(|spec| Rule::of(&spec, &config, method))
+            .collect();
+        let lengths = layout::tensors(&config).zip(&rules);
+        let lengths = lengths.map(|(spec, rule)| rule.second_len(spec.len()));
+        let second = Params::of_lengths(&mut backend, &config, lengths);
         let activations = Activations::new(&mut backend, &shape);
         let (sinusoids, rotation) = tables(&mut backend, &shape);
         let mut model = Self {
@@ -78,6 +101,7 @@ impl<B: Backend> Gpt<B> {
             first,
             second,
             average: None,
+            rules,
             activations,
             sinusoids,
             rotation,

@@ -28,8 +28,21 @@ pub struct Params<T> {
 impl<T> Params<T> {
     /// Zeros on `backend`.
     pub fn zeros<B: Backend<Buffer = T>>(backend: &mut B, config: &Config) -> Self {
-        let buffers = layout::tensors(config)
-            .map(|spec| backend.buffer(spec.len(), Kind::State))
+        Self::of_lengths(
+            backend,
+            config,
+            layout::tensors(config).map(|spec| spec.len()),
+        )
+    }
+
+    /// Zeros on `backend`, of other lengths than the tensors have.
+    pub fn of_lengths<B: Backend<Buffer = T>>(
+        backend: &mut B,
+        config: &Config,
+        lengths: impl Iterator<Item = usize>,
+    ) -> Self {
+        let buffers = lengths
+            .map(|len| backend.buffer(len, Kind::State))
             .collect();
         Self {
             config: *config,

@@ -15,6 +15,7 @@ use core::fmt;
 use minigpt_runtime::config::{Config, ConfigError};
 use serde::{Deserialize, Serialize};
 
+use crate::optimizer::Method;
 use crate::schedule::Course;
 
 pub use difference::Difference;
@@ -95,6 +96,10 @@ impl RunConfig {
         if schedule.course == Course::Wsd {
             self.training.decay_steps = Some(schedule.decay_steps);
         }
+        if self.training.optimizer == Method::Muon {
+            let rate = &mut self.training.muon_learning_rate;
+            rate.get_or_insert(self.training.learning_rate);
+        }
         Ok(self)
     }
 
@@ -124,6 +129,8 @@ impl RunConfig {
         warmup.take_if(|steps| *steps == schedule.warmup_steps);
         let decay = &mut training.decay_steps;
         decay.take_if(|steps| *steps == schedule.decay_steps);
+        let rate = &mut training.muon_learning_rate;
+        rate.take_if(|rate| *rate == training.learning_rate);
         self
     }
 }

@@ -95,7 +95,8 @@ impl<'r, B: Backend> Training<'r, B> {
             n_batch: settings.batch as usize,
             n_time: run.config.n_ctx(),
         };
-        let mut gpt = Gpt::new(backend, run.config, batch, settings.seed);
+        let (seed, method) = (settings.seed, settings.optimizer);
+        let mut gpt = Gpt::with_method(backend, run.config, batch, seed, method);
         let mut state = State::start(run.settings.clone());
         if let Some(path) = &checkpoint {
             let snapshot = checkpoint::load(path, &run.config)?;

@@ -10,7 +10,7 @@
 
 use minigpt_runtime::config::Config;
 
-use crate::optimizer::AdamW;
+use crate::optimizer::{Optimizer, Rule};
 
 pub mod cpu;
 
@@ -164,12 +164,12 @@ pub struct Optimized<'a, T> {
     pub params: &'a mut [T],
     /// Their gradients; zero afterwards.
     pub gradients: &'a mut [T],
-    /// First moments.
+    /// First moments, of [`crate::optimizer::Muon`] the momentum.
     pub first: &'a mut [T],
-    /// Second moments.
+    /// Second moments, [`Rule::second_len`] each.
     pub second: &'a mut [T],
-    /// Whether the tensor decays.
-    pub decays: &'a [bool],
+    /// How each tensor is updated.
+    pub rules: &'a [Rule],
 }
 
 /// A device that trains: 18 steps.
@@ -339,11 +339,12 @@ pub trait Backend {
     /// Sets all of `gradients` to zero.
     fn clear(&mut self, gradients: &mut [Self::Buffer]);
 
-    /// An [`AdamW`] step number `step` (from 1) on gradients times `clip`; clears the gradients.
-    fn adamw(
+    /// Step number `step` (from 1) of each tensor's [`Rule`] on gradients times `clip`; clears the
+    /// gradients.
+    fn update(
         &mut self,
         state: Optimized<'_, Self::Buffer>,
-        optimizer: &AdamW,
+        optimizer: &Optimizer,
         clip: f32,
         step: u64,
     );

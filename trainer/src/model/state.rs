@@ -2,11 +2,9 @@
 
 use core::mem;
 
-use minigpt_runtime::layout::{self, Role};
-
 use super::Gpt;
 use crate::backend::{Backend, Optimized};
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::params::Params;
 
 impl<B: Backend> Gpt<B> {
@@ -17,7 +15,7 @@ impl<B: Backend> Gpt<B> {
     ///
     /// # Panics
     /// If `step` is 0.
-    pub fn update(&mut self, optimizer: &AdamW, step: u64) -> f32 {
+    pub fn update(&mut self, optimizer: impl Into<Optimizer>, step: u64) -> f32 {
         let norm = self.gradient_norm();
         match norm.is_finite() {
             true => self.descend(optimizer, norm, step),
@@ -40,20 +38,18 @@ impl<B: Backend> Gpt<B> {
     ///
     /// # Panics
     /// If `step` is 0.
-    pub fn descend(&mut self, optimizer: &AdamW, norm: f32, step: u64) {
+    pub fn descend(&mut self, optimizer: impl Into<Optimizer>, norm: f32, step: u64) {
         assert!(step > 0, "steps count from 1");
-        let decays: Vec<bool> = layout::tensors(&self.shape.config)
-            .map(|spec| spec.role == Role::Matrix)
-            .collect();
+        let optimizer = optimizer.into();
         let state = Optimized {
             params: self.params.all_mut(),
             gradients: self.gradients.all_mut(),
             first: self.first.all_mut(),
             second: self.second.all_mut(),
-            decays: &decays,
+            rules: &self.rules,
         };
-        self.backend
-            .adamw(state, optimizer, optimizer.clip_scale(norm), step);
+        let clip = optimizer.adamw.clip_scale(norm);
+        self.backend.update(state, &optimizer, clip, step);
     }
 
     /// Takes the parameters into their moving average, of which `decay` stays. The first call makes
@@ -93,7 +89,7 @@ impl<B: Backend> Gpt<B> {
         self.read(&self.gradients)
     }
 
-    /// First and second moments.
+    /// First and second moments; of a matrix that Muon updates the momentum, and nothing.
     pub fn read_moments(&self) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
         (self.read(&self.first), self.read(&self.second))
     }

@@ -7,6 +7,7 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout;
 
 use super::RunError;
+use crate::optimizer::Rule;
 use crate::run_config::{RunConfig, TrainingSettings};
 
 /// Arrays of the size of the parameters that exist at once while a checkpoint is written: the
@@ -15,6 +16,9 @@ use crate::run_config::{RunConfig, TrainingSettings};
 const STATES: u128 = 4 + 3 + 5;
 /// The same of a moving average: it, its copy, and that on its way into a file.
 const AVERAGE: u128 = 3;
+/// The same of second moments, which Muon has none of: they, their copy, and two on their way into a
+/// file.
+const SECOND: u128 = 4;
 
 /// Fails if training with `settings` takes more memory than there is. `n_vocab` may be a lower bound.
 pub(crate) fn check(settings: &RunConfig, config: &Config) -> Result<(), RunError> {
@@ -46,7 +50,11 @@ fn training_bytes(config: &Config, training: &TrainingSettings) -> u128 {
         true => STATES + AVERAGE,
         false => STATES,
     };
-    let states = arrays * u128::from(layout::n_params(config));
+    let second = layout::tensors(config).map(|spec| {
+        let rule = Rule::of(&spec, config, training.optimizer);
+        (spec.len() - rule.second_len(spec.len())) as u128
+    });
+    let states = arrays * u128::from(layout::n_params(config)) - SECOND * second.sum::<u128>();
     (activations + states) * size(size_of::<f32>())
 }
 
@@ -81,20 +89,28 @@ mod tests {
     use super::*;
     use crate::backend::{Batch, cpu::Cpu};
     use crate::model::Gpt;
+    use crate::optimizer::Method;
     use minigpt_runtime::config::Mlp;
 
     #[test]
     fn no_run_that_fits_is_refused() {
-        for (mlp, ema_decay) in [(Mlp::Gelu, 0.0), (Mlp::Swiglu, 0.0), (Mlp::Gelu, 0.9)] {
+        let (adamw, muon) = (Method::AdamW, Method::Muon);
+        for (mlp, method, ema_decay) in [
+            (Mlp::Gelu, adamw, 0.0),
+            (Mlp::Swiglu, adamw, 0.0),
+            (Mlp::Gelu, adamw, 0.9),
+            (Mlp::Swiglu, muon, 0.9),
+        ] {
             let mut settings = RunConfig::default();
             settings.model.mlp = mlp;
             settings.training.ema_decay = ema_decay;
+            settings.training.optimizer = method;
             let config = Config::new(settings.model.hyperparameters(65)).unwrap();
             let batch = Batch {
                 n_batch: settings.training.batch as usize,
                 n_time: config.n_ctx(),
             };
-            let mut model = Gpt::new(Cpu::default(), config, batch, 1);
+            let mut model = Gpt::with_method(Cpu::default(), config, batch, 1, method);
             let ids = vec![1; batch.rows()];
             let pass = crate::model::PassOptions {
                 dropout: 0.0,
@@ -110,7 +126,9 @@ mod tests {
                 model.average(0.0);
                 arrays += 2;
             }
-            let peak = model.bytes() + arrays * 4 * layout::n_params(&config);
+            let second = model.read_moments().1.iter().map(Vec::len).sum::<usize>() as u64;
+            let absent = layout::n_params(&config) - second;
+            let peak = model.bytes() + 4 * (arrays * layout::n_params(&config) - 3 * absent);
             let needed = training_bytes(&config, &settings.training) as u64;
             assert!(needed <= peak && needed > peak / 2, "{needed} {peak}");
         }

@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::{RunConfig, RunConfigError};
+use crate::optimizer::Method;
 use crate::schedule::Course;
 
 /// A [`RunConfig`] in the making.
@@ -21,7 +22,9 @@ impl Overlay {
     #[must_use]
     pub fn new(base: &RunConfig) -> Self {
         let mut full = RunConfig::default();
-        full.training.schedule = Course::Wsd; // the one of which every setting is stated
+        // Those of which every setting is stated.
+        full.training.schedule = Course::Wsd;
+        full.training.optimizer = Method::Muon;
         let full = full.resolve();
         Self {
             table: to_table(base),

@@ -57,8 +57,10 @@ impl RunConfig {
 
     fn check_rates(&self) -> Checked {
         let training = &self.training;
+        let muon = training.muon_learning_rate;
         for (field, value) in [
             ("learning_rate", training.learning_rate),
+            ("muon_learning_rate", muon.unwrap_or(training.learning_rate)),
             ("eps", training.eps),
         ] {
             let single = value as f32;
@@ -91,6 +93,7 @@ impl RunConfig {
         let below_1 = [
             ("beta1", training.beta1),
             ("beta2", training.beta2),
+            ("muon_momentum", training.muon_momentum),
             ("ema_decay", training.ema_decay),
             ("dropout", training.dropout),
             ("val_fraction", self.data.val_fraction),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TokenizerChoice;
 use crate::data::sources::Fingerprint;
+use crate::optimizer::Method;
 use crate::schedule::{Course, Schedule};
 
 /// Section `[data]`.
@@ -74,6 +75,8 @@ pub struct TrainingSettings {
     pub batch: u32,
     /// Passes whose gradients make one step.
     pub accumulation: u32,
+    /// How weights are updated.
+    pub optimizer: Method,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// What the learning rate does behind its warm-up.
@@ -94,8 +97,14 @@ pub struct TrainingSettings {
     pub beta2: f64,
     /// AdamW: added to the root of the second moment.
     pub eps: f64,
-    /// AdamW: decay of matrices.
+    /// Decay of matrices.
     pub weight_decay: f64,
+    /// Muon: peak learning rate of the matrices of the blocks; `learning_rate` if absent. Used with the
+    /// optimizer `muon` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muon_learning_rate: Option<f64>,
+    /// Muon: decay of the momentum.
+    pub muon_momentum: f64,
     /// Largest global norm of the gradients; 0 does not clip.
     pub grad_clip: f64,
     /// Deviations above its running mean from which the loss or the gradients' norm of a step makes
@@ -202,6 +211,7 @@ impl Default for TrainingSettings {
             steps: 2000,
             batch: 12,
             accumulation: 1,
+            optimizer: Method::AdamW,
             learning_rate: 1e-3,
             schedule: Course::Cosine,
             min_learning_rate: None,
@@ -211,6 +221,8 @@ impl Default for TrainingSettings {
             beta2: 0.99,
             eps: 1e-8,
             weight_decay: 0.1,
+            muon_learning_rate: None,
+            muon_momentum: 0.95,
             grad_clip: 1.0,
             skip_z: 0.0,
             ema_decay: 0.0,

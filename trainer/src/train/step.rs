@@ -6,7 +6,7 @@ use super::{Diverged, Diverging, Observer, TrainError, Training};
 use crate::backend::Backend;
 use crate::metrics::Metrics;
 use crate::model::PassOptions;
-use crate::optimizer::AdamW;
+use crate::optimizer::{AdamW, Muon, Optimizer};
 use crate::outliers::Outlier;
 use crate::run_config::TrainingSettings;
 
@@ -94,7 +94,7 @@ impl<B: Backend> Training<'_, B> {
     ) {
         let updates = step - self.state.outliers.skipped;
         let optimizer = optimizer(settings, learning_rate);
-        self.gpt.descend(&optimizer, grad_norm, updates);
+        self.gpt.descend(optimizer, grad_norm, updates);
         if settings.ema_decay > 0.0 {
             self.gpt.average(average_decay(settings.ema_decay, updates));
         }
@@ -139,8 +139,8 @@ impl<B: Backend> Training<'_, B> {
     }
 }
 
-fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> AdamW {
-    AdamW {
+fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> Optimizer {
+    let adamw = AdamW {
         learning_rate: learning_rate as f32,
         beta1: settings.beta1 as f32,
         beta2: settings.beta2 as f32,
@@ -150,7 +150,15 @@ fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> AdamW {
             0.0 => f32::INFINITY,
             norm => norm as f32,
         },
-    }
+    };
+    let muon_peak = settings.muon_learning_rate;
+    let share = muon_peak.map_or(1.0, |peak| peak / settings.learning_rate);
+    let muon = Muon {
+        learning_rate: (learning_rate * share) as f32,
+        momentum: settings.muon_momentum as f32,
+        weight_decay: settings.weight_decay as f32,
+    };
+    Optimizer { adamw, muon }
 }
 
 /// What stays of the moving average at update `n`, counted from 1: less while there are few, so that

@@ -9,7 +9,7 @@
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{AttentionSaved, Backend, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape};
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 
 mod attention;
 mod buffer;
@@ -19,6 +19,7 @@ mod heads;
 mod linear;
 mod loss;
 mod mlp;
+mod muon;
 mod norm;
 mod outer;
 mod panels;
@@ -211,8 +212,14 @@ impl Backend for Cpu {
         }
     }
 
-    fn adamw(&mut self, state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, step: u64) {
-        self.run(|_| update::adamw(state, optimizer, clip, step));
+    fn update(
+        &mut self,
+        state: Optimized<'_, Buffer>,
+        optimizer: &Optimizer,
+        clip: f32,
+        step: u64,
+    ) {
+        self.run(|_| update::update(state, optimizer, clip, step));
     }
 
     fn average(&mut self, average: &mut [Buffer], params: &[Buffer], decay: f32) {
