@@ -108,10 +108,10 @@ fn updates_follow_the_formula<B: Backend>(new: &impl Fn() -> B, tolerance: &Tole
     };
     for shape in SHAPES {
         let config = config(shape);
-        let mut model = Gpt::with_method(new(), config, BATCH, 3, Method::Muon);
+        let mut model = Gpt::with_method(new(), config, BATCH, 3, Method::Muon).unwrap();
         let mut rng = Rng::new(5, 0);
         let mut ids = || -> Vec<u32> { (0..18).map(|_| rng.next_below(11) as u32).collect() };
-        let mut params = wide(model.read_parameters());
+        let mut params = wide(model.read_parameters().unwrap());
         let mut momenta: Vec<_> = params.iter().map(|p| vec![0.0; p.len()]).collect();
         for number in 1..=3 {
             let pass = PassOptions {
@@ -120,12 +120,12 @@ fn updates_follow_the_formula<B: Backend>(new: &impl Fn() -> B, tolerance: &Tole
                 micro_step: 0,
                 accumulation: 1,
             };
-            model.accumulate(&ids(), &ids(), pass);
-            let mut gradients = wide(model.read_gradients());
-            let norm = model.update(Optimizer { adamw, muon }, number);
-            let clip = f64::from(adamw.max_norm / norm);
+            model.accumulate(&ids(), &ids(), pass).unwrap();
+            let mut gradients = wide(model.read_gradients().unwrap());
+            let norm = model.update(Optimizer { adamw, muon }, number).unwrap();
+            let clip = f64::from(adamw.max_norm / model.norm(&norm).unwrap());
             gradients.iter_mut().flatten().for_each(|g| *g *= clip);
-            let updated = wide(model.read_parameters());
+            let updated = wide(model.read_parameters().unwrap());
             let (mut checked, limit) = (0, tolerance.update * f64::from(muon.learning_rate));
             for (i, spec) in layout::tensors(&config).enumerate() {
                 let Rule::Muon { rows, cols } = Rule::of(&spec, &config, Method::Muon) else {
@@ -147,7 +147,7 @@ fn updates_follow_the_formula<B: Backend>(new: &impl Fn() -> B, tolerance: &Tole
             assert!(checked > 0);
             // The next step begins where the model is, so that rounding does not add up.
             params = updated;
-            let (first, second) = model.read_moments();
+            let (first, second) = model.read_moments().unwrap();
             momenta = wide(first);
             for (spec, second) in layout::tensors(&config).zip(second) {
                 let rule = Rule::of(&spec, &config, Method::Muon);

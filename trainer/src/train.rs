@@ -96,15 +96,15 @@ impl<'r, B: Backend> Training<'r, B> {
             n_time: run.config.n_ctx(),
         };
         let (seed, method) = (settings.seed, settings.optimizer);
-        let mut gpt = Gpt::with_method(backend, run.config, batch, seed, method);
+        let mut gpt = Gpt::with_method(backend, run.config, batch, seed, method)?;
         let mut state = State::start(run.settings.clone());
         if let Some(path) = &checkpoint {
             let snapshot = checkpoint::load(path, &run.config)?;
             same_run(&snapshot.state, run)?;
-            gpt.write_parameters(&snapshot.parameters);
-            gpt.write_moments(&snapshot.first, &snapshot.second);
+            gpt.write_parameters(&snapshot.parameters)?;
+            gpt.write_moments(&snapshot.first, &snapshot.second)?;
             if let Some(average) = &snapshot.average {
-                gpt.write_average(average);
+                gpt.write_average(average)?;
             }
             state = snapshot.state;
             state.settings = run.settings.clone();
@@ -126,7 +126,7 @@ impl<'r, B: Backend> Training<'r, B> {
 
     fn go(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         loop {
-            let metrics = self.step(observer)?;
+            let metrics = self.step(observer).map_err(|error| self.located(error))?;
             let improved = metrics.val_loss.is_some() && self.state.stale_evaluations == 0;
             let run = self.run.settings.run.clone();
             let ending = ending(&self.state, &self.run.settings.training);
@@ -150,6 +150,17 @@ impl<'r, B: Backend> Training<'r, B> {
                     return Ok(summary(ending, self.start, &self.state, path));
                 }
             }
+        }
+    }
+
+    /// `error`, with the checkpoint that is left if the device failed.
+    fn located(&self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::Backend { error, .. } => TrainError::Backend {
+                error,
+                checkpoint: self.checkpoint.clone(),
+            },
+            error => error,
         }
     }
 }

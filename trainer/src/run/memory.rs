@@ -110,7 +110,7 @@ mod tests {
                 n_batch: settings.training.batch as usize,
                 n_time: config.n_ctx(),
             };
-            let mut model = Gpt::with_method(Cpu::default(), config, batch, 1, method);
+            let mut model = Gpt::with_method(Cpu::default(), config, batch, 1, method).unwrap();
             let ids = vec![1; batch.rows()];
             let pass = crate::model::PassOptions {
                 dropout: 0.0,
@@ -118,15 +118,16 @@ mod tests {
                 micro_step: 0,
                 accumulation: 1,
             };
-            model.accumulate(&ids, &ids, pass);
+            model.accumulate(&ids, &ids, pass).unwrap();
             // While a checkpoint is written there are eight more arrays of parameters, and two of an
             // average.
             let mut arrays = 8;
             if ema_decay > 0.0 {
-                model.average(0.0);
+                model.average(0.0).unwrap();
                 arrays += 2;
             }
-            let second = model.read_moments().1.iter().map(Vec::len).sum::<usize>() as u64;
+            let (_, second) = model.read_moments().unwrap();
+            let second = second.iter().map(Vec::len).sum::<usize>() as u64;
             let absent = layout::n_params(&config) - second;
             let peak = model.bytes() + 4 * (arrays * layout::n_params(&config) - 3 * absent);
             let needed = training_bytes(&config, &settings.training) as u64;

@@ -14,14 +14,7 @@ impl<B: Backend> Training<'_, B> {
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
         // The record first: it must not end before the checkpoint does.
         self.run.log.sync()?;
-        let (first, second) = self.gpt.read_moments();
-        let snapshot = Snapshot {
-            state: self.state.clone(),
-            parameters: self.gpt.read_parameters(),
-            first,
-            second,
-            average: self.gpt.read_average(),
-        };
+        let snapshot = self.snapshot().map_err(|error| self.located(error))?;
         let directory = self.run.checkpoints();
         let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
         let keep = self.run.settings.run.keep_checkpoints as usize;
@@ -31,6 +24,17 @@ impl<B: Backend> Training<'_, B> {
         warn(observer, draw(self.run));
         self.checkpoint = Some(path.clone());
         Ok(path)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        let (first, second) = self.gpt.read_moments()?;
+        Ok(Snapshot {
+            state: self.state.clone(),
+            parameters: self.gpt.read_parameters()?,
+            first,
+            second,
+            average: self.gpt.read_average()?,
+        })
     }
 }
 

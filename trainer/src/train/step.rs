@@ -5,9 +5,8 @@ use std::time::Instant;
 use super::{Diverged, Diverging, Observer, TrainError, Training};
 use crate::backend::Backend;
 use crate::metrics::Metrics;
-use crate::model::PassOptions;
+use crate::model::{PassOptions, PendingLoss};
 use crate::optimizer::{AdamW, Muon, Optimizer};
-use crate::outliers::Outlier;
 use crate::run_config::TrainingSettings;
 
 impl<B: Backend> Training<'_, B> {
@@ -16,21 +15,32 @@ impl<B: Backend> Training<'_, B> {
         let settings = self.run.settings.training.clone();
         let step = self.state.step + 1;
         let begin = Instant::now();
-        let train_loss = self.accumulate(step, &settings);
+        let losses = self.accumulate(step, &settings)?;
+        let learning_rate = settings.schedule().at(step);
+        let norm = self.gpt.gradient_norm()?;
+        let judged = settings.skip_z > 0.0;
+        if !judged {
+            // All is asked for before anything is waited for.
+            self.descend(&settings, learning_rate, &norm, step)?;
+        }
+        let train_loss = self.mean_loss(&losses)?;
         if !train_loss.is_finite() {
             return Err(self.diverged(Diverging::TrainingLoss, train_loss));
         }
-        let grad_norm = self.gpt.gradient_norm();
+        let grad_norm = self.gpt.norm(&norm)?;
         if !grad_norm.is_finite() {
             return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
         }
-        let learning_rate = settings.schedule().at(step);
-        match self.outlier(step, train_loss, grad_norm) {
-            Some(outlier) => {
-                self.gpt.discard();
-                observer.skipped(&outlier);
+        let outliers = &mut self.state.outliers;
+        if judged {
+            match outliers.judge(step, train_loss, grad_norm, settings.skip_z) {
+                Some(outlier) => {
+                    self.gpt
+                        .descend(optimizer(&settings, learning_rate), None, step)?;
+                    observer.skipped(&outlier);
+                }
+                None => self.descend(&settings, learning_rate, &norm, step)?,
             }
-            None => self.descend(&settings, learning_rate, grad_norm, step),
         }
         let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
         self.state.step = step;
@@ -54,9 +64,13 @@ impl<B: Backend> Training<'_, B> {
         Ok(metrics)
     }
 
-    /// Forward and backward of all passes of step `step`; the mean loss.
-    fn accumulate(&mut self, step: u64, settings: &TrainingSettings) -> f64 {
-        let (mut sum, mut count) = (0.0, 0);
+    /// Forward and backward of all passes of step `step`; their losses.
+    fn accumulate(
+        &mut self,
+        step: u64,
+        settings: &TrainingSettings,
+    ) -> Result<Vec<PendingLoss<B::Scalar>>, TrainError> {
+        let mut losses = Vec::new();
         for pass in 0..u64::from(settings.accumulation) {
             let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
             self.batch
@@ -68,20 +82,20 @@ impl<B: Backend> Training<'_, B> {
                 accumulation: settings.accumulation as usize,
             };
             let (tokens, targets) = (&self.batch.tokens, &self.batch.targets);
-            let loss = self.gpt.accumulate(tokens, targets, options);
+            losses.push(self.gpt.accumulate(tokens, targets, options)?);
+        }
+        Ok(losses)
+    }
+
+    /// The mean loss of the passes of a step.
+    fn mean_loss(&self, losses: &[PendingLoss<B::Scalar>]) -> Result<f64, TrainError> {
+        let (mut sum, mut count) = (0.0, 0);
+        for pending in losses {
+            let loss = self.gpt.loss(pending)?;
             sum += loss.sum;
             count += loss.count;
         }
-        sum / count as f64
-    }
-
-    /// What is wrong with step `step`, if outliers are to be skipped and it is one.
-    fn outlier(&mut self, step: u64, loss: f64, grad_norm: f32) -> Option<Outlier> {
-        let limit = self.run.settings.training.skip_z;
-        let outliers = &mut self.state.outliers;
-        (limit > 0.0)
-            .then(|| outliers.judge(step, loss, grad_norm, limit))
-            .flatten()
+        Ok(sum / count as f64)
     }
 
     /// The update of step `step`, and that of the average.
@@ -89,15 +103,17 @@ impl<B: Backend> Training<'_, B> {
         &mut self,
         settings: &TrainingSettings,
         learning_rate: f64,
-        grad_norm: f32,
+        norm: &B::Scalar,
         step: u64,
-    ) {
+    ) -> Result<(), TrainError> {
         let updates = step - self.state.outliers.skipped;
         let optimizer = optimizer(settings, learning_rate);
-        self.gpt.descend(optimizer, grad_norm, updates);
+        self.gpt.descend(optimizer, Some(norm), updates)?;
         if settings.ema_decay > 0.0 {
-            self.gpt.average(average_decay(settings.ema_decay, updates));
+            let decay = average_decay(settings.ema_decay, updates);
+            self.gpt.average(decay)?;
         }
+        Ok(())
     }
 
     fn validate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
@@ -105,7 +121,7 @@ impl<B: Backend> Training<'_, B> {
             return Ok(());
         };
         self.gpt.swap_average();
-        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch);
+        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch)?;
         self.gpt.swap_average();
         if !best.val_loss.is_finite() {
             return Err(self.diverged(Diverging::ValidationLoss, best.val_loss));
