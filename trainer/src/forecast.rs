@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use minigpt_runtime::layout;
 
-use crate::backend::{Backend, Batch};
+use crate::backend::{Backend, BackendError, Batch};
 use crate::data::windows::{ValidationWindows, WindowBatch};
 use crate::model::{Gpt, PassOptions};
 use crate::optimizer::AdamW;
-use crate::run::{Run, RunError, memory};
+use crate::run::{Run, memory};
+use crate::train::TrainError;
 
 /// Operations of a measured pass: a second or less on most machines. A batch that takes more is
 /// measured on fewer tokens.
@@ -22,16 +23,11 @@ const LEAST_TIME: usize = 64;
 const PASSES: usize = 8;
 const ENOUGH: Duration = Duration::from_millis(1500);
 
-/// Copies of the parameters, in 4 bytes each, that exist while a checkpoint is written, beside what
-/// training keeps; and those that training keeps.
-const CHECKPOINT_COPIES: u64 = 8;
-const STATE_COPIES: u64 = 4;
-
 /// What a run takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Forecast {
-    /// Bytes of memory at most, while a checkpoint is written.
+    /// Bytes of memory at least.
     pub bytes: u64,
     /// Seconds of a step of the optimiser.
     pub step_seconds: f64,
@@ -44,52 +40,76 @@ pub struct Forecast {
 /// Measures some steps of `run` on a model that is then thrown away.
 ///
 /// # Errors
-/// [`RunError::Memory`] if there is not enough for the run.
-pub fn forecast<B: Backend>(run: &Run, backend: B) -> Result<Forecast, RunError> {
+/// A [`TrainError`], such as that there is not enough memory for the run.
+pub fn forecast<B: Backend>(run: &Run, backend: B) -> Result<Forecast, TrainError> {
     memory::check(&run.settings, &run.config)?;
     let training = &run.settings.training;
-    let n_params = layout::n_params(&run.config);
     let full = Batch {
         n_batch: training.batch as usize,
         n_time: run.config.n_ctx(),
     };
-    let measured = affordable(full, n_params);
+    let measured = affordable(full, layout::n_params(&run.config));
     let share = full.rows() as f64 / measured.rows() as f64;
-    let mut gpt = Gpt::new(backend, run.config, measured, training.seed);
-    let mut batch = WindowBatch::new(measured.n_batch, measured.n_time);
+    let seconds = measure(run, backend, measured)?;
+    let accumulation = u64::from(training.accumulation);
+    let step_seconds = seconds.pass * share * accumulation as f64 + seconds.update;
+    let validations = training.steps.div_ceil(training.eval_interval) as f64;
+    let validation = n_validation_batches(run, full) as f64 * seconds.evaluation * share;
+    let bytes = memory::training_bytes(&run.config, training);
+    Ok(Forecast {
+        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        step_seconds,
+        seconds: step_seconds * training.steps as f64 + validations * validation,
+        step_tokens: full.rows() as u64 * accumulation,
+    })
+}
+
+/// What parts of training take, in seconds.
+struct Seconds {
+    /// Forward and backward of a batch.
+    pass: f64,
+    update: f64,
+    /// Forward of a batch.
+    evaluation: f64,
+}
+
+fn measure<B: Backend>(run: &Run, backend: B, batch: Batch) -> Result<Seconds, BackendError> {
+    let training = &run.settings.training;
+    let (method, seed) = (training.optimizer, training.seed);
+    let mut gpt = Gpt::with_method(backend, run.config, batch, seed, method)?;
+    let mut windows = WindowBatch::new(batch.n_batch, batch.n_time);
     let (mut passes, mut updates) = (Vec::new(), Vec::new());
     let begin = Instant::now();
     // The first pass makes what later ones find.
     for pass in 0..=PASSES {
-        batch.draw(&run.train, None, training.seed, pass as u64);
+        windows.draw(&run.train, None, seed, pass as u64);
         let options = PassOptions {
             dropout: training.dropout as f32,
-            seed: training.seed,
+            seed,
             micro_step: pass as u64,
             accumulation: 1,
         };
-        let seconds = timed(|| gpt.accumulate(&batch.tokens, &batch.targets, options));
-        let update = timed(|| gpt.update(&AdamW::default(), pass as u64 + 1));
+        let start = Instant::now();
+        let pending = gpt.accumulate(&windows.tokens, &windows.targets, options)?;
+        gpt.loss(&pending)?;
+        let update = Instant::now();
+        let norm = gpt.update(&AdamW::default(), pass as u64 + 1)?;
+        gpt.norm(&norm)?;
         if pass > 0 {
-            passes.push(seconds);
-            updates.push(update);
+            passes.push((update - start).as_secs_f64());
+            updates.push(update.elapsed().as_secs_f64());
         }
         if passes.len() > 1 && begin.elapsed() > ENOUGH {
             break;
         }
     }
-    let evaluation = timed(|| gpt.evaluate(&batch.tokens, &batch.targets));
-    let accumulation = u64::from(training.accumulation);
-    let step_seconds = median(passes) * share * accumulation as f64 + median(updates);
-    let validations = training.steps.div_ceil(training.eval_interval) as f64;
-    let validation = n_validation_batches(run, full) as f64 * evaluation * share;
-    let state = 4 * n_params * STATE_COPIES;
-    let activations = gpt.bytes().saturating_sub(state) as f64 * share;
-    Ok(Forecast {
-        bytes: state + activations as u64 + 4 * n_params * CHECKPOINT_COPIES,
-        step_seconds,
-        seconds: step_seconds * training.steps as f64 + validations * validation,
-        step_tokens: full.rows() as u64 * accumulation,
+    let start = Instant::now();
+    let pending = gpt.evaluate(&windows.tokens, &windows.targets)?;
+    gpt.loss(&pending)?;
+    Ok(Seconds {
+        pass: median(passes),
+        update: median(updates),
+        evaluation: start.elapsed().as_secs_f64(),
     })
 }
 
@@ -107,12 +127,6 @@ fn n_validation_batches(run: &Run, batch: Batch) -> usize {
     let bos = run.tokenizer.view().specials().bos;
     let most = run.settings.training.eval_batches as usize;
     ValidationWindows::new(&run.val, bos, batch.n_batch, batch.n_time, most).n_batches()
-}
-
-fn timed<T>(work: impl FnOnce() -> T) -> f64 {
-    let begin = Instant::now();
-    work();
-    begin.elapsed().as_secs_f64()
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

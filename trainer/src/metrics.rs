@@ -36,6 +36,9 @@ pub struct Metrics {
     pub learning_rate: f64,
     /// Global norm of the gradients before clipping.
     pub grad_norm: f32,
+    /// Steps that were skipped as outliers since the run began.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// Speed since the line before, without validation and saving.
     pub tokens_per_second: f64,
     /// Mean loss over the validation windows in nats per token, where it was measured.
@@ -51,16 +54,22 @@ type Column = fn(&Metrics) -> Option<f64>;
 
 impl Metrics {
     /// Names and numbers of a line beside its step, in the order of tables.
-    const COLUMNS: [(&str, Column); 8] = [
+    const COLUMNS: [(&str, Column); 9] = [
         ("tokens", |line| Some(line.tokens as f64)),
         ("seconds", |line| Some(line.seconds)),
         ("train_loss", |line| Some(line.train_loss)),
         ("learning_rate", |line| Some(line.learning_rate)),
         ("grad_norm", |line| Some(line.grad_norm.into())),
+        ("skipped", |line| Some(line.skipped as f64)),
         ("tokens_per_second", |line| Some(line.tokens_per_second)),
         ("val_loss", |line| line.val_loss),
         ("val_bits_per_byte", |line| line.val_bits_per_byte),
     ];
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Why the record cannot be kept.
@@ -266,6 +275,7 @@ mod tests {
             train_loss: 1.0 / step as f64,
             learning_rate: 1e-3,
             grad_norm: 0.1,
+            skipped: step / 3,
             tokens_per_second: 5.0,
             val_loss: (step == 2).then_some(0.1 + 0.2),
             val_bits_per_byte: None,
@@ -275,6 +285,7 @@ mod tests {
     #[test]
     fn the_columns_are_all_there_is() {
         let line = Metrics {
+            skipped: 1,
             val_bits_per_byte: Some(1.0),
             ..line(2)
         };

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 /// What all servers here have to give.
 fn content() -> Vec<u8> {
     (0..300_000u32)
-        .flat_map(|i| (i.wrapping_mul(i)).to_le_bytes())
+        .flat_map(|i| i.wrapping_mul(i).to_le_bytes())
         .collect()
 }
 

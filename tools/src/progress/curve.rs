@@ -118,6 +118,7 @@ mod tests {
             train_loss,
             learning_rate: 1.0,
             grad_norm: 1.0,
+            skipped: 0,
             tokens_per_second: 1.0,
             val_loss,
             val_bits_per_byte: None,

@@ -40,6 +40,7 @@ mod tests {
             train_loss: 1.0 / 3.0,
             learning_rate: 1e-7,
             grad_norm: 0.1,
+            skipped: 0,
             tokens_per_second: 5.0,
             val_loss: None,
             val_bits_per_byte: None,

@@ -75,7 +75,7 @@ fn report(run: &Run, out: &Path, expected: &Forecast) -> Result<String, Failure>
     };
     line(
         "memory",
-        format!("about {} bytes{memory}", grouped(expected.bytes)),
+        format!("at least {} bytes{memory}", grouped(expected.bytes)),
     );
     let rate = expected.step_tokens as f64 / expected.step_seconds.max(1e-9);
     line(
