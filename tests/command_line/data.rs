@@ -161,8 +161,11 @@ fn broken_lines_are_named() {
     .unwrap();
     fs::write(dir.join("other.jsonl"), "{\"content\": \"a\"}\n").unwrap();
     fs::write(dir.join("empty.jsonl"), "\n\n").unwrap();
+    fs::create_dir(dir.join("shards")).unwrap();
+    fs::write(dir.join("shards/a.jsonl"), lines()).unwrap();
+    fs::write(dir.join("shards/b.jsonl"), "").unwrap();
     fs::write(dir.join("no.parquet"), "PAR1 and not").unwrap();
-    let cases: [(&str, &[&str]); 3] = [
+    let cases: [(&str, &[&str]); 4] = [
         ("bad.jsonl", &["bad.jsonl, line 2: EOF"]),
         (
             "other.jsonl",
@@ -173,6 +176,7 @@ fn broken_lines_are_named() {
             ],
         ),
         ("empty.jsonl", &["empty.jsonl is empty"]),
+        ("shards", &["shards/b.jsonl is empty", "take it out"]),
     ];
     for (file, words) in cases {
         assert_refused(&train(dir, &["--data", file]), 2, words);

@@ -170,7 +170,7 @@ impl fmt::Display for DataError {
             }
             Self::Empty { path } => write!(
                 f,
-                "{} is empty; give a file with text in it",
+                "{} is empty; give a file with text in it, or take it out",
                 path.display()
             ),
             Self::NoFiles { path } => write!(

@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod inputs;
 pub(crate) mod memory;
+mod paths;
 mod prepare;
 mod trained;
 mod unfinished;
@@ -248,42 +249,6 @@ impl Run {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Where its checkpoints are.
-    #[must_use]
-    pub fn checkpoints(&self) -> PathBuf {
-        self.path.join(CHECKPOINTS)
-    }
-
-    /// Where its texts are.
-    #[must_use]
-    pub fn samples(&self) -> PathBuf {
-        self.path.join("samples")
-    }
-
-    /// Where its loss curve is.
-    #[must_use]
-    pub fn picture(&self) -> PathBuf {
-        self.path.join(PICTURE)
-    }
-
-    /// Where its record is as a table.
-    #[must_use]
-    pub fn table(&self) -> PathBuf {
-        self.path.join(TABLE)
-    }
-
-    /// Where its event files of TensorBoard are.
-    #[must_use]
-    pub fn events(&self) -> PathBuf {
-        self.path.join(EVENTS)
-    }
-
-    /// Where its result is.
-    #[must_use]
-    pub fn model(&self) -> PathBuf {
-        self.path.join("model.mgpt")
     }
 }
 

@@ -12,6 +12,7 @@ use crate::bpe::{self, BpeTables, LearnError};
 
 mod encode;
 mod llama2c;
+mod slabs;
 #[cfg(test)]
 mod tests;
 

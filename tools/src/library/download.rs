@@ -1,55 +1,26 @@
 //! One file from the web into a folder: taken up where it broke off, checked, there whole or not at
 //! all.
-//!
-//! The folder holds the file under its own name, `part` while it comes, and `origin.json`, which says
-//! what `part` is a part of and at last which checksum the file has.
+
+mod fault;
+mod folder;
 
 use core::time::Duration;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
-use minigpt_trainer::durable;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response};
-use ureq::{Agent, Body, Timeout};
+use ureq::{Agent, Body};
 
-use super::address::{Address, hexadecimal};
+use self::fault::{Fault, broken, fault, offline, refused};
+use self::folder::{Origin, forget, keep, length, lock, part};
+use super::address::Address;
 use crate::failure::Failure;
-
-const PART: &str = "part";
-const ORIGIN: &str = "origin.json";
-const LOCK: &str = "lock";
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 16;
-
-/// What is known of the file in a folder.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Origin {
-    url: String,
-    /// `ETag` or `Last-Modified`, by which the server knows its file again.
-    validator: Option<String>,
-    /// Its size, where the server says.
-    bytes: Option<u64>,
-    /// Its checksum, once all of it is there.
-    sha256: Option<String>,
-}
-
-/// What goes wrong on the way.
-enum Fault {
-    /// Trying again may help.
-    Again(String),
-    /// It will not; the whole sentence.
-    Never(String),
-    /// There is no way to the host.
-    Unreachable(String),
-    /// This machine is at fault.
-    Here(Failure),
-}
 
 /// Downloads files.
 pub(super) struct Client {
@@ -110,7 +81,7 @@ impl Client {
         directory: &Path,
         watcher: Watcher<'_>,
     ) -> Result<(), Failure> {
-        let part = directory.join(PART);
+        let part = part(directory);
         let (mut in_vain, mut reached) = (0, false);
         loop {
             let before = length(&part);
@@ -147,7 +118,7 @@ impl Client {
         directory: &Path,
         watcher: Watcher<'_>,
     ) -> Result<(), Fault> {
-        let part = directory.join(PART);
+        let part = part(directory);
         let origin = Origin::read(directory);
         let ours = origin.url == address.url && origin.validator.is_some();
         let have = if ours { length(&part) } else { 0 };
@@ -271,134 +242,7 @@ fn begin(
         sha256: None,
     };
     forget(directory)?;
-    origin.write(directory).map_err(Fault::Here)
-}
-
-/// Checks `part` and gives it its name.
-fn keep(address: &Address, directory: &Path, file: &Path) -> Result<(), Failure> {
-    let part = directory.join(PART);
-    let failed = |error: io::Error| Failure::writing(&part, &error);
-    let sha256 = sha256(&part).map_err(failed)?;
-    if let Some(wanted) = address.sha256.as_ref().filter(|wanted| **wanted != sha256) {
-        let removed = fs::remove_file(&part);
-        removed.map_err(failed)?;
-        return Err(Failure::Failed(format!(
-            "{} has the SHA-256 {sha256} and should have {wanted}: it was changed, there or on its way, and is not kept",
-            address.asked
-        )));
-    }
-    let origin = Origin {
-        bytes: Some(length(&part)),
-        sha256: Some(sha256),
-        ..Origin::read(directory)
-    };
-    let synced = OpenOptions::new()
-        .write(true)
-        .open(&part)
-        .and_then(|file| file.sync_all());
-    synced
-        .and_then(|()| fs::rename(&part, file))
-        .map_err(failed)?;
-    origin.write(directory)
-}
-
-impl Origin {
-    /// What the folder says; nothing where it says nothing that can be read.
-    fn read(directory: &Path) -> Self {
-        let bytes = fs::read(directory.join(ORIGIN)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
-    }
-
-    fn write(&self, directory: &Path) -> Result<(), Failure> {
-        let path = directory.join(ORIGIN);
-        let json = serde_json::to_vec_pretty(self).map_err(Failure::failed)?;
-        durable::replace_file(&path, &json).map_err(|error| Failure::writing(&path, &error))
-    }
-}
-
-/// Keeps other processes from the folder as long as it lives.
-fn lock(directory: &Path, address: &Address) -> Result<File, Failure> {
-    let path = directory.join(LOCK);
-    let failed = |error: &io::Error| Failure::writing(&path, error);
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| failed(&error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Failure::Failed(format!(
-            "another process is getting {}; wait for it",
-            address.asked
-        ))),
-        Err(TryLockError::Error(error)) => Err(failed(&error)),
-    }
-}
-
-/// Removes what came so far.
-fn forget(directory: &Path) -> Result<(), Fault> {
-    let part = directory.join(PART);
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Fault::Here(Failure::writing(&part, &error)))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn fault(address: &Address, error: &ureq::Error) -> Fault {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    let message = error.to_string();
-    match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Fault::Unreachable(message),
-        ureq::Error::Io(error)
-            if [ConnectionRefused, HostUnreachable, NetworkUnreachable].contains(&error.kind()) =>
-        {
-            Fault::Unreachable(message)
-        }
-        ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => {
-            Fault::Again(message)
-        }
-        _ => Fault::Never(format!(
-            "{} cannot be had: {message}; check the address",
-            address.asked
-        )),
-    }
-}
-
-fn refused(address: &Address, status: u16) -> Fault {
-    let asked = &address.asked;
-    match status {
-        404 | 410 => Fault::Never(format!(
-            "{} has no {asked} (status {status}); check the address",
-            address.host()
-        )),
-        401 | 403 => Fault::Never(format!(
-            "{} does not let everyone have {asked} (status {status}); get the file yourself and give its path",
-            address.host()
-        )),
-        429 | 500..=599 => Fault::Again(format!("the server answers {status}")),
-        _ => Fault::Never(format!(
-            "{} answers {status} for {asked}; get the file yourself and give its path",
-            address.host()
-        )),
-    }
-}
-
-fn offline(address: &Address, message: &str) -> String {
-    format!(
-        "cannot reach {} ({message}), and {} is not in the cache; without a network there are the built-in \
-         stories: leave --data out",
-        address.host(),
-        address.asked
-    )
-}
-
-fn broken(done: u64, total: Option<u64>, why: &str) -> String {
-    match total {
-        Some(total) => format!("it broke off at byte {done} of {total} ({why})"),
-        None => format!("it broke off at byte {done} ({why})"),
-    }
+    Ok(origin.write(directory)?)
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -415,19 +259,4 @@ fn range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let (range, total) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.parse().ok()?, total.parse().ok()))
-}
-
-fn length(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |found| found.len())
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut digest = Sha256::new();
-    let (mut file, mut piece) = (File::open(path)?, vec![0; PIECE]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hexadecimal(&digest.finalize())),
-            n => digest.update(&piece[..n]),
-        }
-    }
 }

@@ -128,6 +128,10 @@ pub fn read_as(paths: &[PathBuf], reading: &Reading<'_>) -> Result<Vec<Source>, 
         walk(path, &mut files)?;
         for file in files {
             let content = read_file(&file, reading.field)?;
+            // What has a form and nothing in it was not written to its end.
+            if content.is_none() && Form::of(&file) != Form::Text {
+                return Err(DataError::Empty { path: file });
+            }
             sources.extend(content.map(|bytes| Source {
                 name: file.to_string_lossy().into_owned(),
                 bytes,
@@ -140,6 +144,25 @@ pub fn read_as(paths: &[PathBuf], reading: &Reading<'_>) -> Result<Vec<Source>, 
     Ok(sources)
 }
 
+/// What a file is, by the end of its name.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Text,
+    JsonLines,
+    Parquet,
+}
+
+impl Form {
+    fn of(path: &Path) -> Self {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("jsonl" | "ndjson") => Self::JsonLines,
+            Some("parquet") => Self::Parquet,
+            _ => Self::Text,
+        }
+    }
+}
+
 /// The text of a file, `None` if there is nothing in it.
 fn read_file(path: &Path, field: &str) -> Result<Option<Content>, DataError> {
     let read = || {
@@ -148,18 +171,17 @@ fn read_file(path: &Path, field: &str) -> Result<Option<Content>, DataError> {
             error,
         })
     };
-    let extension = path.extension().and_then(|extension| extension.to_str());
     let mut documents = Documents::new(path);
-    let content = match extension.map(str::to_ascii_lowercase).as_deref() {
-        Some("jsonl" | "ndjson") => {
+    let content = match Form::of(path) {
+        Form::JsonLines => {
             json_lines::texts(path, &read()?, field, &mut |text| documents.add(text))?;
             documents.finish()?
         }
-        Some("parquet") => {
+        Form::Parquet => {
             parquet_texts(path, field, &mut |text| documents.add(text))?;
             documents.finish()?
         }
-        _ => read()?,
+        Form::Text => read()?,
     };
     Ok((!content.is_empty()).then_some(content))
 }

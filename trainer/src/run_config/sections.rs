@@ -15,7 +15,7 @@ use crate::schedule::{Course, Schedule};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DataSettings {
-    /// Files and directories to learn from; none means the built-in stories.
+    /// Files and directories to learn from, or what stands for them; none means the built-in stories.
     pub files: Vec<PathBuf>,
     /// Files and directories to validate on; none means the end of `files`.
     pub val_files: Vec<PathBuf>,

@@ -1,0 +1,43 @@
+//! Where the files of a run are.
+
+use std::path::PathBuf;
+
+use super::{CHECKPOINTS, EVENTS, PICTURE, Run, TABLE};
+
+impl Run {
+    /// Where its checkpoints are.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
+    }
+
+    /// Where its texts are.
+    #[must_use]
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// Where its loss curve is.
+    #[must_use]
+    pub fn picture(&self) -> PathBuf {
+        self.path.join(PICTURE)
+    }
+
+    /// Where its record is as a table.
+    #[must_use]
+    pub fn table(&self) -> PathBuf {
+        self.path.join(TABLE)
+    }
+
+    /// Where its event files of TensorBoard are.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.path.join(EVENTS)
+    }
+
+    /// Where its result is.
+    #[must_use]
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model.mgpt")
+    }
+}
