@@ -40,7 +40,7 @@ Examples:
     mut_arg("resume", |arg| arg.hide(true)),
     mut_arg("board", |arg| arg.hide(true)),
     mut_arg("dry_run", |arg| arg.hide(true)),
-    mut_arg("steps", |arg| arg.help("Steps of each variant [default: 200]")),
+    mut_arg("steps", |arg| arg.help("Steps of each variant [default: 200, or those of --config]")),
     mut_arg("out", |arg| arg.help("Directory of the variants [default: runs/compare]")),
 )]
 pub(crate) struct CompareArgs {

@@ -125,7 +125,13 @@ impl Client {
         if have > 0 && origin.bytes == Some(have) {
             return Ok(());
         }
-        let mut request = self.agent.get(&address.url);
+        let request = self.agent.get(&address.url).config();
+        let mut request = match address.url.starts_with("https://") {
+            // What begins protected must not be led away from that.
+            true => request.https_only(true).build(),
+            // Of this machine: see `Address::of`.
+            false => request.proxy(None).build(),
+        };
         if let (1.., Some(validator)) = (have, &origin.validator) {
             request = request
                 .header("Range", format!("bytes={have}-"))
@@ -209,15 +215,15 @@ fn pieces(response: Response<Body>) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::sync_channel(4);
     let mut body = response.into_body().into_reader();
     thread::spawn(move || {
+        let mut piece = vec![0; PIECE];
         loop {
-            let mut piece = vec![0; PIECE];
-            let read = body.read(&mut piece).map(|n| {
-                piece.truncate(n);
-                piece
-            });
-            let last = !matches!(&read, Ok(piece) if !piece.is_empty());
-            if matches!(&read, Ok(piece) if piece.is_empty()) || sender.send(read).is_err() || last
-            {
+            let read = match body.read(&mut piece) {
+                Ok(0) => return,
+                Ok(n) => Ok(piece[..n].to_vec()),
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if sender.send(read).is_err() || failed {
                 return;
             }
         }
