@@ -233,6 +233,9 @@ fn refusals_are_one_sentence_each() {
         .unwrap()
         .port();
     let sentence = refused(&format!("http://127.0.0.1:{port}/file.txt"));
+    // The end of this name is kept for names that nobody has.
+    let nobody = refused("https://minigpt.invalid/file.txt");
+    assert!(nobody.contains("cannot reach minigpt.invalid"), "{nobody}");
     for words in [
         "cannot reach 127.0.0.1",
         "not in the cache",

@@ -27,17 +27,21 @@ impl From<Failure> for Fault {
 
 /// Why there is no answer.
 pub(super) fn fault(address: &Address, error: &ureq::Error) -> Fault {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    let broken = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        TimedOut,
+        UnexpectedEof,
+    ];
     let message = error.to_string();
     match error {
         ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
         | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Fault::Unreachable(message),
-        ureq::Error::Io(error)
-            if [ConnectionRefused, HostUnreachable, NetworkUnreachable].contains(&error.kind()) =>
-        {
-            Fault::Unreachable(message)
-        }
+        // A name that nobody knows is of no kind.
+        ureq::Error::Io(error) if !broken.contains(&error.kind()) => Fault::Unreachable(message),
         ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => {
             Fault::Again(message)
         }
