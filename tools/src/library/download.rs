@@ -82,9 +82,9 @@ impl Client {
         watcher: Watcher<'_>,
     ) -> Result<(), Failure> {
         let part = part(directory);
-        let (mut in_vain, mut reached) = (0, false);
+        // What comes a second time after a new beginning is nothing new.
+        let (mut most, mut in_vain, mut reached) = (length(&part), 0, false);
         loop {
-            let before = length(&part);
             let message = match self.attempt(address, directory, watcher) {
                 Ok(()) => return Ok(()),
                 Err(Fault::Here(failure)) => return Err(failure),
@@ -95,16 +95,13 @@ impl Client {
                 Err(Fault::Again(message) | Fault::Unreachable(message)) => message,
             };
             reached = true;
-            in_vain = if length(&part) > before {
-                0
-            } else {
-                in_vain + 1
-            };
+            let have = length(&part);
+            in_vain = if have > most { 0 } else { in_vain + 1 };
+            most = most.max(have);
             if in_vain >= self.attempts {
                 return Err(Failure::Failed(format!(
                     "{} did not come: {message}, {in_vain} times in a row; the same command goes on at byte {}",
-                    address.asked,
-                    length(&part)
+                    address.asked, have
                 )));
             }
             thread::sleep(self.pause * (1 << in_vain.min(6)));

@@ -78,5 +78,5 @@ pub(super) fn send(
         "HTTP/1.1 {status}\r\nETag: {etag}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         size - start
     )?;
-    stream.write_all(&content[start..size.min(start + n)])
+    stream.write_all(&content[start..size.min(start.saturating_add(n))])
 }
