@@ -1,13 +1,18 @@
 //! Choosing the next token.
 //!
 //! The order is Hugging Face's: temperature, then top-k, then top-p, then a draw. The same seed
-//! draws the same tokens on every target.
+//! draws the same tokens on every target. Biases, penalties and min-p change the logits before: see
+//! [`logits`]. Texts end at [`StopStrings`].
+
+pub mod logits;
+mod stop;
 
 use core::cmp::Ordering;
 use core::fmt;
 
 use heapless::binary_heap::{BinaryHeap, Min};
 
+pub use self::stop::{EmptyStop, StopStrings};
 use crate::math;
 use crate::rng::Rng;
 
