@@ -296,6 +296,7 @@ impl Shape {
                 name: self.name,
                 bits_per_byte: None,
                 made_by: "cargo xtask cost: random weights",
+                chat_template: "",
             },
         };
         let mut bytes = vec![0; format::file_bytes(&header)? as usize];
