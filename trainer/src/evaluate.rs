@@ -16,11 +16,42 @@ pub struct Evaluation {
     pub nats: f64,
     /// Tokens predicted.
     pub tokens: usize,
+    /// Those that the model held for the likeliest.
+    pub correct: usize,
     /// Bytes of text they stand for; special tokens stand for none.
     pub bytes: usize,
 }
 
+/// How a text is predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "callers write all fields")]
+pub struct EvaluationOptions {
+    /// How keys and values are kept.
+    pub kv: KvFormat,
+    /// Tokens from the start of a window to the start of the next, from 1 to the model's `n_ctx`; 0 stands
+    /// for `n_ctx`, where windows do not overlap. Less gives tokens more to be predicted from.
+    pub stride: usize,
+}
+
+/// What a model made of one token of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::exhaustive_structs, reason = "plain data")]
+pub struct Scored {
+    /// Where in the text.
+    pub index: usize,
+    /// `-ln p(token)`.
+    pub nats: f64,
+    /// Tokens that the model held for likelier.
+    pub rank: usize,
+}
+
 impl Evaluation {
+    /// Share of tokens that the model held for the likeliest.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.tokens as f64
+    }
+
     /// Mean loss in nats per token.
     #[must_use]
     pub fn loss(&self) -> f64 {
@@ -40,47 +71,101 @@ impl Evaluation {
     }
 }
 
-/// Predicts each of `tokens` but the first, in windows of the model's context.
-///
-/// Windows are those of [`cuts`]: every token is predicted once, from the tokens before it in its
-/// own document and window; keys and values are kept as `kv`. `progress` is called with the number of tokens predicted.
+/// [`evaluate_each`] in windows of the model's context that do not overlap; `progress` is called with the
+/// number of tokens predicted.
 ///
 /// # Errors
-/// A [`SessionError`]; [`SessionError::NoTokens`] for fewer than two tokens.
+/// As [`evaluate_each`].
 pub fn evaluate(
     file: &ModelFile<'_>,
     tokens: &[u32],
     kv: KvFormat,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation, SessionError> {
-    let options = SessionOptions {
+    let mut n = 0;
+    evaluate_each(file, tokens, EvaluationOptions { kv, stride: 0 }, |_| {
+        n += 1;
+        progress(n);
+    })
+}
+
+/// Predicts each of `tokens` but the first once, and calls `each` with what became of it, in order.
+///
+/// A token is predicted from the tokens before it in its own document (see [`cuts`]) and window. Windows of
+/// a document are as long as the context and begin a stride apart; of each, the tokens count that the one
+/// before did not reach.
+///
+/// # Errors
+/// A [`SessionError`]; [`SessionError::NoTokens`] for fewer than two tokens.
+/// # Source
+/// The windows are those of Hugging Face's "Perplexity of fixed-length models".
+pub fn evaluate_each(
+    file: &ModelFile<'_>,
+    tokens: &[u32],
+    options: EvaluationOptions,
+    mut each: impl FnMut(Scored),
+) -> Result<Evaluation, SessionError> {
+    let session_options = SessionOptions {
         n_ctx: 0,
         n_chunk: CHUNK,
-        kv,
+        kv: options.kv,
     };
-    let mut memory = arena(file, &options)?;
-    let mut session = AnySession::new(file, memory.bytes_mut(), &options)?;
+    let mut memory = arena(file, &session_options)?;
+    let mut session = AnySession::new(file, memory.bytes_mut(), &session_options)?;
     let n_ctx = session.n_ctx();
+    let stride = match options.stride {
+        0 => n_ctx,
+        stride => stride.min(n_ctx),
+    };
     if tokens.len() < 2 {
         return Err(SessionError::NoTokens);
     }
     let bos = file.tokenizer().specials().bos;
     let mut sums = Evaluation::default();
-    for window in cuts(tokens.len(), n_ctx, bos, |i| tokens[i]) {
-        let targets = &tokens[window.start + 1..=window.end];
-        session.reset();
-        session.forward_each(&tokens[window], |i, logits| {
-            sums.nats += surprise(logits, targets[i] as usize);
-        })?;
-        sums.tokens += targets.len();
-        progress(sums.tokens);
+    for document in cuts(tokens.len(), tokens.len(), bos, |i| tokens[i]) {
+        let mut reached = document.start;
+        for start in document.clone().step_by(stride) {
+            let end = document.end.min(start + n_ctx);
+            session.reset();
+            if reached > start {
+                session.forward(&tokens[start..reached])?;
+            }
+            session.forward_each(&tokens[reached..end], |i, logits| {
+                let scored = scored(logits, reached + i + 1, tokens);
+                sums.nats += scored.nats;
+                sums.tokens += 1;
+                sums.correct += usize::from(scored.rank == 0);
+                each(scored);
+            })?;
+            reached = end;
+            if reached == document.end {
+                break;
+            }
+        }
     }
     sums.bytes = text_bytes(file.tokenizer(), tokens);
     Ok(sums)
 }
 
-/// `-ln softmax(logits)[target]`, in `f64`.
-fn surprise(logits: &[f32], target: usize) -> f64 {
+/// What `logits` say of token `index`; of equals, the lower id is the likelier.
+fn scored(logits: &[f32], index: usize, tokens: &[u32]) -> Scored {
+    let target = tokens[index] as usize;
+    let likelier = logits.iter().enumerate().filter(|(id, logit)| {
+        **logit > logits[target] || **logit == logits[target] && *id < target
+    });
+    Scored {
+        index,
+        nats: surprise(logits, target),
+        rank: likelier.count(),
+    }
+}
+
+/// `-ln softmax(logits)[target]`, in nats.
+///
+/// # Panics
+/// If `target` is not below the number of logits.
+#[must_use]
+pub fn surprise(logits: &[f32], target: usize) -> f64 {
     let largest = f64::from(minigpt_runtime::ops::max(logits));
     let terms = logits
         .iter()
