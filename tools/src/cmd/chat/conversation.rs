@@ -48,7 +48,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// The system text and the messages from `first` on.
-    pub(super) fn from(&self, first: usize) -> Vec<Message> {
+    pub(super) fn since(&self, first: usize) -> Vec<Message> {
         let system = (!self.system.is_empty()).then(|| Message {
             role: Role::System,
             content: self.system.clone(),

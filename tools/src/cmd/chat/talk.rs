@@ -140,7 +140,7 @@ impl<'a> Talk<'a> {
     }
 
     fn tokens(&self, first: usize) -> Result<Vec<u32>, Failure> {
-        let messages = self.conversation.from(first);
+        let messages = self.conversation.since(first);
         self.template.tokens(self.teller.tokenizer, &messages)
     }
 

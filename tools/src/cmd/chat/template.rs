@@ -161,7 +161,7 @@ impl Template {
             return Ok(0);
         };
         let begun = |content: &str| {
-            let mut messages = conversation.from(conversation.messages.len());
+            let mut messages = conversation.since(conversation.messages.len());
             messages.push(self::message(Role::User, content));
             self.tokens(tokenizer, &messages)
         };
