@@ -1,12 +1,15 @@
 //! How well a model file predicts a text, measured by the runtime on the file's own bytes.
 
-use minigpt_runtime::{KvFormat, ModelFile, SessionError, SessionOptions, Tokenizer};
+use minigpt_runtime::{KvFormat, ModelFile, SessionError, SessionOptions, Tokenizer, math, ops};
 
 use crate::data::windows::cuts;
 use crate::inference::{AnySession, arena};
 
 /// Tokens that go through the model together.
 const CHUNK: usize = 32;
+
+/// Exponentials that are summed in `f32`.
+const EXPONENTIALS: usize = 256;
 
 /// Sums over the predicted tokens of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -160,17 +163,24 @@ fn scored(logits: &[f32], index: usize, tokens: &[u32]) -> Scored {
     }
 }
 
-/// `-ln softmax(logits)[target]`, in nats.
+/// `-ln softmax(logits)[target]`, in nats, to within 1e-6.
+///
+/// Exponentials are the runtime's, whole vectors of them; their sum is `f64`.
 ///
 /// # Panics
 /// If `target` is not below the number of logits.
 #[must_use]
 pub fn surprise(logits: &[f32], target: usize) -> f64 {
-    let largest = f64::from(minigpt_runtime::ops::max(logits));
-    let terms = logits
-        .iter()
-        .map(|logit| (f64::from(*logit) - largest).exp());
-    terms.sum::<f64>().ln() + largest - f64::from(logits[target])
+    let largest = ops::max(logits);
+    let mut exponentials = [0.0; EXPONENTIALS];
+    let sums = logits.chunks(EXPONENTIALS).map(|logits| {
+        let exponentials = &mut exponentials[..logits.len()];
+        for (exponential, logit) in exponentials.iter_mut().zip(logits) {
+            *exponential = math::exp(logit - largest);
+        }
+        f64::from(ops::sum(exponentials))
+    });
+    sums.sum::<f64>().ln() + f64::from(largest) - f64::from(logits[target])
 }
 
 /// Bytes of text that all of `tokens` but the first stand for.
@@ -189,4 +199,29 @@ fn text_bytes(tokenizer: &Tokenizer<'_>, tokens: &[u32]) -> usize {
         }
     });
     bytes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minigpt_runtime::rng::Rng;
+
+    #[test]
+    fn surprise_is_its_formula() {
+        let mut rng = Rng::new(5, 0);
+        for n in [1, 2, 255, 256, 257, 50_257] {
+            for scale in [0.1, 5.0, 60.0] {
+                let logits: Vec<f32> = (0..n).map(|_| scale * (rng.next_unit() - 0.5)).collect();
+                let target = rng.next_below(n);
+                let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+                let expected = sum.ln() - f64::from(logits[target]);
+                assert!(
+                    (surprise(&logits, target) - expected).abs() < 1e-6,
+                    "{n} {scale}"
+                );
+            }
+        }
+        assert_eq!(surprise(&[f32::NEG_INFINITY, 3.0], 1), 0.0);
+        assert_eq!(surprise(&[f32::NEG_INFINITY, 3.0], 0), f64::INFINITY);
+    }
 }

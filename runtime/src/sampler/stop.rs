@@ -57,6 +57,10 @@ impl<'s, S: AsRef<str>> StopStrings<'s, S> {
     /// Returns the index of the stop string that is complete; neither it nor what follows it goes to `sink`,
     /// and the next text begins anew. Of several that end at the same character it is the longest.
     pub fn push(&mut self, text: &str, sink: &mut impl FnMut(&str)) -> Option<usize> {
+        if self.stops.is_empty() {
+            emit(Some(text), sink);
+            return None;
+        }
         let mut buffer = [0; 4];
         for character in text.chars() {
             let character: &str = character.encode_utf8(&mut buffer);
