@@ -7,12 +7,13 @@
 pub mod logits;
 mod stop;
 
+pub use self::stop::{EmptyStop, StopStrings};
+
 use core::cmp::Ordering;
 use core::fmt;
 
 use heapless::binary_heap::{BinaryHeap, Min};
 
-pub use self::stop::{EmptyStop, StopStrings};
 use crate::math;
 use crate::rng::Rng;
 
