@@ -49,6 +49,12 @@ pub struct Scored {
 }
 
 impl Evaluation {
+    fn add(&mut self, scored: &Scored) {
+        self.nats += scored.nats;
+        self.tokens += 1;
+        self.correct += usize::from(scored.rank == 0);
+    }
+
     /// Share of tokens that the model held for the likeliest.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
@@ -135,9 +141,7 @@ pub fn evaluate_each(
             }
             session.forward_each(&tokens[reached..end], |i, logits| {
                 let scored = scored(logits, reached + i + 1, tokens);
-                sums.nats += scored.nats;
-                sums.tokens += 1;
-                sums.correct += usize::from(scored.rank == 0);
+                sums.add(&scored);
                 each(scored);
             })?;
             reached = end;

@@ -14,6 +14,7 @@ use minigpt_runtime::{KvFormat, ModelFile, SessionOptions};
 
 use super::{context, count, kv_parser, open_model};
 use crate::failure::{Failure, Outcome};
+use crate::generation::prompt::{check_length, prompt_tokens, utf8};
 use crate::generation::sampling::{ORDER, SamplingArgs};
 use crate::generation::sequence;
 use crate::generation::teller::Limits;
@@ -156,6 +157,15 @@ impl<'a> Job<'a> {
             },
             seed: args.sampling.seed()?,
         })
+    }
+
+    /// `--prompt` and its tokens, which fit into the context.
+    fn prompt<'p>(&self, args: &'p GenerateArgs) -> Result<(&'p str, Vec<u32>), Failure> {
+        let prompt = utf8("--prompt", args.prompt.as_deref().unwrap_or_default())?;
+        let tokens = prompt_tokens(self.file.tokenizer(), prompt, "--prompt")?;
+        let longest = self.file.config().n_ctx();
+        check_length(tokens.len(), self.options.n_ctx, longest, "the prompt")?;
+        Ok((prompt, tokens))
     }
 
     /// Tokens that stay in front of a text that outgrows the context.

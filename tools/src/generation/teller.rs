@@ -50,6 +50,15 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    const NOTHING: Self = Self {
+        text: String::new(),
+        tokens: Vec::new(),
+        logprobs: Vec::new(),
+        stop: Stop::MaxTokens,
+        prompt_seconds: 0.0,
+        seconds: 0.0,
+    };
+
     /// Tokens per second after the first; 0 where there is no second.
     pub(crate) fn rate(&self) -> f64 {
         let later = self.tokens.len().saturating_sub(1) as f64;
@@ -82,14 +91,7 @@ impl Teller<'_> {
         let start = Instant::now();
         let mut text = Text::new(limits, in_text)?;
         let ends = ends(self.tokenizer);
-        let mut told = Told {
-            text: String::new(),
-            tokens: Vec::new(),
-            logprobs: Vec::new(),
-            stop: Stop::MaxTokens,
-            prompt_seconds: 0.0,
-            seconds: 0.0,
-        };
+        let mut told = Told::NOTHING;
         while told.tokens.len() < limits.max_tokens {
             if halted() {
                 told.stop = Stop::Interrupted;
@@ -98,10 +100,10 @@ impl Teller<'_> {
             let early = told.tokens.len() < limits.min_tokens;
             let barred = if early { &ends[..] } else { &[] };
             let token = self.next(&mut history, n_keep, sampling, barred, &mut told.logprobs)?;
-            told.tokens.push(token);
-            if told.tokens.len() == 1 {
+            if told.tokens.is_empty() {
                 told.prompt_seconds = start.elapsed().as_secs_f64();
             }
+            told.tokens.push(token);
             if ends.contains(&token) {
                 told.stop = Stop::EndOfText;
                 break;

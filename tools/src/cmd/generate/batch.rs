@@ -175,7 +175,7 @@ fn prompts(job: &Job<'_>, path: &Path) -> Result<Vec<Prompt>, Failure> {
     let json = path
         .extension()
         .is_some_and(|extension| extension == "jsonl");
-    let mut prompts = Vec::new();
+    let (mut prompts, longest) = (Vec::new(), job.file.config().n_ctx());
     for (i, line) in text.lines().enumerate() {
         let what = format!("line {} of {}", i + 1, path.display());
         let text = if json {
@@ -184,17 +184,16 @@ fn prompts(job: &Job<'_>, path: &Path) -> Result<Vec<Prompt>, Failure> {
             line.to_owned()
         };
         let tokens = prompt_tokens(job.file.tokenizer(), &text, &what)?;
-        let longest = job.file.config().n_ctx();
         check_length(tokens.len(), job.options.n_ctx, longest, &what)?;
         prompts.push(Prompt { text, tokens });
     }
-    match prompts.is_empty() {
-        true => Err(Failure::Misuse(format!(
-            "{} holds no prompts; give one a line",
-            path.display()
-        ))),
-        false => Ok(prompts),
+    if prompts.is_empty() {
+        let path = path.display();
+        return Err(Failure::Misuse(format!(
+            "{path} holds no prompts; give one a line"
+        )));
     }
+    Ok(prompts)
 }
 
 /// A line of JSON.

@@ -14,7 +14,6 @@ use super::{GenerateArgs, Job};
 use crate::cmd::count;
 use crate::failure::{Failure, Outcome};
 use crate::generation::memory;
-use crate::generation::prompt::{check_length, prompt_tokens, utf8};
 use crate::generation::sampling::Sampling;
 use crate::generation::sequence::Sequence;
 use crate::generation::teller::{Stop, ends};
@@ -41,22 +40,11 @@ struct Report {
 
 pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, width: i64) -> Outcome {
     let width = count("--beams", width, 1)?;
-    let penalty = args.length_penalty.unwrap_or(1.0);
-    if !penalty.is_finite() {
-        return Err(Failure::Misuse(format!(
-            "--length-penalty is {penalty}; it must be a finite number, and 0 is none"
-        )));
-    }
-    let tokenizer = job.file.tokenizer();
-    let prompt = utf8("--prompt", args.prompt.as_deref().unwrap_or_default())?;
-    let tokens = prompt_tokens(tokenizer, prompt, "--prompt")?;
-    let longest = job.file.config().n_ctx();
-    check_length(tokens.len(), job.options.n_ctx, longest, "the prompt")?;
-    memory::check(&args.model, job.file, &job.options, width)?;
-    let ends = ends(tokenizer);
+    let (prompt, tokens) = job.prompt(args)?;
+    let ends = ends(job.file.tokenizer());
     let settings = Settings {
         width,
-        penalty: f64::from(penalty),
+        penalty: penalty(args)?,
         min_tokens: job.limits.min_tokens,
         // The last token is predicted and needs no place in the context.
         max_tokens: job
@@ -65,6 +53,7 @@ pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, width: i64) -> Outcome {
             .min(job.options.n_ctx + 1 - tokens.len()),
         ends: &ends,
     };
+    memory::check(&args.model, job.file, &job.options, width)?;
     let mut arenas = Vec::new();
     for _ in 0..width {
         arenas.push(inference::arena(job.file, &job.options).map_err(Failure::failed)?);
@@ -75,19 +64,8 @@ pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, width: i64) -> Outcome {
     let seconds = start.elapsed().as_secs_f64();
     let n = count("--n", args.n, 1)?;
     for (i, found) in found.into_iter().take(n).enumerate() {
-        let report = Report {
-            rank: i + 1,
-            prompt: prompt.to_owned(),
-            text: prompt.to_owned() + &decoded(tokenizer, &found, !prompt.is_empty())?,
-            stop: stop(&found),
-            score: found.score,
-            logprob: found.logprobs.iter().sum(),
-            tokens: found.tokens.len(),
-            token_ids: found.tokens,
-            logprobs: found.logprobs,
-            seconds,
-        };
-        print(args, &report)?;
+        let added = decoded(job.file.tokenizer(), &found, !prompt.is_empty())?;
+        print(args, &Report::new(i + 1, (prompt, &added), found, seconds))?;
     }
     if !args.json {
         say!(
@@ -96,6 +74,33 @@ pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, width: i64) -> Outcome {
         );
     }
     Ok(())
+}
+
+fn penalty(args: &GenerateArgs) -> Result<f64, Failure> {
+    let penalty = args.length_penalty.unwrap_or(1.0);
+    match penalty.is_finite() {
+        true => Ok(f64::from(penalty)),
+        false => Err(Failure::Misuse(format!(
+            "--length-penalty is {penalty}; it must be a finite number, and 0 is none"
+        ))),
+    }
+}
+
+impl Report {
+    fn new(rank: usize, (prompt, added): (&str, &str), found: Found, seconds: f64) -> Self {
+        Self {
+            rank,
+            prompt: prompt.to_owned(),
+            text: prompt.to_owned() + added,
+            stop: stop(&found),
+            score: found.score,
+            logprob: found.logprobs.iter().sum(),
+            tokens: found.tokens.len(),
+            token_ids: found.tokens,
+            logprobs: found.logprobs,
+            seconds,
+        }
+    }
 }
 
 fn print(args: &GenerateArgs, report: &Report) -> Outcome {

@@ -5,11 +5,28 @@ use crate::cmd::count;
 use crate::failure::{Failure, Outcome};
 use crate::generation::prompt::utf8;
 
+/// Pairs that contradict each other, and why.
+const APART: [(&str, &str, &str); 8] = [
+    ("--prompt", "--prompts", "a text has one prompt"),
+    ("--beams", "--prompts", "a batch draws its texts"),
+    ("--beams", "--temperature", DRAWING),
+    ("--beams", "--top-k", DRAWING),
+    ("--beams", "--top-p", DRAWING),
+    ("--beams", "--min-p", DRAWING),
+    ("--beams", "--seed", DRAWING),
+    (
+        "--beams",
+        "--stop",
+        "beam search ends texts where the model does",
+    ),
+];
+
+const DRAWING: &str = "beam search draws nothing";
+
 pub(super) fn check(args: &GenerateArgs) -> Outcome {
     let sampling = &args.sampling;
-    let beams = args.beams.is_some();
     let given = [
-        ("--beams", beams),
+        ("--beams", args.beams.is_some()),
         ("--prompts", args.prompts.is_some()),
         ("--prompt", args.prompt.is_some()),
         ("--temperature", sampling.temperature.is_some()),
@@ -22,22 +39,7 @@ pub(super) fn check(args: &GenerateArgs) -> Outcome {
         ("--stop", !args.stop.is_empty()),
     ];
     let is_given = |name| given.contains(&(name, true));
-    let drawing = "beam search draws nothing";
-    let apart = [
-        ("--prompt", "--prompts", "a text has one prompt"),
-        ("--beams", "--prompts", "a batch draws its texts"),
-        ("--beams", "--temperature", drawing),
-        ("--beams", "--top-k", drawing),
-        ("--beams", "--top-p", drawing),
-        ("--beams", "--min-p", drawing),
-        ("--beams", "--seed", drawing),
-        (
-            "--beams",
-            "--stop",
-            "beam search ends texts where the model does",
-        ),
-    ];
-    for (one, other, why) in apart {
+    for (one, other, why) in APART {
         if is_given(one) && is_given(other) {
             return Err(Failure::Misuse(format!(
                 "{one} and {other} contradict each other: {why}; leave one of them out"

@@ -7,7 +7,6 @@ use super::{GenerateArgs, Job};
 use crate::cmd::count;
 use crate::failure::{Failure, Outcome};
 use crate::generation::memory;
-use crate::generation::prompt::{check_length, prompt_tokens, utf8};
 use crate::generation::sampling::Sampling;
 use crate::generation::sequence::Sequence;
 use crate::generation::teller::Teller;
@@ -41,10 +40,7 @@ pub(super) fn run(job: &Job<'_>, args: &GenerateArgs) -> Outcome {
 /// each to `done`.
 fn each(job: &Job<'_>, args: &GenerateArgs, done: &mut dyn FnMut(Report) -> Outcome) -> Outcome {
     let tokenizer = job.file.tokenizer();
-    let prompt = utf8("--prompt", args.prompt.as_deref().unwrap_or_default())?;
-    let tokens = prompt_tokens(tokenizer, prompt, "--prompt")?;
-    let longest = job.file.config().n_ctx();
-    check_length(tokens.len(), job.options.n_ctx, longest, "the prompt")?;
+    let (prompt, tokens) = job.prompt(args)?;
     memory::check(&args.model, job.file, &job.options, 1)?;
     let mut arena = inference::arena(job.file, &job.options).map_err(Failure::failed)?;
     let teller = Teller {
