@@ -37,19 +37,20 @@ mod vector;
 pub struct Dsp(());
 
 impl Dsp {
+    /// Armv7E-M has the extension by definition.
+    #[cfg(not(kernel_scalar))]
+    pub(super) const CERTAIN: Self = Self(());
+
     pub(super) fn detect() -> Option<Self> {
-        present().then_some(Self(()))
+        #[cfg(not(kernel_scalar))]
+        return Some(Self::CERTAIN);
+        #[cfg(kernel_scalar)]
+        return present().then_some(Self(()));
     }
 }
 
-/// Armv7E-M has the extension by definition.
-#[cfg(not(kernel_dsp_optional))]
-const fn present() -> bool {
-    true
-}
-
 /// Of Armv8-M a register tells.
-#[cfg(kernel_dsp_optional)]
+#[cfg(kernel_scalar)]
 fn present() -> bool {
     /// Instruction set attribute register 3 of the system control block; bits 4 to 7 are 3 with the
     /// extension.

@@ -9,6 +9,10 @@
     unsafe_code,
     reason = "vendor intrinsics and target_feature calls live here only"
 )]
+#![cfg_attr(
+    not(kernel_scalar),
+    allow(unreachable_patterns, reason = "one instruction set is certain")
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -28,7 +32,8 @@ use crate::quant::{DspMatrix, Q8Activations, Q8Matrix};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Plain Rust; the specification of the arithmetic.
+    /// Plain Rust; the specification of the arithmetic. Absent where every core of the target has [`Self::Dsp`].
+    #[cfg(kernel_scalar)]
     Scalar,
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
@@ -39,10 +44,11 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// Every set this machine has, [`Self::Scalar`] first and the best last. Without the feature `std` the
+    /// Every set this machine has, scalar first and the best last. Without the feature `std` the
     /// compiler's target decides.
     pub fn available() -> impl Iterator<Item = Self> {
         let all = [
+            #[cfg(kernel_scalar)]
             Some(Self::Scalar),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Self::Avx2),
@@ -55,13 +61,17 @@ impl Isa {
     /// The best of [`Self::available`].
     #[must_use]
     pub fn detect() -> Self {
-        Self::available().last().unwrap_or(Self::Scalar)
+        #[cfg(kernel_scalar)]
+        return Self::available().last().unwrap_or(Self::Scalar);
+        #[cfg(not(kernel_scalar))]
+        return Self::Dsp(dsp::Dsp::CERTAIN);
     }
 
     /// `scalar`, `avx2`, `dsp`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            #[cfg(kernel_scalar)]
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
