@@ -5,7 +5,9 @@ use crate::config::{Config, Positions};
 use crate::layout::ALIGNMENT;
 use crate::parts::part_mut;
 use crate::quant::Format;
-use crate::session::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
+use crate::session::{BaseScale, Cache, CacheShape, IntegerCache};
+#[cfg(feature = "kv-float")]
+use crate::session::{FloatCache, Floats};
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
 pub const ARENA_ALIGNMENT: usize = ALIGNMENT;
@@ -242,13 +244,15 @@ impl<'a> Arena<'a> {
         let sizes = Sizes::new(config, format, options);
         let mut rest = Rest(memory);
         let cache = match options.kv {
+            #[cfg(feature = "kv-float")]
             KvFormat::F32 => rest.float_cache(&sizes, config, options, |rest, len| {
                 Floats::F32(rest.take(len))
             }),
+            #[cfg(feature = "kv-float")]
             KvFormat::F16 => rest.float_cache(&sizes, config, options, |rest, len| {
                 Floats::F16(rest.take(len))
             }),
-            KvFormat::Q8 => Cache::Integer(IntegerCache {
+            _ => Cache::Integer(IntegerCache {
                 shape: CacheShape::new(config, options.context(config)),
                 keys: rest.take(sizes.cache),
                 values: rest.take(sizes.cache),
@@ -278,6 +282,7 @@ impl<'a> Arena<'a> {
 struct Rest<'a>(&'a mut [u8]);
 
 impl<'a> Rest<'a> {
+    #[cfg(feature = "kv-float")]
     fn float_cache(
         &mut self,
         sizes: &Sizes,

@@ -8,6 +8,7 @@ mod error;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::ConfigError;
+pub(crate) use self::error::absent;
 
 /// Most tokens a vocabulary may have.
 pub const MAX_VOCAB: u32 = 1 << 24;
@@ -97,6 +98,8 @@ pub struct Hyperparameters {
 /// # Limits
 /// `n_vocab` up to [`MAX_VOCAB`], `n_ctx` up to 2^24, `n_embd` and `n_ff` up to 2^20, `n_layer` up to 2^16: every
 /// size derived from them fits `u64`.
+// A configuration never asks for what this build lacks, see `absent_feature`. The methods `positions`, `norm` and
+// `mlp` say so once more, to the compiler: what they cannot return takes no room.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Config(Hyperparameters);
@@ -108,6 +111,25 @@ const fn within(field: &'static str, value: u32, max: u32) -> Result<(), ConfigE
         Err(ConfigError::TooLarge { field, value, max })
     } else {
         Ok(())
+    }
+}
+
+/// The feature that a model of this shape needs and this build lacks.
+const fn absent_feature(hyper: &Hyperparameters) -> Option<&'static str> {
+    match hyper.positions {
+        Positions::Sinusoidal if !cfg!(feature = "sinusoidal") => return Some("sinusoidal"),
+        Positions::Rope if !cfg!(feature = "rope") => return Some("rope"),
+        _ => {}
+    }
+    match hyper.norm {
+        Norm::LayerNorm if !cfg!(feature = "layer-norm") => return Some("layer-norm"),
+        Norm::RmsNorm if !cfg!(feature = "rms-norm") => return Some("rms-norm"),
+        _ => {}
+    }
+    match hyper.mlp {
+        Mlp::Gelu if !cfg!(feature = "gelu") => Some("gelu"),
+        Mlp::Swiglu if !cfg!(feature = "swiglu") => Some("swiglu"),
+        _ => None,
     }
 }
 
@@ -147,6 +169,9 @@ impl Config {
         };
         if value % 2 != 0 {
             return Err(ConfigError::OddWidth { field, value });
+        }
+        if let Some(feature) = absent_feature(&hyper) {
+            return Err(ConfigError::Absent { feature });
         }
         let value = hyper.rope_theta;
         let rope = matches!(hyper.positions, Positions::Rope);
@@ -207,7 +232,11 @@ impl Config {
     /// Position information.
     #[must_use]
     pub const fn positions(&self) -> Positions {
-        self.0.positions
+        match self.0.positions {
+            Positions::Sinusoidal if !cfg!(feature = "sinusoidal") => Positions::Learned,
+            Positions::Rope if !cfg!(feature = "rope") => Positions::Learned,
+            positions => positions,
+        }
     }
 
     /// Base of the rotation frequencies.
@@ -219,13 +248,21 @@ impl Config {
     /// Normalisation.
     #[must_use]
     pub const fn norm(&self) -> Norm {
-        self.0.norm
+        match self.0.norm {
+            _ if !cfg!(feature = "layer-norm") => Norm::RmsNorm,
+            _ if !cfg!(feature = "rms-norm") => Norm::LayerNorm,
+            norm => norm,
+        }
     }
 
     /// Nonlinearity of the MLP.
     #[must_use]
     pub const fn mlp(&self) -> Mlp {
-        self.0.mlp
+        match self.0.mlp {
+            Mlp::Gelu if !cfg!(feature = "gelu") => Mlp::Relu,
+            Mlp::Swiglu if !cfg!(feature = "swiglu") => Mlp::Relu,
+            mlp => mlp,
+        }
     }
 
     /// Whether linear layers and layer norms have biases.

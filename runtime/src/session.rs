@@ -6,10 +6,12 @@ mod forward;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::attention::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
+pub(crate) use self::attention::{BaseScale, Cache, CacheShape, IntegerCache};
+#[cfg(feature = "kv-float")]
+pub(crate) use self::attention::{FloatCache, Floats};
 pub use self::error::SessionError;
 use self::forward::Pass;
-use crate::arena::{ARENA_ALIGNMENT, Arena, MemoryPlan, SessionOptions};
+use crate::arena::{ARENA_ALIGNMENT, Arena, KvFormat, MemoryPlan, SessionOptions};
 use crate::kernels::Isa;
 use crate::model::Model;
 use crate::parts::{part, part_mut};
@@ -34,7 +36,8 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     /// Starts an empty sequence in `memory`.
     ///
     /// # Errors
-    /// [`SessionError::ArenaMisaligned`] and [`SessionError::ArenaTooSmall`].
+    /// [`SessionError::ArenaMisaligned`] and [`SessionError::ArenaTooSmall`]; [`SessionError::Absent`] where this
+    /// program was built without the format of `options` for keys and values.
     pub fn new(
         model: Model<'a, W>,
         memory: &'a mut [u8],
@@ -56,6 +59,10 @@ impl<'a, W: WeightFormat> Session<'a, W> {
         let offset = memory.as_ptr().addr() % ARENA_ALIGNMENT;
         if offset != 0 {
             return Err(SessionError::ArenaMisaligned { offset });
+        }
+        if options.kv != KvFormat::Q8 && !cfg!(feature = "kv-float") {
+            let feature = "kv-float";
+            return Err(SessionError::Absent { feature });
         }
         let needed = MemoryPlan::new(model.config(), W::FORMAT, options).total();
         let given = memory.len() as u64;

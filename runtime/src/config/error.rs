@@ -20,6 +20,11 @@ pub enum ConfigError {
         /// The largest allowed.
         max: u32,
     },
+    /// This program was built without what the model needs.
+    Absent {
+        /// The feature of this crate that has it.
+        feature: &'static str,
+    },
     /// `n_head` does not divide `n_embd`.
     HeadSize {
         /// Width of the residual stream.
@@ -55,6 +60,7 @@ impl fmt::Display for ConfigError {
             Self::TooLarge { field, value, max } => {
                 write!(f, "{field} is {value}; the largest allowed is {max}")
             }
+            Self::Absent { feature } => absent(f, feature),
             Self::HeadSize { n_embd, n_head } => {
                 write!(f, "n_embd {n_embd} is not a multiple of n_head {n_head}")
             }
@@ -76,3 +82,11 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
+
+/// What a program says that was built without `feature`.
+pub(crate) fn absent(f: &mut fmt::Formatter<'_>, feature: &str) -> fmt::Result {
+    write!(
+        f,
+        "this program was built without the feature {feature} of minigpt-runtime; build it with that one"
+    )
+}

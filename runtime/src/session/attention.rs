@@ -1,8 +1,10 @@
 //! Keys and values of the tokens so far, and attention to them.
 
+#[cfg(feature = "kv-float")]
 mod float;
 mod integer;
 
+#[cfg(feature = "kv-float")]
 pub(crate) use self::float::{FloatCache, Floats};
 pub(crate) use self::integer::{BaseScale, CacheShape, IntegerCache};
 use crate::config::Config;
@@ -11,6 +13,7 @@ use crate::kernels::Isa;
 /// Keys and values of all layers, with the room that attention needs.
 #[derive(Debug)]
 pub(crate) enum Cache<'a> {
+    #[cfg(feature = "kv-float")]
     Float(FloatCache<'a>),
     Integer(IntegerCache<'a>),
 }
@@ -24,6 +27,10 @@ pub(crate) struct Place {
 
 impl Cache<'_> {
     /// Keeps a token's keys and values, `[n_kv]` both.
+    #[cfg_attr(
+        not(feature = "kv-float"),
+        expect(unused_variables, reason = "integers know their shape")
+    )]
     pub(super) fn write(
         &mut self,
         isa: Isa,
@@ -33,6 +40,7 @@ impl Cache<'_> {
         values: &[f32],
     ) {
         match self {
+            #[cfg(feature = "kv-float")]
             Self::Float(cache) => cache.write(config, place, keys, values),
             Self::Integer(cache) => cache.write(isa, place, keys, values),
         }
@@ -55,6 +63,7 @@ impl Cache<'_> {
     ) {
         let group = head * config.n_head_kv() / config.n_head().max(1);
         match self {
+            #[cfg(feature = "kv-float")]
             Self::Float(cache) => cache.attend(isa, config, place, group, query, out),
             Self::Integer(cache) => cache.attend(isa, place, group, query, out),
         }
