@@ -27,6 +27,11 @@ pub enum Positions {
     Rope,
 }
 
+impl Positions {
+    /// All of them, as numbered.
+    pub const ALL: [Self; 3] = [Self::Learned, Self::Sinusoidal, Self::Rope];
+}
+
 /// What stands before attention, before the MLP and before the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +42,11 @@ pub enum Norm {
     LayerNorm,
     /// Root of the mean square (Llama).
     RmsNorm,
+}
+
+impl Norm {
+    /// All of them, as numbered.
+    pub const ALL: [Self; 2] = [Self::LayerNorm, Self::RmsNorm];
 }
 
 /// The function between the two matrices of the MLP.
@@ -53,6 +63,11 @@ pub enum Mlp {
     Swiglu,
     /// `max(x, 0)^2` (Primer; nanochat).
     ReluSquared,
+}
+
+impl Mlp {
+    /// All of them, as numbered.
+    pub const ALL: [Self; 4] = [Self::Relu, Self::Gelu, Self::Swiglu, Self::ReluSquared];
 }
 
 /// A model's shape as stated, not yet checked.
@@ -383,5 +398,48 @@ mod tests {
         };
         assert!(with(Positions::Learned).is_ok() && with(Positions::Sinusoidal).is_ok());
         assert!(with(Positions::Rope).is_err());
+    }
+    #[test]
+    fn a_program_names_what_it_was_built_without() {
+        let check = |hyper: Hyperparameters, features: &[(&'static str, bool)]| {
+            let absent = features.iter().find(|(_, present)| !present);
+            let error = absent.map(|(feature, _)| ConfigError::Absent { feature });
+            assert_eq!(Config::new(hyper).err(), error);
+        };
+        let plain = Hyperparameters {
+            mlp: Mlp::Relu,
+            ..GPT2
+        };
+        let norm = ("layer-norm", cfg!(feature = "layer-norm"));
+        for (positions, feature, present) in [
+            (Positions::Learned, "", true),
+            (
+                Positions::Sinusoidal,
+                "sinusoidal",
+                cfg!(feature = "sinusoidal"),
+            ),
+            (Positions::Rope, "rope", cfg!(feature = "rope")),
+        ] {
+            check(
+                Hyperparameters { positions, ..plain },
+                &[(feature, present), norm],
+            );
+        }
+        let rms_norm = Hyperparameters {
+            norm: Norm::RmsNorm,
+            ..plain
+        };
+        check(rms_norm, &[("rms-norm", cfg!(feature = "rms-norm"))]);
+        for (mlp, feature, present) in [
+            (Mlp::Relu, "", true),
+            (Mlp::ReluSquared, "", true),
+            (Mlp::Gelu, "gelu", cfg!(feature = "gelu")),
+            (Mlp::Swiglu, "swiglu", cfg!(feature = "swiglu")),
+        ] {
+            check(
+                Hyperparameters { mlp, ..plain },
+                &[norm, (feature, present)],
+            );
+        }
     }
 }

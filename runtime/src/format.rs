@@ -19,12 +19,14 @@
 mod error;
 #[cfg(test)]
 mod golden;
+mod reader;
 mod write;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh32::Xxh32;
 
 pub use self::error::{HeaderError, LoadError, WriteError};
+use self::reader::Reader;
 pub use self::write::{file_bytes, write};
 use crate::config::{Config, Hyperparameters};
 use crate::layout::{self, ALIGNMENT, TensorId};
@@ -136,17 +138,15 @@ impl<'a> ModelFile<'a> {
     /// As [`Self::open`].
     pub fn open_at(bytes: &'a [u8]) -> Result<Self, LoadError> {
         let (version, rest) = after_prefix(bytes)?;
-        let (header, rest): (Header<'a>, _) = take(rest)?;
-        if header.format.version() > version {
+        let mut reader = Reader::new(rest);
+        let header = reader.header();
+        let checksum_at = bytes.len() - reader.rest()?.len();
+        let (checksum, pad, weights) = (reader.checksum(), reader.bytes(), reader.bytes());
+        let bytes = part(bytes, 0, bytes.len() - reader.rest()?.len());
+        let zeros = pad.iter().all(|byte| *byte == 0);
+        if header.format.version() > version || pad.len() >= ALIGNMENT || !zeros {
             return Err(LoadError::Malformed);
         }
-        let checksum_at = bytes.len() - rest.len();
-        let (checksum, rest): ([u8; CHECKSUM], _) = take(rest)?;
-        let ((pad, weights), rest): ((&[u8], &'a [u8]), _) = take(rest)?;
-        if pad.len() >= ALIGNMENT || pad.iter().any(|byte| *byte != 0) {
-            return Err(LoadError::Malformed);
-        }
-        let bytes = part(bytes, 0, bytes.len() - rest.len());
         let config = header.config().map_err(LoadError::Header)?;
         let (needed, given) = (layout::weights_bytes(&config, header.format), weights.len());
         if needed != given as u64 {
@@ -160,7 +160,7 @@ impl<'a> ModelFile<'a> {
             bytes,
             header,
             config,
-            checksum: u32::from_le_bytes(checksum),
+            checksum,
             checksum_at,
             weights,
         })
@@ -258,13 +258,6 @@ fn after_prefix(bytes: &[u8]) -> Result<(u8, &[u8]), LoadError> {
         return Err(LoadError::Version { found: version });
     }
     Ok((version, rest))
-}
-
-fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), LoadError> {
-    postcard::take_from_bytes(bytes).map_err(|error| match error {
-        postcard::Error::DeserializeUnexpectedEnd => LoadError::Truncated,
-        _ => LoadError::Malformed,
-    })
 }
 
 fn checksum(bytes: &[u8], at: usize) -> u32 {

@@ -4,6 +4,7 @@ mod attention;
 mod error;
 mod forward;
 #[cfg(test)]
+#[cfg(feature = "any-model")]
 mod tests;
 
 pub(crate) use self::attention::{BaseScale, Cache, CacheShape, IntegerCache};
