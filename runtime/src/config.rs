@@ -113,8 +113,6 @@ pub struct Hyperparameters {
 /// # Limits
 /// `n_vocab` up to [`MAX_VOCAB`], `n_ctx` up to 2^24, `n_embd` and `n_ff` up to 2^20, `n_layer` up to 2^16: every
 /// size derived from them fits `u64`.
-// A configuration never asks for what this build lacks, see `absent_feature`. The methods `positions`, `norm` and
-// `mlp` say so once more, to the compiler: what they cannot return takes no room.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Config(Hyperparameters);
@@ -247,11 +245,7 @@ impl Config {
     /// Position information.
     #[must_use]
     pub const fn positions(&self) -> Positions {
-        match self.0.positions {
-            Positions::Sinusoidal if !cfg!(feature = "sinusoidal") => Positions::Learned,
-            Positions::Rope if !cfg!(feature = "rope") => Positions::Learned,
-            positions => positions,
-        }
+        self.0.positions
     }
 
     /// Base of the rotation frequencies.
@@ -263,21 +257,13 @@ impl Config {
     /// Normalisation.
     #[must_use]
     pub const fn norm(&self) -> Norm {
-        match self.0.norm {
-            _ if !cfg!(feature = "layer-norm") => Norm::RmsNorm,
-            _ if !cfg!(feature = "rms-norm") => Norm::LayerNorm,
-            norm => norm,
-        }
+        self.0.norm
     }
 
     /// Nonlinearity of the MLP.
     #[must_use]
     pub const fn mlp(&self) -> Mlp {
-        match self.0.mlp {
-            Mlp::Gelu if !cfg!(feature = "gelu") => Mlp::Relu,
-            Mlp::Swiglu if !cfg!(feature = "swiglu") => Mlp::Relu,
-            mlp => mlp,
-        }
+        self.0.mlp
     }
 
     /// Whether linear layers and layer norms have biases.

@@ -77,9 +77,9 @@ impl<W: WeightFormat> Session<'_, W> {
     /// What positions need that does not depend on them.
     pub(super) fn prepare(&mut self) {
         let base = match self.model.config().positions() {
-            Positions::Learned => return,
-            Positions::Sinusoidal => ops::SINUSOID_BASE,
-            Positions::Rope => self.model.config().rope_theta(),
+            Positions::Sinusoidal if cfg!(feature = "sinusoidal") => ops::SINUSOID_BASE,
+            Positions::Rope if cfg!(feature = "rope") => self.model.config().rope_theta(),
+            _ => return,
         };
         ops::frequencies(self.arena.frequencies, base);
     }
@@ -132,15 +132,17 @@ impl<W: WeightFormat> Session<'_, W> {
             let wte = *token as usize;
             self.model.embedding(self.isa, x, Tensor::Wte, wte);
             match config.positions() {
-                Positions::Learned => {
-                    self.model
-                        .embedding(self.isa, branch, Tensor::Wpe, position);
+                Positions::Sinusoidal if cfg!(feature = "sinusoidal") => {
+                    ops::sinusoid(branch, position, frequencies);
                 }
-                Positions::Sinusoidal => ops::sinusoid(branch, position, frequencies),
-                Positions::Rope => {
+                Positions::Rope if cfg!(feature = "rope") => {
                     let table = part_mut(self.arena.rope, t * head_size, head_size);
                     ops::rope_table(table, position, frequencies);
                     continue;
+                }
+                _ => {
+                    self.model
+                        .embedding(self.isa, branch, Tensor::Wpe, position);
                 }
             }
             ops::axpy(x, 1.0, branch);
@@ -332,10 +334,14 @@ impl<W: WeightFormat> Session<'_, W> {
         let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
         for (out, x) in out.zip(rows) {
             match kind {
-                Norm::LayerNorm => {
+                Norm::LayerNorm if cfg!(feature = "layer-norm") => {
                     ops::normalize(out, x, ops::layer_norm_stats(x), norm.weight, norm.bias);
                 }
-                Norm::RmsNorm => self.isa.rms_norm(out, x, norm.weight),
+                Norm::RmsNorm if cfg!(feature = "rms-norm") => {
+                    self.isa.rms_norm(out, x, norm.weight);
+                }
+                // Not in a configuration of this build.
+                _ => {}
             }
         }
     }
@@ -354,16 +360,16 @@ impl<W: WeightFormat> Session<'_, W> {
             .split_at_mut_checked(t * n_fc)
             .unwrap_or_default();
         match mlp {
-            Mlp::Relu => map(part_mut(row, i, len), ops::relu),
-            Mlp::Gelu => map(part_mut(row, i, len), ops::gelu),
+            Mlp::Gelu if cfg!(feature = "gelu") => map(part_mut(row, i, len), ops::gelu),
             Mlp::ReluSquared => map(part_mut(row, i, len), ops::relu_squared),
-            Mlp::Swiglu => {
+            Mlp::Swiglu if cfg!(feature = "swiglu") => {
                 let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
                 let gates = part_mut(gates, i, len);
                 self.isa.swiglu(gates, part(ups, i, len));
                 // The first row is where it belongs.
                 copy(part_mut(done, t * n_ff + i, len), gates);
             }
+            _ => map(part_mut(row, i, len), ops::relu),
         }
         self.pass.done += len;
         if self.pass.done == self.pass.n * n_ff {
