@@ -6,9 +6,8 @@
 use core::cmp::Ordering;
 use core::fmt;
 
-use heapless::binary_heap::{BinaryHeap, Min};
-
 use crate::math;
+use crate::parts::part_mut;
 use crate::rng::Rng;
 
 /// How tokens are chosen.
@@ -91,6 +90,14 @@ struct Candidate {
     token: u32,
 }
 
+impl Candidate {
+    /// Less than any.
+    const NONE: Self = Self {
+        value: f32::NEG_INFINITY,
+        token: u32::MAX,
+    };
+}
+
 impl Eq for Candidate {}
 
 impl Ord for Candidate {
@@ -153,37 +160,19 @@ impl<const K: usize> Sampler<K> {
         }
     }
 
-    /// The `k` likeliest by a heap of `k`, likeliest first, then as many of them as `top_p` allows.
+    /// The `k` likeliest, then as many of them as `top_p` allows.
     fn sample_top_k(&mut self, logits: &[f32], k: usize) -> u32 {
-        let mut heap: BinaryHeap<Candidate, Min, K> = BinaryHeap::new();
-        for (token, &value) in logits.iter().enumerate() {
-            let candidate = Candidate {
-                value,
-                token: token as u32,
-            };
-            if heap.len() < k {
-                // There is room: `k` is at most `K`.
-                let _ = heap.push(candidate);
-            } else if heap.peek().is_some_and(|least| candidate > *least)
-                && let Some(mut least) = heap.peek_mut()
-            {
-                *least = candidate;
-            }
-        }
-        let mut candidates: heapless::Vec<Candidate, K> = heapless::Vec::new();
-        while let Some(least) = heap.pop() {
-            // As many as the heap held.
-            let _ = candidates.push(least);
-        }
-        candidates.reverse();
+        let mut room = [Candidate::NONE; K];
+        let candidates = part_mut(&mut room, 0, k);
+        keep_likeliest(candidates, logits);
         let largest = candidates.first().map_or(0.0, |first| first.value);
         let mut sum = 0.0;
-        for candidate in &mut candidates {
+        for candidate in candidates.iter_mut() {
             candidate.value = self.weight(candidate.value, largest);
             sum += candidate.value;
         }
         let (mut mass, mut kept) = (0.0, 0);
-        for candidate in &candidates {
+        for candidate in candidates.iter() {
             if mass >= self.options.top_p * sum {
                 break;
             }
@@ -227,6 +216,23 @@ impl<const K: usize> Sampler<K> {
             1.0
         } else {
             math::exp((logit - largest) / self.options.temperature)
+        }
+    }
+}
+
+/// Fills `candidates` with the likeliest of `logits`, likeliest first.
+///
+/// Most tokens are less likely than the last of them, and cost a comparison.
+fn keep_likeliest(candidates: &mut [Candidate], logits: &[f32]) {
+    for (token, &value) in logits.iter().enumerate() {
+        let token = token as u32;
+        let mut moved = Candidate { value, token };
+        if candidates.last().is_some_and(|last| moved > *last) {
+            for candidate in candidates.iter_mut() {
+                if moved > *candidate {
+                    core::mem::swap(candidate, &mut moved);
+                }
+            }
         }
     }
 }
