@@ -1,8 +1,14 @@
 //! Elementary functions, the same bits on every target.
 //!
-//! Nothing here uses the platform's mathematics: powers, logarithms and roots come from `libm`, the
+//! Nothing here uses the platform's mathematics: logarithms and roots come from `libm`, powers from integers, the
 //! exponential, sine and cosine are polynomials of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
+
+mod power;
+
+pub use self::power::inverse_power;
+#[cfg(kernel_dsp)]
+use crate::kernels::root;
 
 /// Adding and subtracting this rounds a small `f32` to the nearest integer, ties to even.
 pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
@@ -79,7 +85,10 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 #[must_use]
 pub fn sqrt(x: f32) -> f32 {
-    libm::sqrtf(x)
+    #[cfg(kernel_dsp)]
+    return root(x);
+    #[cfg(not(kernel_dsp))]
+    return libm::sqrtf(x);
 }
 
 /// Sine and cosine of `x` radians, to within 1.2e-7 absolute up to 8,192 radians and 2e-6 up to 131,072;
@@ -110,13 +119,7 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-/// `base^exponent`.
-#[must_use]
-pub fn pow(base: f32, exponent: f32) -> f32 {
-    libm::powf(base, exponent)
-}
-
-/// [`pow`] in double precision, for what a host computes once a step.
+/// `base^exponent` in double precision, for what a host computes once a step.
 #[must_use]
 pub fn pow_f64(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)

@@ -11,6 +11,8 @@
 //! Four rows share each load of activations: 27 instructions for 32 multiply-adds. Everything here is
 //! assembly: the intrinsics are unstable, and inline assembly may not name float registers.
 
+use core::arch::naked_asm;
+
 /// What the assembler is told of the core, at the beginning of each function: it does not know the
 /// target's features where a library's symbols are listed.
 #[cfg(not(kernel_dsp_optional))]
@@ -31,6 +33,16 @@ mod floats;
 mod integers;
 mod matrix;
 mod vector;
+
+/// Square root, correctly rounded: one instruction, which `libm` does not know.
+#[inline]
+pub(crate) fn root(x: f32) -> f32 {
+    #[unsafe(naked)]
+    extern "C" fn root(x: f32) -> f32 {
+        naked_asm!(features!(), "vsqrt.f32 s0, s0", "bx lr")
+    }
+    root(x)
+}
 
 /// Proof that the DSP extension and single precision are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,8 @@
 mod avx2;
 #[cfg(kernel_dsp)]
 mod dsp;
+#[cfg(kernel_dsp)]
+pub(crate) use self::dsp::root;
 mod scalar;
 #[cfg(any(soft_float, test))]
 mod soft;
