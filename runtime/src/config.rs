@@ -117,15 +117,16 @@ pub struct Hyperparameters {
 #[serde(transparent)]
 pub struct Config(Hyperparameters);
 
-const fn within(field: &'static str, value: u32, max: u32) -> Result<(), ConfigError> {
-    if value == 0 {
-        Err(ConfigError::Zero { field })
-    } else if value > max {
-        Err(ConfigError::TooLarge { field, value, max })
-    } else {
-        Ok(())
-    }
-}
+/// The largest that each size may be.
+const LIMITS: [(&str, u32); 7] = [
+    ("n_vocab", MAX_VOCAB),
+    ("n_ctx", 1 << 24),
+    ("n_embd", 1 << 20),
+    ("n_head", 1 << 20),
+    ("n_head_kv", 1 << 20),
+    ("n_layer", 1 << 16),
+    ("n_ff", 1 << 20),
+];
 
 /// The feature that a model of this shape needs and this build lacks.
 const fn absent_feature(hyper: &Hyperparameters) -> Option<&'static str> {
@@ -146,29 +147,28 @@ const fn absent_feature(hyper: &Hyperparameters) -> Option<&'static str> {
     }
 }
 
-/// `?` for `const fn`.
-macro_rules! check {
-    ($result:expr) => {
-        if let Err(error) = $result {
-            return Err(error);
-        }
-    };
-}
-
 impl Config {
     /// Checks `hyper` and makes a configuration of it.
     ///
     /// # Errors
     /// A [`ConfigError`] that names the first field that is wrong, with its numbers.
     pub const fn new(hyper: Hyperparameters) -> Result<Self, ConfigError> {
-        check!(within("n_vocab", hyper.n_vocab, MAX_VOCAB));
-        check!(within("n_ctx", hyper.n_ctx, 1 << 24));
-        check!(within("n_embd", hyper.n_embd, 1 << 20));
-        check!(within("n_head", hyper.n_head, 1 << 20));
-        check!(within("n_head_kv", hyper.n_head_kv, 1 << 20));
-        check!(within("n_layer", hyper.n_layer, 1 << 16));
-        check!(within("n_ff", hyper.n_ff, 1 << 20));
         let (n_embd, n_head, n_head_kv) = (hyper.n_embd, hyper.n_head, hyper.n_head_kv);
+        let (n_vocab, n_ctx, n_layer, n_ff) =
+            (hyper.n_vocab, hyper.n_ctx, hyper.n_layer, hyper.n_ff);
+        let sizes = [n_vocab, n_ctx, n_embd, n_head, n_head_kv, n_layer, n_ff];
+        let mut i = 0;
+        while i < sizes.len() {
+            let (field, max) = LIMITS[i];
+            if sizes[i] == 0 {
+                return Err(ConfigError::Zero { field });
+            }
+            if sizes[i] > max {
+                let value = sizes[i];
+                return Err(ConfigError::TooLarge { field, value, max });
+            }
+            i += 1;
+        }
         if !n_embd.is_multiple_of(n_head) {
             return Err(ConfigError::HeadSize { n_embd, n_head });
         }
@@ -178,7 +178,10 @@ impl Config {
         let (field, value) = match hyper.positions {
             Positions::Learned => ("", 0),
             Positions::Sinusoidal => ("n_embd", n_embd),
-            Positions::Rope => ("head_size = n_embd / n_head", n_embd / n_head),
+            Positions::Rope => (
+                "head_size = n_embd / n_head",
+                Self(hyper).head_size() as u32,
+            ),
         };
         if value % 2 != 0 {
             return Err(ConfigError::OddWidth { field, value });

@@ -154,14 +154,15 @@ impl<const K: usize> Sampler<K> {
         if self.options.temperature == 0.0 {
             return argmax(logits);
         }
+        let unit = self.rng.next_unit();
         match self.options.top_k {
-            Some(k) if k < logits.len() => self.sample_top_k(logits, k),
-            _ => self.sample_all(logits),
+            Some(k) if k < logits.len() => self.sample_top_k(logits, k, unit),
+            _ => self.sample_all(logits, unit),
         }
     }
 
-    /// The `k` likeliest, then as many of them as `top_p` allows.
-    fn sample_top_k(&mut self, logits: &[f32], k: usize) -> u32 {
+    /// The `k` likeliest, then as many of them as `top_p` allows; `unit` draws.
+    fn sample_top_k(&self, logits: &[f32], k: usize, unit: f32) -> u32 {
         let mut room = [Candidate::NONE; K];
         let candidates = part_mut(&mut room, 0, k);
         keep_likeliest(candidates, logits);
@@ -179,7 +180,7 @@ impl<const K: usize> Sampler<K> {
             mass += candidate.value;
             kept += 1;
         }
-        let mut rest = self.rng.next_unit() * mass;
+        let mut rest = unit * mass;
         for candidate in candidates.iter().take(kept) {
             if rest < candidate.value {
                 return candidate.token;
@@ -190,7 +191,7 @@ impl<const K: usize> Sampler<K> {
     }
 
     /// Every token counts, or those of at least the probability that `top_p` asks for.
-    fn sample_all(&mut self, logits: &mut [f32]) -> u32 {
+    fn sample_all(&self, logits: &mut [f32], unit: f32) -> u32 {
         let largest = crate::ops::max(logits);
         let mut sum = 0.0;
         for logit in logits.iter_mut() {
@@ -200,7 +201,7 @@ impl<const K: usize> Sampler<K> {
         if self.options.top_p < 1.0 {
             sum = keep_nucleus(logits, self.options.top_p * sum);
         }
-        let mut rest = self.rng.next_unit() * sum;
+        let mut rest = unit * sum;
         for (token, weight) in logits.iter().enumerate() {
             if rest < *weight {
                 return token as u32;
