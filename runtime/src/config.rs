@@ -8,7 +8,7 @@ mod error;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::ConfigError;
-pub(crate) use self::error::absent;
+use crate::features::{Feature, cargo_feature};
 
 /// Most tokens a vocabulary may have.
 pub const MAX_VOCAB: u32 = 1 << 24;
@@ -128,23 +128,23 @@ const LIMITS: [(&str, u32); 7] = [
     ("n_ff", 1 << 20),
 ];
 
-/// The feature that a model of this shape needs and this build lacks.
-const fn absent_feature(hyper: &Hyperparameters) -> Option<&'static str> {
-    match hyper.positions {
-        Positions::Sinusoidal if !cfg!(feature = "sinusoidal") => return Some("sinusoidal"),
-        Positions::Rope if !cfg!(feature = "rope") => return Some("rope"),
-        _ => {}
-    }
-    match hyper.norm {
-        Norm::LayerNorm if !cfg!(feature = "layer-norm") => return Some("layer-norm"),
-        Norm::RmsNorm if !cfg!(feature = "rms-norm") => return Some("rms-norm"),
-        _ => {}
-    }
-    match hyper.mlp {
-        Mlp::Gelu if !cfg!(feature = "gelu") => Some("gelu"),
-        Mlp::Swiglu if !cfg!(feature = "swiglu") => Some("swiglu"),
-        _ => None,
-    }
+/// The features of this crate that a model of this shape needs.
+pub(crate) const fn features(hyper: &Hyperparameters) -> [Option<Feature>; 3] {
+    let positions = match hyper.positions {
+        Positions::Learned => None,
+        Positions::Sinusoidal => Some(cargo_feature!("sinusoidal")),
+        Positions::Rope => Some(cargo_feature!("rope")),
+    };
+    let norm = match hyper.norm {
+        Norm::LayerNorm => cargo_feature!("layer-norm"),
+        Norm::RmsNorm => cargo_feature!("rms-norm"),
+    };
+    let mlp = match hyper.mlp {
+        Mlp::Relu | Mlp::ReluSquared => None,
+        Mlp::Gelu => Some(cargo_feature!("gelu")),
+        Mlp::Swiglu => Some(cargo_feature!("swiglu")),
+    };
+    [positions, Some(norm), mlp]
 }
 
 impl Config {
@@ -186,8 +186,16 @@ impl Config {
         if value % 2 != 0 {
             return Err(ConfigError::OddWidth { field, value });
         }
-        if let Some(feature) = absent_feature(&hyper) {
-            return Err(ConfigError::Absent { feature });
+        let features = features(&hyper);
+        let mut i = 0;
+        while i < features.len() {
+            if let Some(feature) = features[i]
+                && !feature.present
+            {
+                let feature = feature.name;
+                return Err(ConfigError::Absent { feature });
+            }
+            i += 1;
         }
         let value = hyper.rope_theta;
         let rope = matches!(hyper.positions, Positions::Rope);
@@ -390,45 +398,26 @@ mod tests {
     }
     #[test]
     fn a_program_names_what_it_was_built_without() {
-        let check = |hyper: Hyperparameters, features: &[(&'static str, bool)]| {
-            let absent = features.iter().find(|(_, present)| !present);
-            let error = absent.map(|(feature, _)| ConfigError::Absent { feature });
-            assert_eq!(Config::new(hyper).err(), error);
-        };
-        let plain = Hyperparameters {
-            mlp: Mlp::Relu,
-            ..GPT2
-        };
-        let norm = ("layer-norm", cfg!(feature = "layer-norm"));
-        for (positions, feature, present) in [
-            (Positions::Learned, "", true),
-            (
-                Positions::Sinusoidal,
-                "sinusoidal",
-                cfg!(feature = "sinusoidal"),
-            ),
-            (Positions::Rope, "rope", cfg!(feature = "rope")),
-        ] {
-            check(
-                Hyperparameters { positions, ..plain },
-                &[(feature, present), norm],
-            );
-        }
-        let rms_norm = Hyperparameters {
-            norm: Norm::RmsNorm,
-            ..plain
-        };
-        check(rms_norm, &[("rms-norm", cfg!(feature = "rms-norm"))]);
-        for (mlp, feature, present) in [
-            (Mlp::Relu, "", true),
-            (Mlp::ReluSquared, "", true),
-            (Mlp::Gelu, "gelu", cfg!(feature = "gelu")),
-            (Mlp::Swiglu, "swiglu", cfg!(feature = "swiglu")),
-        ] {
-            check(
-                Hyperparameters { mlp, ..plain },
-                &[norm, (feature, present)],
-            );
+        for positions in Positions::ALL {
+            for norm in Norm::ALL {
+                for mlp in Mlp::ALL {
+                    let hyper = Hyperparameters {
+                        positions,
+                        norm,
+                        mlp,
+                        ..GPT2
+                    };
+                    let needed = features(&hyper).into_iter().flatten();
+                    let absent = needed.clone().find(|feature| !feature.present);
+                    let feature = absent.map(|feature| feature.name);
+                    let error = feature.map(|feature| ConfigError::Absent { feature });
+                    assert_eq!(Config::new(hyper).err(), error);
+                    let names: std::vec::Vec<_> = needed.map(|feature| feature.name).collect();
+                    assert_eq!(names.contains(&"gelu"), mlp == Mlp::Gelu);
+                    assert_eq!(names.contains(&"rope"), positions == Positions::Rope);
+                    assert_eq!(names.contains(&"rms-norm"), norm == Norm::RmsNorm);
+                }
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ use xxhash_rust::xxh32::Xxh32;
 pub use self::error::{HeaderError, LoadError, WriteError};
 use self::reader::Reader;
 pub use self::write::{file_bytes, write};
-use crate::config::{Config, Hyperparameters};
+use crate::config::{self, Config, Hyperparameters};
 use crate::layout::{self, ALIGNMENT, TensorId};
 use crate::model::Model;
 use crate::parts::part;
@@ -101,6 +101,14 @@ impl Header<'_> {
             return Err(HeaderError::Vocabulary { n_vocab, tokens });
         }
         Ok(config)
+    }
+
+    /// The features of this crate that a program for this model needs, besides one for `f32` or `f16` as the
+    /// format of keys and values: `kv-float`.
+    pub fn features(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let shape = config::features(&self.hyperparameters);
+        let needed = shape.into_iter().chain([self.tokenizer.feature()]);
+        needed.flatten().map(|feature| feature.name)
     }
 }
 

@@ -92,6 +92,7 @@ extern crate std;
 mod arena;
 mod bytes;
 pub mod config;
+mod features;
 pub mod format;
 mod kernels;
 pub mod layout;

@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::features::{Feature, cargo_feature};
+
 mod bpe;
 mod chars;
 mod decoder;
@@ -33,9 +35,9 @@ pub use words::Words;
 
 // The kinds that this build has code for, besides bytes, which stand in where a kind is absent:
 // `Tokenizer::validate` refuses it.
-const CHAR: bool = cfg!(feature = "char");
-const BPE: bool = cfg!(feature = "bpe");
-const SENTENCE_PIECE: bool = cfg!(feature = "sentencepiece");
+const CHAR: bool = cargo_feature!("char").present;
+const BPE: bool = cargo_feature!("bpe").present;
+const SENTENCE_PIECE: bool = cargo_feature!("sentencepiece").present;
 
 /// Most tokens a vocabulary may have: as many as a model.
 pub const MAX_VOCAB: usize = crate::config::MAX_VOCAB as usize;
@@ -96,12 +98,11 @@ impl Tokenizer<'_> {
     /// # Errors
     /// The first [`TokenizerError`] found.
     pub fn validate(&self) -> Result<(), TokenizerError> {
-        let absent = |feature| Err(TokenizerError::Absent { feature });
-        match self {
-            Self::Char(_) if !CHAR => return absent("char"),
-            Self::Bpe(_) if !BPE => return absent("bpe"),
-            Self::SentencePiece(_) if !SENTENCE_PIECE => return absent("sentencepiece"),
-            _ => {}
+        if let Some(feature) = self.feature()
+            && !feature.present
+        {
+            let feature = feature.name;
+            return Err(TokenizerError::Absent { feature });
         }
         let n_vocab = self.n_vocab();
         if n_vocab == 0 || n_vocab > MAX_VOCAB {
@@ -133,6 +134,16 @@ impl Tokenizer<'_> {
             Self::Bpe(bpe) if BPE => bpe.specials,
             Self::SentencePiece(_) if SENTENCE_PIECE => SentencePiece::SPECIALS,
             _ => Specials::default(),
+        }
+    }
+
+    /// The feature of this crate that has this kind.
+    pub(crate) const fn feature(&self) -> Option<Feature> {
+        match self {
+            Self::Byte => None,
+            Self::Char(_) => Some(cargo_feature!("char")),
+            Self::Bpe(_) => Some(cargo_feature!("bpe")),
+            Self::SentencePiece(_) => Some(cargo_feature!("sentencepiece")),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::features::absent;
+
 /// Why hyper-parameters are not a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -82,11 +84,3 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
-
-/// What a program says that was built without `feature`.
-pub(crate) fn absent(f: &mut fmt::Formatter<'_>, feature: &str) -> fmt::Result {
-    write!(
-        f,
-        "this program was built without the feature {feature} of minigpt-runtime; build it with that one"
-    )
-}

@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::VERSION;
-use crate::config::{ConfigError, absent};
+use crate::config::ConfigError;
+use crate::features::absent;
 use crate::quant::Format;
 use crate::tokenizer::TokenizerError;
 

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::arena::ARENA_ALIGNMENT;
-use crate::config::absent;
+use crate::features::absent;
 
 /// Why a session cannot do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::features::absent;
+
 /// Why tables are not a tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,7 +63,7 @@ impl fmt::Display for TokenizerError {
                 f,
                 "tokenizer table `{table}` has {given} bytes where {needed} (or a multiple) are needed"
             ),
-            Self::Absent { feature } => crate::config::absent(f, feature),
+            Self::Absent { feature } => absent(f, feature),
             Self::Size { n_vocab } => write!(
                 f,
                 "tokenizer has {n_vocab} tokens; 1 to {} are possible",
