@@ -58,7 +58,7 @@ statuses! {
     FileMisaligned = 28, "MINIGPT_FILE_MISALIGNED", c"the model does not lie on a 16-byte boundary; move it to one";
     FileChecksum = 29, "MINIGPT_FILE_CHECKSUM", c"the model is damaged: its checksum is another; copy or export it again";
     FileFormat = 30, "MINIGPT_FILE_FORMAT", c"the library was built without the model's weight format, or another part that it needs; build it with that feature, or export the model in another format";
-    BadKv = 40, "MINIGPT_BAD_KV", c"kv is no format of keys and values; use a MINIGPT_KV_ number";
+    BadKv = 40, "MINIGPT_BAD_KV", c"kv is no format of keys and values, or none of this library; use a MINIGPT_KV_ number";
     BadTemperature = 41, "MINIGPT_BAD_TEMPERATURE", c"temperature must be a number from 0 (always the most likely token) up";
     BadTopK = 42, "MINIGPT_BAD_TOP_K", c"top_k is larger than minigpt_max_top_k(); use less, or 0 for all tokens";
     BadTopP = 43, "MINIGPT_BAD_TOP_P", c"top_p must be from 0 (all tokens) to 1";
