@@ -17,12 +17,14 @@ mod dsp;
 mod scalar;
 #[cfg(any(soft_float, test))]
 mod soft;
+#[cfg(kernel_thumb2)]
+mod thumb2;
 
 use half::f16;
 
 use crate::ops;
 use crate::parts::part_mut;
-use crate::quant::{DspMatrix, Q8Activations, Q8Matrix};
+use crate::quant::{Activations, DspMatrix, Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub enum Isa {
     /// The DSP extension of Cortex-M with single precision.
     #[cfg(kernel_dsp)]
     Dsp(dsp::Dsp),
+    /// Cortex-M3 and other cores with its instructions and no floating point.
+    #[cfg(kernel_thumb2)]
+    Thumb2(thumb2::Thumb2),
 }
 
 impl Isa {
@@ -48,6 +53,8 @@ impl Isa {
             avx2::Avx2::detect().map(Self::Avx2),
             #[cfg(kernel_dsp)]
             dsp::Dsp::detect().map(Self::Dsp),
+            #[cfg(kernel_thumb2)]
+            thumb2::Thumb2::detect().map(Self::Thumb2),
         ];
         all.into_iter().flatten()
     }
@@ -58,7 +65,7 @@ impl Isa {
         Self::available().last().unwrap_or(Self::Scalar)
     }
 
-    /// `scalar`, `avx2`, `dsp`.
+    /// `scalar`, `avx2`, `dsp`, `thumb2`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -67,6 +74,8 @@ impl Isa {
             Self::Avx2(_) => "avx2",
             #[cfg(kernel_dsp)]
             Self::Dsp(_) => "dsp",
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(_) => "thumb2",
         }
     }
 
@@ -102,11 +111,13 @@ impl Isa {
     }
 
     /// [`Self::matmul_f32`] in integers. `x` comes from [`Self::quantize`].
-    pub(crate) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+    pub(crate) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Activations<'_>) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_q8(out, w, x),
-            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
+            Self::Avx2(isa) => isa.matmul_q8(out, w, x.q8),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.matmul_q8(out, w, x),
+            _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q8),
         }
     }
 
@@ -131,16 +142,25 @@ impl Isa {
         }
     }
 
-    /// Turns rows of activations into blocks of integers with a scale each.
+    /// Turns rows of activations into blocks of integers with a scale each. `x` is used up: a kernel may
+    /// keep there what [`Self::matmul_q8`] is to find.
     ///
     /// NaN becomes 0, and a block that holds an infinity becomes zeros with scale 0.
     ///
     /// # Shapes
     /// `x` `[T, cols]`, `quants` `[T, blocks * 32]`, `scales` `[T, blocks]`, `blocks = cols / 32` rounded up.
-    pub(crate) fn quantize(self, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
+    pub(crate) fn quantize(
+        self,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        x: &mut [f32],
+        cols: usize,
+    ) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.quantize(quants, scales, x, cols),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.quantize(quants, scales, x, cols),
             _ => scalar::quantize(quants, scales, x, cols),
         }
     }

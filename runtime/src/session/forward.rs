@@ -195,11 +195,11 @@ impl<W: WeightFormat> Session<'_, W> {
         }
         let config = *self.model.config();
         let (x, cols) = match stage {
-            Stage::MlpProj => (&*self.arena.wide, config.n_ff()),
-            _ => (&*self.arena.branch, config.n_embd()),
+            Stage::MlpProj => (&mut *self.arena.wide, config.n_ff()),
+            _ => (&mut *self.arena.branch, config.n_embd()),
         };
         let (quants, scales) = (&mut *self.arena.quants, &mut *self.arena.quant_scales);
-        W::quantize(self.isa, quants, scales, part(x, 0, n * cols), cols);
+        W::quantize(self.isa, quants, scales, part_mut(x, 0, n * cols), cols);
         self.pass.ready = true;
         VALUE_WORK * n * cols
     }
