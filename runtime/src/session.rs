@@ -6,7 +6,7 @@ mod forward;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::attention::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
+pub(crate) use self::attention::{Cache, CacheShape, FloatCache, Floats, IntegerCache};
 pub use self::error::SessionError;
 use self::forward::Pass;
 use crate::arena::{ARENA_ALIGNMENT, Arena, MemoryPlan, SessionOptions};
