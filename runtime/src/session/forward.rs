@@ -16,8 +16,8 @@ use crate::quant::{Activations, Q8Activations, WeightFormat};
 /// nonlinearities. Without floating point they are hundreds of instructions.
 const VALUE_WORK: usize = if cfg!(soft_float) { 128 } else { 16 };
 
-/// Matrices are cut between groups of so many rows.
-const ROW_GROUP: usize = 4;
+/// Matrices are cut between groups of so many rows, which kernels take together.
+const ROW_GROUP: usize = 8;
 
 /// Vectors are cut between groups of so many values, where they are cut at all.
 const VALUES: usize = 32;
