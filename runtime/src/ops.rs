@@ -268,6 +268,16 @@ pub fn rope(head: &mut [f32], table: &[f32]) {
     }
 }
 
+/// [`rope`] of some heads.
+///
+/// # Shapes
+/// `heads` `[heads, HS]`, `table` `[HS]`.
+pub(crate) fn rope_heads(heads: &mut [f32], table: &[f32]) {
+    for head in heads.chunks_exact_mut(table.len().max(1)) {
+        rope(head, table);
+    }
+}
+
 /// Backward of [`rope`]: turns the gradient back by the same angles.
 ///
 /// # Shapes

@@ -202,6 +202,27 @@ impl Isa {
         }
     }
 
+    /// `y += x`, over the shorter of the two.
+    pub(crate) fn add(self, y: &mut [f32], x: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.add(y, x),
+            _ => ops::axpy(y, 1.0, x),
+        }
+    }
+
+    /// [`ops::rope`] of some heads.
+    ///
+    /// # Shapes
+    /// `heads` `[heads, HS]`, `table` `[HS]`.
+    pub(crate) fn rope(self, heads: &mut [f32], table: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.rope(heads, table),
+            _ => ops::rope_heads(heads, table),
+        }
+    }
+
     /// `gates[i] = silu(gates[i]) * ups[i]`, over the shorter of the two.
     pub(crate) fn swiglu(self, gates: &mut [f32], ups: &[f32]) {
         match self {

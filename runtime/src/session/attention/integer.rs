@@ -99,8 +99,9 @@ impl IntegerCache<'_> {
         for (head, exponent) in heads.chunks_exact(width.max(1)).zip(&*exponents) {
             part_mut(self.key_exponents, at, 1).fill(*exponent);
             let row = part_mut(self.keys, at * width, width);
-            for (out, integer) in row.iter_mut().zip(head) {
-                *out = *integer as i8;
+            let words = row.as_chunks_mut::<4>().0.iter_mut();
+            for (out, integers) in words.zip(head.as_chunks().0) {
+                *out = integers.map(|integer: i16| integer as i8);
             }
             at += n_ctx;
         }
