@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::Place;
 use crate::config::Config;
 use crate::kernels::{Attention, BaseScale, Isa};
-use crate::parts::{copy, part, part_mut};
+use crate::parts::{part, part_mut};
 
 /// Bits of a key or value without its sign.
 const BITS: i32 = 7;
@@ -112,9 +112,9 @@ impl IntegerCache<'_> {
             let odd = at & 1;
             let pair = part_mut(self.values, (at - odd) * width, 2 * width);
             let words = pair.as_chunks_mut::<4>().0.iter_mut();
-            for (word, columns) in words.zip(head.as_chunks::<2>().0) {
-                let columns = columns.map(|integer| integer as i8);
-                copy(part_mut(word, 2 * odd, 2), &columns);
+            for ([a, b, c, d], [first, second]) in words.zip(head.as_chunks().0) {
+                let (x, y) = if odd == 0 { (a, b) } else { (c, d) };
+                (*x, *y) = (*first as i8, *second as i8);
             }
             at += n_ctx;
         }
