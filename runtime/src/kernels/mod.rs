@@ -21,7 +21,7 @@ mod soft;
 
 use half::f16;
 
-pub(crate) use self::attention::{Attention, BaseScale};
+pub(crate) use self::attention::{Attention, BaseScale, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
 use crate::quant::{DspMatrix, Q8Activations, Q8Matrix};
@@ -167,6 +167,18 @@ impl Isa {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.integers(out, exponents, x, head_size, bits),
             _ => scalar::integers(out, exponents, x, head_size, bits),
+        }
+    }
+
+    /// Turns keys or values of a token into integers of [`KEPT_BITS`], as [`Self::integers`] does, at their place.
+    ///
+    /// # Shapes
+    /// `x` `[n_head_kv, HS]`
+    pub(crate) fn keep(self, row: Row<'_>, x: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.keep(row, x),
+            _ => scalar::keep(row, x),
         }
     }
 
