@@ -33,11 +33,11 @@ pub(crate) struct Attention<'a> {
     pub(crate) n: usize,
     /// Integers of a key or value.
     pub(crate) width: usize,
-    /// `[even, width]`, `even` being `n` rounded up to pairs.
+    /// `[even, width]` or more, `even` being `n` rounded up to pairs.
     pub(crate) keys: &'a [i8],
     /// `[n]` or more.
     pub(crate) key_exponents: &'a [i8],
-    /// `[even / 2, width / 2, 2 tokens, 2]`
+    /// `[even / 2, width / 2, 2 tokens, 2]` or more.
     pub(crate) values: &'a [i8],
     /// `[even]` or more.
     pub(crate) value_exponents: &'a [i8],

@@ -110,15 +110,6 @@ impl Dsp {
             scalar::keep(row, x);
         }
     }
-
-    /// See [`scalar::largest`].
-    pub(in crate::kernels) fn largest(self, exponents: &[i8]) -> i32 {
-        if exponents.is_empty() {
-            return 0;
-        }
-        // SAFETY: there is at least one; a value of `Dsp` proves the instructions.
-        unsafe { largest(exponents.as_ptr(), exponents.len()) }
-    }
 }
 
 /// What the assembly of [`Dsp::integers`] takes; it knows the offsets.
@@ -303,7 +294,7 @@ integers!(
 
 /// The largest of `n` exponents, at least one.
 #[unsafe(naked)]
-unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
+pub(super) unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
     naked_asm!(
         features!(),
         "mov r2, #0x80808080",

@@ -129,16 +129,15 @@ impl IntegerCache<'_> {
             width,
             ..
         } = self.shape;
-        let n = place.position + 1;
         let first = (place.layer * n_head_kv + group) * n_ctx;
-        let (start, len) = (first * width, n.next_multiple_of(2) * width);
+        let start = first * width;
         let attention = Attention {
-            n,
+            n: place.position + 1,
             width,
-            keys: part(self.keys, start, len),
-            key_exponents: part(self.key_exponents, first, n_ctx),
-            values: part(self.values, start, len),
-            value_exponents: part(self.value_exponents, first, n_ctx),
+            keys: self.keys.get(start..).unwrap_or_default(),
+            key_exponents: self.key_exponents.get(first..).unwrap_or_default(),
+            values: self.values.get(start..).unwrap_or_default(),
+            value_exponents: self.value_exponents.get(first..).unwrap_or_default(),
             scores: self.scores,
             sums: self.sums,
             scale: self.scale,
