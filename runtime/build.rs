@@ -5,7 +5,7 @@ use std::env;
 
 fn main() {
     println!(
-        "cargo::rustc-check-cfg=cfg(kernel_scalar, kernel_dsp, kernel_dsp_optional, soft_float)"
+        "cargo::rustc-check-cfg=cfg(kernel_scalar, kernel_dsp, kernel_dsp_optional, kernel_thumb2, soft_float)"
     );
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET").unwrap_or_default();
@@ -19,6 +19,10 @@ fn main() {
     let soft = integer_only.iter().any(|core| target.starts_with(core)) && !target.contains("imaf");
     if soft || target.starts_with("thumb") && target.ends_with("-eabi") {
         println!("cargo::rustc-cfg=soft_float");
+    }
+    let thumb2 = ["thumbv7m-", "thumbv7em-", "thumbv8m.main-"];
+    if thumb2.iter().any(|core| target.starts_with(core)) && target.ends_with("-eabi") {
+        println!("cargo::rustc-cfg=kernel_thumb2");
     }
     // The kernels use floating point as well.
     let hard_float = target.ends_with("-eabihf");

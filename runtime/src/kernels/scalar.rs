@@ -2,15 +2,19 @@
 
 mod attention;
 mod dsp_order;
+mod gate;
 
 use half::f16;
 
-#[cfg(kernel_dsp)]
-pub(super) use self::attention::{EXP2, EXP2_CUBIC};
-pub(super) use self::attention::{integers, largest, scores, weighted_sums, weights};
+#[cfg(any(kernel_dsp, kernel_thumb2))]
+pub(super) use self::attention::{EXP2, factor, lead};
+pub(super) use self::attention::{attend, integers, keep};
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
+pub(super) use self::gate::swiglu_q16;
+#[cfg(any(kernel_dsp, kernel_thumb2))]
+pub(super) use self::gate::{SIGMOID, Sigmoid};
 #[cfg(soft_float)]
 use super::soft::block_product;
 

@@ -3,6 +3,7 @@
 use core::arch::naked_asm;
 
 use super::Dsp;
+use crate::kernels::scalar::{self, SIGMOID, Sigmoid};
 use crate::math::{EXP, ROUND};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
@@ -30,7 +31,8 @@ impl Dsp {
         }
         // SAFETY: `x` has `n` elements; a value of `Dsp` proves the instructions.
         let square = unsafe { square(x.as_ptr(), n / LANES) };
-        let scale = ops::rms_scale(square, n);
+        // SAFETY: takes a number; a value of `Dsp` proves the instruction.
+        let scale = ops::rms_scale(square, n, |x| unsafe { sqrt(x) });
         // SAFETY: as above, and so have `out` and `weight`.
         unsafe {
             scaled(
@@ -41,6 +43,29 @@ impl Dsp {
                 scale,
             )
         };
+    }
+
+    /// `y += x`, over the shorter of the two.
+    pub(in crate::kernels) fn add(self, y: &mut [f32], x: &[f32]) {
+        let n = y.len().min(x.len()) / LANES;
+        if n > 0 {
+            // SAFETY: both have `8 n` elements; a value of `Dsp` proves the instructions.
+            unsafe { add(y.as_mut_ptr(), x.as_ptr(), n) };
+        }
+        let (done, rest) = (n * LANES, y.len() - n * LANES);
+        ops::axpy(part_mut(y, done, rest), 1.0, part(x, done, x.len() - done));
+    }
+
+    /// [`ops::rope`] of some heads.
+    pub(in crate::kernels) fn rope(self, heads: &mut [f32], table: &[f32]) {
+        let head_size = table.len().max(1);
+        if !head_size.is_multiple_of(LANES) || heads.len() < head_size {
+            return ops::rope_heads(heads, table);
+        }
+        let (n, eights) = (heads.len() / head_size, head_size / LANES);
+        // SAFETY: there are `n` heads, at least one, of `8 eights` values, and so many angles; a value of `Dsp`
+        // proves the instructions.
+        unsafe { rope(heads.as_mut_ptr(), table.as_ptr(), n, eights) };
     }
 
     /// `gates[i] = silu(gates[i]) * ups[i]`, over the shorter of the two.
@@ -66,6 +91,20 @@ impl Dsp {
                 i += 1;
             }
         }
+    }
+
+    /// See [`scalar::swiglu_q16`].
+    pub(in crate::kernels) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
+        let n = gates.len().min(ups.len());
+        let pairs = n / 2;
+        if pairs > 0 {
+            // SAFETY: both have `2 pairs` elements; a value of `Dsp` proves the instructions.
+            unsafe { swiglu_q16(gates.as_mut_ptr(), ups.as_ptr(), pairs, &SIGMOID) };
+        }
+        scalar::swiglu_q16(
+            part_mut(gates, 2 * pairs, n % 2),
+            part(ups, 2 * pairs, n % 2),
+        );
     }
 }
 
@@ -106,6 +145,12 @@ unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
     )
 }
 
+/// Square root, correctly rounded.
+#[unsafe(naked)]
+unsafe extern "C" fn sqrt(x: f32) -> f32 {
+    naked_asm!(features!(), "vsqrt.f32 s0, s0", "bx lr")
+}
+
 /// `out[i] = x[i] * scale * weight[i]` for `8 n` elements.
 #[unsafe(naked)]
 unsafe extern "C" fn scaled(
@@ -142,6 +187,93 @@ unsafe extern "C" fn scaled(
         "bne 1b",
         "vpop {{s16}}",
         "bx lr",
+    )
+}
+
+/// `y[i] += x[i]` for `8 n` elements.
+#[unsafe(naked)]
+unsafe extern "C" fn add(y: *mut f32, x: *const f32, n: usize) {
+    naked_asm!(
+        features!(),
+        "1:",
+        "vldmia r0, {{s0-s7}}",
+        "vldmia r1!, {{s8-s15}}",
+        "vadd.f32 s0, s0, s8",
+        "vadd.f32 s1, s1, s9",
+        "vadd.f32 s2, s2, s10",
+        "vadd.f32 s3, s3, s11",
+        "vadd.f32 s4, s4, s12",
+        "vadd.f32 s5, s5, s13",
+        "vadd.f32 s6, s6, s14",
+        "vadd.f32 s7, s7, s15",
+        "vstmia r0!, {{s0-s7}}",
+        "subs r2, #1",
+        "bne 1b",
+        "bx lr",
+    )
+}
+
+/// Turns the pair `$x`, `$y` by the angle of `$cos`, `$sin`, into `$a`, `$b`.
+macro_rules! turn {
+    ($x:literal, $y:literal, $cos:literal, $sin:literal, $a:literal, $b:literal) => {
+        concat!(
+            "vmul.f32 ",
+            $a,
+            ", ",
+            $x,
+            ", ",
+            $cos,
+            "\n",
+            "vmul.f32 ",
+            $b,
+            ", ",
+            $x,
+            ", ",
+            $sin,
+            "\n",
+            "vmls.f32 ",
+            $a,
+            ", ",
+            $y,
+            ", ",
+            $sin,
+            "\n",
+            "vmla.f32 ",
+            $b,
+            ", ",
+            $y,
+            ", ",
+            $cos,
+            "\n",
+        )
+    };
+}
+
+/// Turns `n` heads of `8 eights` values by the angles of `table`.
+#[unsafe(naked)]
+unsafe extern "C" fn rope(heads: *mut f32, table: *const f32, n: usize, eights: usize) {
+    naked_asm!(
+        features!(),
+        "push {{r4, lr}}",
+        "1:",
+        "mov r12, r1",
+        "mov r4, r3",
+        "2:",
+        "vldmia r0, {{s0-s3}}",
+        "vldmia r12!, {{s8-s11}}",
+        turn!("s0", "s1", "s8", "s9", "s4", "s5"),
+        turn!("s2", "s3", "s10", "s11", "s6", "s7"),
+        "vstmia r0!, {{s4-s7}}",
+        "vldmia r0, {{s0-s3}}",
+        "vldmia r12!, {{s8-s11}}",
+        turn!("s0", "s1", "s8", "s9", "s4", "s5"),
+        turn!("s2", "s3", "s10", "s11", "s6", "s7"),
+        "vstmia r0!, {{s4-s7}}",
+        "subs r4, #1",
+        "bne 2b",
+        "subs r2, #1",
+        "bne 1b",
+        "pop {{r4, pc}}",
     )
 }
 
@@ -313,5 +445,74 @@ unsafe extern "C" fn swiglu(
         "pop {{r0, r4, r5, lr}}",
         "sub r0, r0, r2",
         "bx lr",
+    )
+}
+
+/// The sigmoid of the gate at `[r0, #$place]`, in 16 bits; its magnitude with 26 bits behind the point comes in
+/// `$s`.
+macro_rules! sigmoid {
+    ($place:literal, $s:literal) => {
+        concat!(
+            "vmov r9, ",
+            $s,
+            "\n",
+            "smmul r9, r9, r4\n",
+            "lsl r10, r9, #8\n",
+            "lsr r10, r10, #1\n",
+            "smmla r11, r5, r10, r6\n",
+            "smmla r11, r11, r10, r7\n",
+            "smmla r11, r11, r10, r8\n",
+            "lsr r9, r9, #24\n",
+            "lsr r11, r11, r9\n",
+            "add r11, r12, r11, lsr #15\n",
+            "udiv r11, lr, r11\n",
+            "ldr r9, [r0, #",
+            $place,
+            "]\n",
+            "cmp r9, #0\n",
+            "it mi\n",
+            "rsbmi r11, r11, #0x10000\n",
+            "vmov ",
+            $s,
+            ", r11\n",
+        )
+    };
+}
+
+/// `n` pairs of elements, at least one.
+#[unsafe(naked)]
+unsafe extern "C" fn swiglu_q16(
+    gates: *mut f32,
+    ups: *const f32,
+    n: usize,
+    constants: *const Sigmoid,
+) {
+    naked_asm!(
+        features!(),
+        "push {{r4-r11, lr}}",
+        "ldmia r3, {{r4-r7}}", // log2(e), cubic, square, linear
+        "mov r8, #0x40000000",
+        "mov r12, #0x8000",
+        "mov lr, #0x80000000",
+        "1:",
+        "vldr s0, [r0]",
+        "vldr s1, [r0, #4]",
+        "vldmia r1!, {{s2, s3}}",
+        "vabs.f32 s4, s0",
+        "vabs.f32 s5, s1",
+        "vcvt.s32.f32 s4, s4, #26",
+        "vcvt.s32.f32 s5, s5, #26",
+        sigmoid!("0", "s4"),
+        sigmoid!("4", "s5"),
+        "vcvt.f32.s32 s4, s4, #16",
+        "vcvt.f32.s32 s5, s5, #16",
+        "vmul.f32 s0, s0, s2",
+        "vmul.f32 s1, s1, s3",
+        "vmul.f32 s0, s0, s4",
+        "vmul.f32 s1, s1, s5",
+        "vstmia r0!, {{s0, s1}}",
+        "subs r2, #1",
+        "bne 1b",
+        "pop {{r4-r11, pc}}",
     )
 }
