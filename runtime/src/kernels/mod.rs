@@ -270,6 +270,22 @@ impl Isa {
         }
     }
 
+    /// [`Self::swiglu`] for values that become 8 bits next: the sigmoid has 16 bits, and the result is the same
+    /// bits everywhere.
+    ///
+    /// `gates[i] = (gates[i] * ups[i]) * (sigmoid_q16(gates[i]) * 2^-16)`
+    pub(crate) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.swiglu_q16(gates, ups),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.swiglu_q16(gates, ups),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.swiglu_q16(gates, ups),
+            _ => scalar::swiglu_q16(gates, ups),
+        }
+    }
+
     /// `out[i] = x[i]`, exactly.
     pub(crate) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         match self {

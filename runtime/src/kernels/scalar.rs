@@ -2,6 +2,7 @@
 
 mod attention;
 mod dsp_order;
+mod gate;
 
 use half::f16;
 
@@ -11,6 +12,9 @@ pub(super) use self::attention::{integers, largest, scores, weighted_sums, weigh
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
+pub(super) use self::gate::swiglu_q16;
+#[cfg(any(kernel_dsp, kernel_thumb2))]
+pub(super) use self::gate::{SIGMOID, Sigmoid};
 #[cfg(soft_float)]
 use super::soft::block_product;
 

@@ -360,7 +360,11 @@ impl<W: WeightFormat> Session<'_, W> {
             Mlp::Swiglu => {
                 let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
                 let gates = part_mut(gates, i, len);
-                self.isa.swiglu(gates, part(ups, i, len));
+                let ups = part(ups, i, len);
+                match W::FORMAT.is_integer() {
+                    true => self.isa.swiglu_q16(gates, ups),
+                    false => self.isa.swiglu(gates, ups),
+                }
                 // The first row is where it belongs.
                 copy(part_mut(done, t * n_ff + i, len), gates);
             }
