@@ -176,6 +176,8 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.integers(out, x, bits),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.integers(out, x, bits),
             _ => scalar::integers(out, x, bits),
         }
     }

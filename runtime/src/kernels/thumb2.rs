@@ -5,6 +5,7 @@
 //! goes through `scalar` itself.
 
 mod gate;
+mod integers;
 mod matrix;
 
 /// Proof that the instructions are present, which the target says.

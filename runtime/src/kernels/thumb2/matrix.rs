@@ -15,13 +15,11 @@ use core::arch::naked_asm;
 use half::f16;
 
 use super::Thumb2;
+use super::integers::{RECORD, has_records};
 use crate::kernels::{Output, scalar};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
 use crate::quant::{Activations, BLOCK, Q8Matrix};
-
-/// Words of the record of a whole block.
-const RECORD: usize = 2 + BLOCK / 2 + 2;
 
 /// Exponents of scales of activations with which sums of products are normal numbers or 0.
 const PLAIN_EXPONENTS: core::ops::Range<u32> = 64..182;
@@ -50,31 +48,6 @@ struct Product {
 const APART: usize = 9;
 
 impl Thumb2 {
-    /// Turns rows of activations into integers, and puts records in their place if there are such.
-    pub(in crate::kernels) fn quantize(
-        self,
-        quants: &mut [i8],
-        scales: &mut [f32],
-        x: &mut [f32],
-        cols: usize,
-    ) {
-        scalar::quantize(quants, scales, x, cols);
-        if !has_records(cols) {
-            return;
-        }
-        let blocks = cols.div_ceil(BLOCK);
-        let tokens = quants
-            .chunks_exact(blocks * BLOCK)
-            .zip(scales.chunks_exact(blocks));
-        for (x, (quants, scales)) in x.chunks_exact_mut(cols).zip(tokens) {
-            let mut words = x.iter_mut();
-            let quants = quants.get(..cols).unwrap_or_default().chunks(BLOCK);
-            for (quants, scale) in quants.zip(scales) {
-                record(&mut words, quants, *scale);
-            }
-        }
-    }
-
     /// `out[t, r] = sum(w[r, c] * x[t, c])`.
     pub(in crate::kernels) fn matmul_q8(
         self,
@@ -108,36 +81,6 @@ impl Thumb2 {
     }
 }
 
-/// Whether rows of `cols` activations have records: columns come in fours and there is a whole block.
-const fn has_records(cols: usize) -> bool {
-    cols >= BLOCK && cols.is_multiple_of(4)
-}
-
-/// Writes the record of a block, which may be shorter.
-fn record<'a>(words: &mut impl Iterator<Item = &'a mut f32>, quants: &[i8], scale: f32) {
-    let mut put = |word: u32| {
-        if let Some(place) = words.next() {
-            *place = f32::from_bits(word);
-        }
-    };
-    let fours = quants.as_chunks::<4>().0;
-    let biased = fours
-        .iter()
-        .map(|[a, _, c, _]| i32::from(*a) + i32::from(*c));
-    let first = (1 << 23) - (i64::from(biased.sum::<i32>()) << 31);
-    put(first as u32);
-    put((first >> 32) as u32);
-    for four in fours {
-        let [a, b, c, d] = four.map(i32::from);
-        put(((a << 24) + d).cast_unsigned());
-        put(((c << 24) + b).cast_unsigned());
-    }
-    let bits = scale.to_bits();
-    put(bits & 0x7F_FFFF | 0x80_0000);
-    // How far the points of mantissas and of the sum are apart.
-    put((bits >> 23) + 10);
-}
-
 /// Products of rows from the first on, until a scale is not plain; returns how many.
 fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> usize {
     let (whole, tail) = (cols / BLOCK, cols % BLOCK / 4);
@@ -159,8 +102,8 @@ fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> u
         return out.len() - unsafe { rows(&product) };
     }
     (product.rows, product.n) = (1, APART);
-    let w_scales = w.scales.chunks_exact(blocks);
-    let w_rows = w.quants.chunks_exact(blocks * BLOCK).zip(w_scales);
+    let w_scales = w.scales.chunks_exact(blocks.max(1));
+    let w_rows = w.quants.chunks_exact(blocks.max(1) * BLOCK).zip(w_scales);
     for (done, (out, (w, w_scales))) in out.iter_mut().zip(w_rows).enumerate() {
         let mut lanes = [0.0; LANES];
         let groups = w.chunks(LANES * BLOCK).zip(w_scales.chunks(LANES));
