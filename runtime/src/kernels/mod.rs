@@ -208,6 +208,8 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.scores(out, query, keys, exponents, scale),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.scores(out, query, keys, exponents, scale),
             _ => scalar::scores(out, query, keys, exponents, scale),
         }
     }
@@ -243,6 +245,8 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.weighted_sums(out, weights, lead, values),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.weighted_sums(out, weights, lead, values),
             _ => scalar::weighted_sums(out, weights, lead, values),
         }
     }

@@ -4,6 +4,7 @@
 //! Everything gives the bits of `scalar`. What is not plain (numbers that are not normal, scales far from 1)
 //! goes through `scalar` itself.
 
+mod attention;
 mod gate;
 mod integers;
 mod matrix;
