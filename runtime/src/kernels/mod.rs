@@ -259,7 +259,27 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.rms_norm(out, x, weight),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.rms_norm(out, x, weight),
             _ => ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None),
+        }
+    }
+
+    /// `y[i] += x[i]`, over the shorter of the two.
+    pub(crate) fn add(self, y: &mut [f32], x: &[f32]) {
+        match self {
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.add(y, x),
+            _ => ops::axpy(y, 1.0, x),
+        }
+    }
+
+    /// See [`ops::rope`].
+    pub(crate) fn rope(self, head: &mut [f32], table: &[f32]) {
+        match self {
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.rope(head, table),
+            _ => ops::rope(head, table),
         }
     }
 

@@ -8,6 +8,7 @@ mod attention;
 mod gate;
 mod integers;
 mod matrix;
+mod vector;
 
 /// Proof that the instructions are present, which the target says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -143,7 +143,7 @@ impl<W: WeightFormat> Session<'_, W> {
                     continue;
                 }
             }
-            ops::axpy(x, 1.0, branch);
+            self.isa.add(x, branch);
         }
     }
 
@@ -253,12 +253,12 @@ impl<W: WeightFormat> Session<'_, W> {
         };
         if let Some(bias) = bias {
             for out in out.chunks_exact_mut(bias.len().max(1)) {
-                ops::axpy(out, 1.0, bias);
+                self.isa.add(out, bias);
             }
         }
         let work = VALUE_WORK * out.len();
         match stage {
-            Stage::AttnProj | Stage::MlpProj => ops::axpy(arena.x, 1.0, out),
+            Stage::AttnProj | Stage::MlpProj => self.isa.add(arena.x, out),
             Stage::Qkv => self.keep(n),
             _ => {}
         }
@@ -290,7 +290,7 @@ impl<W: WeightFormat> Session<'_, W> {
                 let table = part(arena.rope, t * head_size, head_size);
                 let rotated = part_mut(qkv, 0, n_embd + n_kv);
                 let heads = rotated.chunks_exact_mut(head_size.max(1));
-                heads.for_each(|head| ops::rope(head, table));
+                heads.for_each(|head| self.isa.rope(head, table));
             }
             let place = Place {
                 layer: self.pass.layer,

@@ -16,6 +16,7 @@ use half::f16;
 
 use super::Thumb2;
 use super::integers::{RECORD, has_records};
+use super::vector::plus;
 use crate::kernels::{Output, scalar};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
@@ -120,7 +121,11 @@ fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> u
                 return done;
             }
             for (lane, product) in lanes.iter_mut().zip(some) {
-                *lane = if i == 0 { product } else { *lane + product };
+                *lane = if i == 0 {
+                    product
+                } else {
+                    plus(*lane, product)
+                };
             }
         }
         *out = ops::reduce(lanes);
