@@ -85,7 +85,7 @@ fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK]) -> f32 {
     if PLAIN.contains(&largest) {
         let inverse;
         (scale, inverse) = scalar::scale(f32::from_bits(largest >> 1));
-        *quants = [0; BLOCK];
+        quants.iter_mut().skip(n).for_each(|quant| *quant = 0);
         let words = x.as_mut_ptr().wrapping_add(record + 2);
         let values = x.as_ptr().wrapping_add(i * BLOCK);
         // SAFETY: as above. The words of four values lie at or before these, which are read first.
