@@ -10,6 +10,7 @@
     reason = "vendor intrinsics and target_feature calls live here only"
 )]
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(kernel_dsp)]
@@ -22,6 +23,7 @@ mod thumb2;
 
 use half::f16;
 
+pub(crate) use self::attention::{Attention, BaseScale};
 use crate::ops;
 use crate::parts::part_mut;
 use crate::quant::{Activations, DspMatrix, Q8Activations, Q8Matrix};
@@ -165,89 +167,50 @@ impl Isa {
         }
     }
 
-    /// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer *
-    /// 2^exponent`; returns the exponent, at most `128 - bits`.
+    /// Turns each head of `head_size` values into integers of `bits` bits and a sign with one exponent, `value =
+    /// integer * 2^exponent`; an exponent is at most `128 - bits`.
     ///
-    /// NaN becomes 0. All become 0 if one of them is infinite or beyond `2^127`, or all are below `2^-60`.
-    ///
-    /// # Shapes
-    /// `out` as long as `x` or longer, the rest becomes 0.
-    pub(crate) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
-        match self {
-            #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.integers(out, x, bits),
-            #[cfg(kernel_thumb2)]
-            Self::Thumb2(isa) => isa.integers(out, x, bits),
-            _ => scalar::integers(out, x, bits),
-        }
-    }
-
-    /// The largest exponent; 0 if there is none.
-    pub(crate) fn largest(self, exponents: &[i8]) -> i32 {
-        match self {
-            #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.largest(exponents),
-            _ => scalar::largest(exponents),
-        }
-    }
-
-    /// Scores of a query, which is used up, in integers, and the largest of them.
-    ///
-    /// `out[t] = dot(query, keys[t]) * multiplier * 2^-(32 + shift + largest - exponents[t])`, rounded down.
+    /// NaN becomes 0. All of a head become 0 if one of them is infinite or beyond `2^127`, or all are below
+    /// `2^-60`.
     ///
     /// # Shapes
-    /// `out` `[T]` or more, `query` `[width]`, `keys` `[T, width]`, `exponents` `[T]`.
-    pub(crate) fn scores(
+    /// `x` `[heads, head_size]`, `exponents` `[heads]`, `out` `[heads, width]`, filled up with 0.
+    pub(crate) fn integers(
         self,
-        out: &mut [i32],
-        query: &mut [i16],
-        keys: &[i8],
-        exponents: &[i8],
-        scale: ScoreScale,
-    ) -> i32 {
+        out: &mut [i16],
+        exponents: &mut [i8],
+        x: &[f32],
+        head_size: usize,
+        bits: i32,
+    ) {
         match self {
             #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.scores(out, query, keys, exponents, scale),
+            Self::Dsp(isa) => isa.integers(out, exponents, x, head_size, bits),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(isa) => isa.scores(out, query, keys, exponents, scale),
-            _ => scalar::scores(out, query, keys, exponents, scale),
+            Self::Thumb2(isa) => isa.integers(out, exponents, x, head_size, bits),
+            _ => scalar::integers(out, exponents, x, head_size, bits),
         }
     }
 
-    /// Scores to what values are multiplied by, in units of `2^-29`; returns the sum of the powers of
-    /// the scores in units of `2^-20`, and all bits that the results have.
+    /// Attention of some heads of a group.
     ///
-    /// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])`, 0 where `x` is longer than `exponents`.
+    /// `out[h] = sum_t softmax_t(query[h] . keys[t] / sqrt(HS)) values[t]`, in integers up to the last product.
     ///
     /// # Shapes
-    /// `x` `[T]` or more, `exponents` `[T]`; `x` and `most` have `fraction` bits behind the point.
-    pub(crate) fn weights(
+    /// `queries` `[heads, width]`, which are used up, `exponents` `[heads]`, `out` `[heads, HS]`.
+    pub(crate) fn attend(
         self,
-        x: &mut [i32],
+        attention: Attention<'_>,
+        queries: &mut [i16],
         exponents: &[i8],
-        most: i32,
-        most_exponent: i32,
-        fraction: u32,
-    ) -> (u32, u32) {
+        out: &mut [f32],
+    ) {
         match self {
             #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.weights(x, exponents, most, most_exponent, fraction),
-            _ => scalar::weights(x, exponents, most, most_exponent, fraction),
-        }
-    }
-
-    /// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead`, which has
-    /// 30 bits, rounded to its upper 14.
-    ///
-    /// # Shapes
-    /// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
-    pub(crate) fn weighted_sums(self, out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
-        match self {
-            #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.weighted_sums(out, weights, lead, values),
+            Self::Dsp(isa) => isa.attend(attention, queries, exponents, out),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(isa) => isa.weighted_sums(out, weights, lead, values),
-            _ => scalar::weighted_sums(out, weights, lead, values),
+            Self::Thumb2(isa) => isa.attend(attention, queries, exponents, out),
+            _ => scalar::attend(attention, queries, exponents, out),
         }
     }
 
@@ -320,17 +283,6 @@ impl Isa {
             _ => scalar::widen_f16(out, x),
         }
     }
-}
-
-/// How products of a query with keys become scores, see [`Isa::scores`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ScoreScale {
-    pub(crate) multiplier: i32,
-    pub(crate) shift: u32,
-    /// The largest exponent of a key.
-    pub(crate) largest: i32,
-    /// Bits of a score behind its point, 1 to 16.
-    pub(crate) fraction: u32,
 }
 
 /// Where a product of some rows of a matrix goes.

@@ -6,9 +6,11 @@ mod gate;
 
 use half::f16;
 
-#[cfg(kernel_dsp)]
-pub(super) use self::attention::{EXP2, EXP2_CUBIC};
-pub(super) use self::attention::{integers, largest, scores, weighted_sums, weights};
+#[cfg(kernel_thumb2)]
+pub(super) use self::attention::head_integers;
+#[cfg(any(kernel_dsp, kernel_thumb2))]
+pub(super) use self::attention::{EXP2, factor, lead};
+pub(super) use self::attention::{attend, integers};
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};

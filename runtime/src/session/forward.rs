@@ -16,8 +16,8 @@ use crate::quant::{Activations, Q8Activations, WeightFormat};
 /// nonlinearities. Without floating point they are hundreds of instructions.
 const VALUE_WORK: usize = if cfg!(soft_float) { 128 } else { 16 };
 
-/// Matrices are cut between groups of so many rows.
-const ROW_GROUP: usize = 4;
+/// Matrices are cut between groups of so many rows, which kernels take together.
+const ROW_GROUP: usize = 8;
 
 /// Vectors are cut between groups of so many values, where they are cut at all.
 const VALUES: usize = 32;
@@ -154,7 +154,7 @@ impl<W: WeightFormat> Session<'_, W> {
             n, layer, stage, ..
         } = self.pass;
         match stage {
-            Stage::Heads => return self.head(),
+            Stage::Heads => return self.heads(budget),
             Stage::Activation => return self.activation(budget),
             Stage::Done => return 0,
             _ => {}
@@ -301,27 +301,31 @@ impl<W: WeightFormat> Session<'_, W> {
         }
     }
 
-    /// Attention of one head of one token.
-    fn head(&mut self) -> usize {
-        let config = *self.model.config();
+    /// Attention of as many heads of a group of one token as `budget` allows; at least one.
+    fn heads(&mut self, budget: usize) -> usize {
+        let config = self.model.config();
         let (n_head, head_size) = (config.n_head().max(1), config.head_size());
         let Pass { n, layer, done, .. } = self.pass;
-        let (t, head) = (done / n_head, done % n_head);
+        let (t, first) = (done / n_head, done % n_head);
         let place = Place {
             layer,
             position: self.position + t,
         };
+        let work = (place.position + 1) * (2 * head_size + VALUE_WORK);
+        let group = (n_head / config.n_head_kv().max(1)).max(1);
+        let count = (budget / work.max(1)).max(1).min(group - first % group);
         let arena = &mut self.arena;
-        let query = part(arena.wide, t * config.n_qkv() + head * head_size, head_size);
-        let out = part_mut(arena.branch, (t * n_head + head) * head_size, head_size);
+        let queries = part(arena.wide, t * config.n_qkv(), config.n_embd());
+        let out = part_mut(arena.branch, done * head_size, count * head_size);
+        let heads = first..first + count;
         arena
             .cache
-            .attend(self.isa, &config, place, head, query, out);
-        self.pass.done += 1;
+            .attend(self.isa, config, place, heads, queries, out);
+        self.pass.done += count;
         if self.pass.done == n * n_head {
             (self.pass.stage, self.pass.done) = (Stage::AttnProj, 0);
         }
-        (place.position + 1) * (2 * head_size + VALUE_WORK)
+        count * work
     }
 
     /// Rows `first..first + n` of `x`, normalised, into the first rows of `branch`.

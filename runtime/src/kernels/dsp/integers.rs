@@ -45,34 +45,57 @@ impl Dsp {
     }
 
     /// See [`scalar::integers`].
-    pub(in crate::kernels) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
-        let n = x.len();
-        if n > 0 && n.is_multiple_of(LANES) && out.len() == n {
-            let size = match bits {
-                // SAFETY: both have `n` elements; a value of `Dsp` proves the instructions.
-                7 => unsafe { integers_7(x.as_ptr(), out.as_mut_ptr(), n / LANES) },
-                // SAFETY: as above.
-                15 => unsafe { integers_15(x.as_ptr(), out.as_mut_ptr(), n / LANES) },
-                _ => 0,
-            };
-            if size > 0 {
-                return size - 126 - bits;
-            }
+    pub(in crate::kernels) fn integers(
+        self,
+        out: &mut [i16],
+        exponents: &mut [i8],
+        x: &[f32],
+        head_size: usize,
+        bits: i32,
+    ) {
+        let n = exponents.len() * head_size;
+        if n == 0 || !head_size.is_multiple_of(LANES) || out.len() != n || x.len() != n {
+            return scalar::integers(out, exponents, x, head_size, bits);
         }
-        scalar::integers(out, x, bits)
+        let mut heads = Heads {
+            x: x.as_ptr(),
+            out: out.as_mut_ptr(),
+            exponents: exponents.as_mut_ptr(),
+            heads: exponents.len(),
+            eights: head_size / LANES,
+        };
+        let done = match bits {
+            // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
+            7 => unsafe { integers_7(&mut heads) },
+            // SAFETY: as above.
+            15 => unsafe { integers_15(&mut heads) },
+            _ => false,
+        };
+        if !done {
+            scalar::integers(out, exponents, x, head_size, bits);
+        }
     }
 
     /// See [`scalar::largest`].
     pub(in crate::kernels) fn largest(self, exponents: &[i8]) -> i32 {
-        let (words, rest) = exponents.as_chunks::<4>();
-        if words.is_empty() {
-            return scalar::largest(rest);
+        if exponents.is_empty() {
+            return 0;
         }
-        // SAFETY: there is at least one word; a value of `Dsp` proves the instructions.
-        let four = unsafe { largest(words.as_ptr(), words.len()) };
-        let four = four.to_le_bytes().map(u8::cast_signed);
-        four.iter().chain(rest).copied().max().map_or(0, i32::from)
+        // SAFETY: there is at least one; a value of `Dsp` proves the instructions.
+        unsafe { largest(exponents.as_ptr(), exponents.len()) }
     }
+}
+
+/// What the assembly of [`Dsp::integers`] takes; it knows the offsets.
+#[repr(C)]
+struct Heads {
+    x: *const f32,
+    out: *mut i16,
+    exponents: *mut i8,
+    /// At least one.
+    heads: usize,
+    /// Groups of eight values of a head, at least one.
+    eights: usize,
 }
 
 /// Eight magnitudes, their signs shifted out: the largest so far in r2.
@@ -160,63 +183,96 @@ macro_rules! round {
     };
 }
 
-/// `8 n` values to integers; returns the biased exponent of the largest magnitude, or 0 where
-/// [`scalar::integers`] has to look at it.
+/// Heads to integers; false where [`scalar::integers`] has to look at one.
 macro_rules! integers {
-    ($name:ident, $bits:literal, $bias:literal) => {
+    ($name:ident, $bits:literal, $bias:literal, $unit:literal) => {
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(x: *const f32, out: *mut i16, n: usize) -> i32 {
+        unsafe extern "C" fn $name(heads: *mut Heads) -> bool {
             naked_asm!(
                 features!(),
-                "push {{r0, r2, r4-r11, lr}}",
-                "mov r3, r2",
+                "push {{r0, r4-r11, lr}}",
+                "mov r12, r0",
+                "ldrd r0, r1, [r12]",
+                "1:", // a head
+                "mov lr, r0",
+                "ldr r3, [r12, #16]",
                 "movs r2, #0",
-                "1:",
+                "2:",
                 largest!(),
                 "subs r3, #1",
-                "bne 1b",
-                "lsr r12, r2, #24",
-                "sub r3, r12, #67",
+                "bne 2b",
+                "ldr r12, [sp]",
+                "lsr r2, r2, #24",
+                "sub r3, r2, #67",
                 "cmp r3, #186",
-                "bls 2f",
-                "add sp, #8",
-                "movs r0, #0",
-                "pop {{r4-r11, pc}}",
-                "2:",
-                concat!("rsb r2, r12, #", $bias),
+                "bhi 4f",
+                "ldrd r4, r5, [r12, #8]",
+                concat!("sub r3, r2, #", $unit),
+                "strb r3, [r4], #1",
+                "subs r5, #1",
+                "strd r4, r5, [r12, #8]",
+                concat!("rsb r2, r2, #", $bias),
                 "lsl r2, r2, #23",
                 "vmov s3, r2",
-                "pop {{r0, r2}}",
+                "mov r0, lr",
+                "ldr r2, [r12, #16]",
                 "3:",
                 round!($bits),
                 round!($bits),
                 "subs r2, #1",
                 "bne 3b",
-                "mov r0, r12",
+                "ldr r2, [r12, #12]",
+                "cmp r2, #0",
+                "bne 1b",
+                "movs r0, #1",
+                "b 5f",
+                "4:",
+                "movs r0, #0",
+                "5:",
+                "add sp, #4",
                 "pop {{r4-r11, pc}}",
             )
         }
     };
 }
 
-// The exponent that makes `bits` bits of the largest is `bits - 1` less its own; 254 is twice the bias.
-integers!(integers_7, "8", "260");
-integers!(integers_15, "16", "268");
+// The exponent that makes `bits` bits of the largest is `bits - 1` less its own; 254 is twice the bias. The
+// integers' own exponent is that of the largest less 126 and `bits`.
+integers!(integers_7, "8", "260", "133");
+integers!(integers_15, "16", "268", "141");
 
-/// The largest of each byte of `n` words.
+/// The largest of `n` exponents, at least one.
 #[unsafe(naked)]
-unsafe extern "C" fn largest(words: *const [i8; 4], n: usize) -> u32 {
+unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
     naked_asm!(
         features!(),
-        "ldr r2, [r0], #4",
-        "b 2f",
+        "mov r2, #0x80808080",
+        "subs r1, #4",
+        "blo 2f",
         "1:",
         "ldr r3, [r0], #4",
         "ssub8 r12, r3, r2",
         "sel r2, r3, r2",
-        "2:",
+        "subs r1, #4",
+        "bhs 1b",
+        "2:", // the largest of four, then the last ones
+        "ror r3, r2, #16",
+        "ssub8 r12, r3, r2",
+        "sel r2, r3, r2",
+        "ror r3, r2, #8",
+        "ssub8 r12, r3, r2",
+        "sel r2, r3, r2",
+        "sxtb r2, r2",
+        "adds r1, #4",
+        "beq 4f",
+        "3:",
+        "ldrsb r3, [r0], #1",
+        "cmp r2, r3",
+        "it lt",
+        "movlt r2, r3",
         "subs r1, #1",
-        "bne 1b",
+        "bne 3b",
+        "4:",
         "mov r0, r2",
         "bx lr",
     )

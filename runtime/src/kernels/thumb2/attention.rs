@@ -1,12 +1,21 @@
-//! Attention of one head in integers: the loops over keys and values.
+//! Attention in integers: the loops over keys and values.
 
 use core::arch::naked_asm;
 
 use super::Thumb2;
-use crate::kernels::{ScoreScale, scalar};
+use super::vector::plus;
+use crate::kernels::attention::{Attention, PIECE, SCORE_FRACTION, ScoreScale};
+use crate::kernels::scalar::{self, EXP2};
+use crate::parts::{part, part_mut};
 
 /// Widest head whose query has room on the stack.
 const WIDEST: usize = 64;
+
+/// Columns that go through together.
+const COLUMNS: usize = 8;
+
+/// Exponents, as their bits are, of factors with which [`floats`] multiplies.
+const PLAIN_FACTORS: core::ops::Range<u32> = 40..200;
 
 /// What the assembly of [`scores`] takes; it knows the order.
 #[repr(C)]
@@ -20,64 +29,131 @@ struct Scores {
     /// Groups of eight integers of a key.
     eights: usize,
     multiplier: i32,
-    /// By how many bits a score goes down, and its key's exponent.
+    /// To the right, before an exponent is taken off.
     shift: i32,
 }
 
-impl Thumb2 {
-    /// See [`scalar::scores`].
-    pub(in crate::kernels) fn scores(
-        self,
-        out: &mut [i32],
-        query: &[i16],
-        keys: &[i8],
-        exponents: &[i8],
-        scale: ScoreScale,
-    ) -> i32 {
-        let (width, n) = (query.len(), exponents.len());
-        let room = n > 0 && out.len() >= n && keys.len() >= n * width;
-        if !room || width == 0 || width > WIDEST || !width.is_multiple_of(8) {
-            return scalar::scores(out, query, keys, exponents, scale);
-        }
-        let mut wide = [0; WIDEST];
-        for (wide, q) in wide.iter_mut().zip(query) {
-            *wide = i32::from(*q);
-        }
-        let exponents = exponents.as_ptr_range();
-        let scores = Scores {
-            out: out.as_mut_ptr(),
-            keys: keys.as_ptr(),
-            exponents: exponents.start,
-            end: exponents.end,
-            query: wide.as_ptr(),
-            eights: width / 8,
-            multiplier: scale.multiplier,
-            shift: scale.shift.cast_signed() + scale.largest,
-        };
-        // SAFETY: there are as many keys, exponents and scores, of that width; a value of `Thumb2` proves the
-        // instructions.
-        unsafe { self::scores(&scores) }
-    }
+/// What the assembly of [`weights`] takes; it knows the order.
+#[repr(C)]
+struct Powers {
+    /// The largest score.
+    most: i32,
+    largest_value: i32,
+    /// Of 2, see [`EXP2`].
+    powers: *const u32,
+}
 
-    /// See [`scalar::weighted_sums`].
-    pub(in crate::kernels) fn weighted_sums(
+impl Thumb2 {
+    /// See [`crate::kernels::Isa::attend`].
+    pub(in crate::kernels) fn attend(
         self,
-        out: &mut [i32],
-        weights: &[i32],
-        lead: u32,
-        values: &[i8],
+        attention: Attention<'_>,
+        queries: &mut [i16],
+        exponents: &[i8],
+        out: &mut [f32],
     ) {
-        let (width, pairs) = (out.len(), weights.len() / 2);
-        let room = pairs > 0 && values.len() >= 2 * pairs * width;
-        if !room || !width.is_multiple_of(4) {
-            return scalar::weighted_sums(out, weights, lead, values);
+        let mut attention = attention;
+        let Attention { n, width, .. } = attention;
+        let even = n.next_multiple_of(2);
+        let fits = attention.keys.len() >= even * width
+            && attention.key_exponents.len() >= n
+            && attention.values.len() >= even * width
+            && attention.value_exponents.len() >= n
+            && attention.scores.len() >= even
+            && attention.sums.len() == width
+            && out.len() == queries.len();
+        if n == 0 || width == 0 || width > WIDEST || !width.is_multiple_of(COLUMNS) || !fits {
+            return scalar::attend(attention, queries, exponents, out);
         }
-        for (out, columns) in out.as_chunks_mut::<4>().0.iter_mut().zip(0..) {
+        let largest = |exponents: &[i8]| exponents.iter().copied().max().map_or(0, i32::from);
+        let largest_key = largest(part(attention.key_exponents, 0, n));
+        let largest_value = largest(part(attention.value_exponents, 0, n));
+        let heads = queries.chunks_exact(width).zip(out.chunks_exact_mut(width));
+        for ((query, out), exponent) in heads.zip(exponents) {
+            let scale = attention.scale.of(i32::from(*exponent), largest_key);
+            head(&mut attention, query, scale, largest_value, out);
+        }
+    }
+}
+
+/// Attention of one head.
+fn head(
+    attention: &mut Attention<'_>,
+    query: &[i16],
+    scale: ScoreScale,
+    largest_value: i32,
+    out: &mut [f32],
+) {
+    let Attention { n, width, .. } = *attention;
+    let x = &mut *attention.scores;
+    let most = most(
+        x,
+        query,
+        attention.keys,
+        part(attention.key_exponents, 0, n),
+        scale,
+    );
+    let (mut total, mut all) = (0.0, 0);
+    for start in (0..n).step_by(PIECE) {
+        let x = part_mut(x, start, PIECE.min(n - start));
+        let exponents = part(attention.value_exponents, start, x.len());
+        let powers = Powers {
+            most,
+            largest_value,
+            powers: EXP2.as_ptr(),
+        };
+        // SAFETY: both have as many elements, at least one.
+        let both = unsafe { weights(x.as_mut_ptr(), exponents.as_ptr(), x.len(), &powers) };
+        total += both as u32 as f32;
+        all |= (both >> 32) as u32;
+    }
+    part_mut(x, n, n % 2).fill(0);
+    let lead = scalar::lead(all);
+    let factor = scalar::factor(largest_value, lead, total);
+    for (i, x) in x.chunks(PIECE).enumerate() {
+        let values = part(attention.values, i * PIECE * width, x.len() * width);
+        let pairs = x.len() / 2;
+        for (columns, sums) in attention.sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let values = values.as_ptr().wrapping_add(8 * columns);
-            // SAFETY: there are two values of each column for each pair of weights; a value of `Thumb2` proves the
-            // instructions.
-            unsafe { sums(out, weights.as_ptr(), values, pairs, 2 * width, lead) };
+            // SAFETY: there are two values of each column for each pair of weights.
+            unsafe { self::sums(sums, x.as_ptr(), values, pairs, 2 * width, lead) };
         }
+        add_scaled(out, attention.sums, factor, i > 0);
+    }
+}
+
+/// Scores of the keys; returns the largest.
+fn most(x: &mut [i32], query: &[i16], keys: &[i8], exponents: &[i8], scale: ScoreScale) -> i32 {
+    let mut wide = [0; WIDEST];
+    for (wide, q) in wide.iter_mut().zip(query) {
+        *wide = i32::from(*q);
+    }
+    let exponents = exponents.as_ptr_range();
+    let all = Scores {
+        out: x.as_mut_ptr(),
+        keys: keys.as_ptr(),
+        exponents: exponents.start,
+        end: exponents.end,
+        query: wide.as_ptr(),
+        eights: query.len() / COLUMNS,
+        multiplier: scale.multiplier,
+        shift: scale.shift,
+    };
+    // SAFETY: there are as many keys and scores as exponents, at least one, of that width.
+    unsafe { scores(&all) }
+}
+
+/// `out[i] = sums[i] as f32 * factor`, or that added.
+fn add_scaled(out: &mut [f32], sums: &mut [i32], factor: f32, add: bool) {
+    if add || !PLAIN_FACTORS.contains(&(factor.to_bits() >> 23)) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            let earlier = if add { *out } else { 0.0 };
+            *out = plus(earlier, *sum as f32 * factor);
+        }
+    } else {
+        let n = out.len().min(sums.len());
+        // SAFETY: both have `n` elements, at least one: a head has columns.
+        unsafe { floats(out.as_mut_ptr(), sums.as_ptr(), n, factor) };
     }
 }
 
@@ -208,10 +284,8 @@ unsafe extern "C" fn sums(
         "ldrd r10, r11, [r2]",
         "add r2, r0",
         "lsl r8, r1",
-        "add r8, #0x8000",
         "lsr r8, #16",
         "lsl r9, r1",
-        "add r9, #0x8000",
         "lsr r9, #16",
         weighted!("r10", "r4", "r5"),
         weighted!("r11", "r6", "r7"),
@@ -220,5 +294,97 @@ unsafe extern "C" fn sums(
         "pop {{r0}}",
         "stmia r0, {{r4-r7}}",
         "pop {{r4-r11, pc}}",
+    )
+}
+
+/// Scores of `n` tokens, at least one, to weights; returns the sum of the powers in units of `2^-20`, and above it
+/// all bits that the weights have.
+#[unsafe(naked)]
+unsafe extern "C" fn weights(
+    x: *mut i32,
+    exponents: *const i8,
+    n: usize,
+    powers: *const Powers,
+) -> u64 {
+    naked_asm!(
+        "push {{r4-r9}}",
+        "ldmia r3, {{r3-r5}}", // the largest score and exponent, powers
+        "movs r8, #0",
+        "movs r9, #0",
+        "1:",
+        "ldr r6, [r0]",
+        "sub r6, r3, r6",
+        "ubfx r7, r6, #0, #{fraction}",
+        "ldr r7, [r5, r7, lsl #2]",
+        "usat r6, #5, r6, asr #{fraction}", // 31 bits to the right is nothing left
+        "lsr r7, r6",
+        "add r8, r8, r7, lsr #10",
+        "ldrsb r6, [r1], #1",
+        "sub r6, r4, r6", // below 256
+        "lsr r7, r6",
+        "orr r9, r7",
+        "str r7, [r0], #4",
+        "subs r2, #1",
+        "bne 1b",
+        "mov r0, r8",
+        "mov r1, r9",
+        "pop {{r4-r9}}",
+        "bx lr",
+        fraction = const SCORE_FRACTION,
+    )
+}
+
+/// `out[i] = sums[i] as f32 * factor` for `n` elements, at least one.
+#[unsafe(naked)]
+unsafe extern "C" fn floats(out: *mut f32, sums: *const i32, n: usize, factor: f32) {
+    naked_asm!(
+        "push {{r4-r8}}",
+        "lsr r8, r3, #23",
+        "add r8, #31", // exponent of the result, less one, plus the zeros before a sum
+        "lsl r3, r3, #8",
+        "orr r3, #0x80000000",
+        "1:",
+        "ldr r4, [r1], #4",
+        "eor r5, r4, r4, asr #31",
+        "subs r5, r5, r4, asr #31",
+        "beq 6f",
+        "clz r6, r5",
+        "lsl r5, r6",
+        "sub r6, r8, r6",
+        "and r4, #0x80000000",
+        "add r6, r6, r4, lsr #23",
+        // To 24 bits, as a conversion rounds.
+        "lsl r7, r5, #24",
+        "lsr r5, r5, #8",
+        "cmp r7, #0x80000000",
+        "adc r5, r5, #0",
+        "it eq",
+        "biceq r5, #1",
+        "umull r4, r5, r5, r3",
+        "cmp r5, #0x800000",
+        "blo 3f",
+        "2:",
+        "cmp r4, #0x80000000",
+        "beq 4f",
+        "adc r5, r5, r6, lsl #23",
+        "5:",
+        "str r5, [r0], #4",
+        "subs r2, #1",
+        "bne 1b",
+        "pop {{r4-r8}}",
+        "bx lr",
+        "3:",
+        "adds r4, r4, r4",
+        "adc r5, r5, r5",
+        "sub r6, #1",
+        "b 2b",
+        "4:",
+        "and r4, r5, #1",
+        "add r5, r4",
+        "add r5, r5, r6, lsl #23",
+        "b 5b",
+        "6:",
+        "movs r5, #0",
+        "b 5b",
     )
 }

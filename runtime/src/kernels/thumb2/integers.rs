@@ -44,30 +44,39 @@ impl Thumb2 {
         }
     }
 
-    /// See [`scalar::integers`].
-    pub(in crate::kernels) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
-        let n = x.len();
-        if n == 0 || out.len() != n {
-            return scalar::integers(out, x, bits);
+    /// See [`crate::kernels::Isa::integers`].
+    pub(in crate::kernels) fn integers(
+        self,
+        out: &mut [i16],
+        exponents: &mut [i8],
+        x: &[f32],
+        head_size: usize,
+        bits: i32,
+    ) {
+        let width = out.len() / exponents.len().max(1);
+        let heads = out.chunks_exact_mut(width.max(1)).zip(exponents);
+        for ((out, exponent), x) in heads.zip(x.chunks_exact(head_size.max(1))) {
+            *exponent = head(out, x, bits) as i8;
         }
-        // SAFETY: `x` has `n` elements, at least one; a value of `Thumb2` proves the instructions.
-        let size = unsafe { largest(x.as_ptr(), n) };
-        if !PLAIN_HEAD.contains(&size) {
-            return scalar::integers(out, x, bits);
-        }
-        let exponent = size >> 24;
-        // SAFETY: as above, and so has `out`.
-        unsafe {
-            integers(
-                out.as_mut_ptr(),
-                x.as_ptr(),
-                n,
-                exponent + 24 - bits.cast_unsigned(),
-                1 << bits,
-            );
-        }
-        exponent as i32 - 126 - bits
     }
+}
+
+/// Turns the values of a head into integers and returns their exponent.
+fn head(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+    let n = x.len();
+    if n == 0 || out.len() != n {
+        return scalar::head_integers(out, x, bits);
+    }
+    // SAFETY: `x` has `n` elements, at least one; a value of `Thumb2`, which callers have, proves the instructions.
+    let size = unsafe { largest(x.as_ptr(), n) };
+    if !PLAIN_HEAD.contains(&size) {
+        return scalar::head_integers(out, x, bits);
+    }
+    let (exponent, limit) = (size >> 24, 1 << bits);
+    let shift = exponent + 24 - bits.cast_unsigned();
+    // SAFETY: as above, and so has `out`.
+    unsafe { integers(out.as_mut_ptr(), x.as_ptr(), n, shift, limit) };
+    exponent.cast_signed() - 126 - bits
 }
 
 /// Turns block `i` of `x`, of `n` values, into its record; returns the scale.
