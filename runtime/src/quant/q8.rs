@@ -42,11 +42,6 @@ impl<'w> Q8Matrix<'w> {
         rows.map(|(quants, scales)| Q8Row { quants, scales })
     }
 
-    #[cfg(kernel_thumb2)]
-    pub(crate) fn n_rows(&self) -> usize {
-        self.quants.len() / self.blocks.quants.max(1)
-    }
-
     /// The matrix of these rows.
     pub(crate) fn part(self, rows: Range<usize>) -> Self {
         let Blocks { n, quants } = self.blocks;

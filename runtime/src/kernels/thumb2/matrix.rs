@@ -20,9 +20,9 @@ use super::vector::plus;
 use crate::kernels::{Output, scalar};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
-use crate::quant::{Activations, BLOCK, Q8Matrix};
+use crate::quant::{Activations, BLOCK, Q8Activations, Q8Matrix, Q8Row};
 
-/// Exponents of scales of activations with which sums of products are normal numbers or 0.
+/// Exponents, as their bits are, of scales of activations with which sums of products are normal numbers or 0.
 const PLAIN_EXPONENTS: core::ops::Range<u32> = 64..182;
 
 /// What the assembly takes; it knows the order.
@@ -56,30 +56,42 @@ impl Thumb2 {
         w: Q8Matrix<'_>,
         x: Activations<'_>,
     ) {
-        let tokens = x.q8.rows();
-        let cols = x.values.len() / tokens.clone().count().max(1);
-        let mut records = x.values.chunks_exact(cols.max(1));
-        for (t, (quants, scales)) in tokens.enumerate() {
-            let out = part_mut(out.values, t * out.stride + out.first, w.n_rows());
-            let plain =
-                |scale: &f32| *scale == 0.0 || PLAIN_EXPONENTS.contains(&(scale.to_bits() >> 23));
-            let records = records.next().unwrap_or_default();
-            let prepared = has_records(cols) && scales.iter().all(plain);
-            let (mut done, mut rows) = (0, w.rows());
-            while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
-                if prepared {
-                    let some = products(rest, w.part(done..w.n_rows()), records, cols);
-                    done += some;
-                    rows.by_ref().take(some).for_each(drop);
+        let Q8Activations {
+            quants,
+            scales,
+            blocks,
+        } = x.q8;
+        let (n, bytes) = (blocks.n, blocks.quants.max(1));
+        let (n_rows, n_tokens) = (w.quants.len() / bytes, quants.len() / bytes);
+        let cols = x.values.len() / n_tokens.max(1);
+        for t in 0..n_tokens {
+            let out = part_mut(out.values, t * out.stride + out.first, n_rows);
+            let (records, scales) = (part(x.values, t * cols, cols), part(scales, t * n, n));
+            let plain = has_records(cols) && scales.iter().all(|scale| is_plain(*scale));
+            let mut done = 0;
+            while done < out.len() {
+                if plain {
+                    let rest = part_mut(out, done, n_rows - done);
+                    done += products(rest, w.part(done..n_rows), records, cols);
                 }
-                // A scale that is not plain stopped it.
-                if let (Some(out), Some(row)) = (out.get_mut(done), rows.next()) {
-                    *out = scalar::dot_q8(row, (quants, scales));
+                // A scale of the weights that is not plain stopped it.
+                if let Some(out) = out.get_mut(done) {
+                    let row = Q8Row {
+                        quants: part(w.quants, done * bytes, bytes),
+                        scales: part(w.scales, done * n, n),
+                    };
+                    *out = scalar::dot_q8(row, (part(quants, t * bytes, bytes), scales));
                 }
                 done += 1;
             }
         }
     }
+}
+
+/// Whether sums of products with a scale of activations are normal numbers or 0.
+fn is_plain(scale: f32) -> bool {
+    let bits = scale.to_bits();
+    bits == 0 || PLAIN_EXPONENTS.contains(&(bits >> 23))
 }
 
 /// Products of rows from the first on, until a scale is not plain; returns how many.
