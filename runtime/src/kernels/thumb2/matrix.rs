@@ -115,28 +115,25 @@ fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> u
         return out.len() - unsafe { rows(&product) };
     }
     (product.rows, product.n) = (1, APART);
-    let w_scales = w.scales.chunks_exact(blocks.max(1));
-    let w_rows = w.quants.chunks_exact(blocks.max(1) * BLOCK).zip(w_scales);
-    for (done, (out, (w, w_scales))) in out.iter_mut().zip(w_rows).enumerate() {
+    for (done, out) in out.iter_mut().enumerate() {
         let mut lanes = [0.0; LANES];
-        let groups = w.chunks(LANES * BLOCK).zip(w_scales.chunks(LANES));
-        for (i, (w, w_scales)) in groups.enumerate() {
+        for first in (0..blocks).step_by(LANES) {
+            let (block, n) = (done * blocks + first, (blocks - first).min(LANES));
             let mut some = [0.0; LANES];
             product.out = some.as_mut_ptr();
-            product.x = part(records, i * LANES * RECORD, 1).as_ptr();
-            let last = w_scales.len() < LANES || (i + 1) * LANES == blocks;
-            product.tail = if last { tail } else { 0 };
-            product.whole = w_scales.len() - usize::from(product.tail > 0);
-            (product.w, product.w_scales) = (w.as_ptr(), w_scales.as_ptr());
+            product.x = part(records, first * RECORD, 1).as_ptr();
+            product.tail = if first + n == blocks { tail } else { 0 };
+            product.whole = n - product.tail.min(1);
+            product.w = part(w.quants, block * BLOCK, n * BLOCK).as_ptr();
+            product.w_scales = part(w.scales, block, n).as_ptr();
             // SAFETY: as above, of a part of one row.
             if unsafe { rows(&product) } > 0 {
                 return done;
             }
             for (lane, product) in lanes.iter_mut().zip(some) {
-                *lane = if i == 0 {
-                    product
-                } else {
-                    plus(*lane, product)
+                *lane = match first {
+                    0 => product,
+                    _ => plus(*lane, product),
                 };
             }
         }
