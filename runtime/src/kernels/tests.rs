@@ -166,6 +166,26 @@ fn check_rule(x: &[f32], quants: &[i8], scales: [f32; 2]) {
 }
 
 #[test]
+fn swiglu_gives_the_same_bits() {
+    let seed = fresh_seed();
+    let mut rng = Rng::new(seed, 0);
+    for n in [1, 2, 7, 8, 33, 172] {
+        let mut gates = random(&mut rng, n);
+        let mut ups = random(&mut rng, n);
+        (gates[0], ups[n - 1]) = (f32::from_bits(rng.next() as u32), -0.0);
+        let run = |isa: Isa| {
+            let mut out = gates.clone();
+            isa.swiglu_q16(&mut out, &ups);
+            bits(&out)
+        };
+        let expected = run(Isa::Scalar);
+        for isa in every_isa() {
+            assert_eq!(run(isa), expected, "{isa:?}, seed {seed}, {n}");
+        }
+    }
+}
+
+#[test]
 fn floats_agree_within_tolerance() {
     let seed = fresh_seed();
     let mut rng = Rng::new(seed, 0);

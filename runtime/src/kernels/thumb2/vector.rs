@@ -22,21 +22,19 @@ impl Thumb2 {
         }
         let rstd = ops::rms_scale(ops::reduce(lanes), n);
         let (mut i, n) = (0, n.min(out.len()).min(weight.len()));
+        let plain = PLAIN_RSTD.contains(&(rstd.to_bits() >> 23));
         while i < n {
-            let (out, x, weight) = (
-                part_mut(out, i, n - i),
-                part(x, i, n - i),
-                part(weight, i, n - i),
-            );
-            if PLAIN_RSTD.contains(&(rstd.to_bits() >> 23)) {
+            if plain {
+                let out = part_mut(out, i, n - i).as_mut_ptr();
+                let (x, weight) = (part(x, i, n - i), part(weight, i, n - i));
                 // SAFETY: all have `n - i` elements; a value of `Thumb2` proves the instructions.
-                i += unsafe { scaled(out.as_mut_ptr(), x.as_ptr(), weight.as_ptr(), n - i, rstd) };
+                i += unsafe { scaled(out, x.as_ptr(), weight.as_ptr(), n - i, rstd) };
             }
             // One that is not plain stopped it.
             if let (Some(out), Some(x), Some(weight)) = (out.get_mut(i), x.get(i), weight.get(i)) {
                 *out = x * rstd * weight;
-                i += 1;
             }
+            i += 1;
         }
     }
 

@@ -119,7 +119,7 @@ impl Bench<'_> {
             ));
         }
         // Measuring compares logits, which is all that these are for.
-        if format == Format::Q8Dsp {
+        if format.is_integer() {
             self.measure(&ODD)?;
         }
         for (shape, measured) in HELD_OUT.iter().zip(self.measure(&HELD_OUT)?) {
