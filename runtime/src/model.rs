@@ -143,7 +143,11 @@ impl<'w, W: WeightFormat> Model<'w, W> {
         Linear {
             weight,
             rows,
-            bias: self.vector(TensorId::new(bias, layer)),
+            bias: if self.config.bias() {
+                self.vector(TensorId::new(bias, layer))
+            } else {
+                None
+            },
         }
     }
 

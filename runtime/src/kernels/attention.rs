@@ -4,8 +4,25 @@ use core::f32::consts::LOG2_E;
 
 use crate::math;
 
-/// Tokens whose weighted values add up exactly: weights have 15 bits, values 7.
-pub(super) const PIECE: usize = 1 << (31 - 15 - 7);
+/// Tokens whose weighted values add up exactly: weights have 15 bits.
+pub(super) const PIECE: usize = 1 << (31 - 15 - KEPT_BITS);
+
+/// Bits of a key or value without its sign.
+pub(crate) const KEPT_BITS: i32 = 7;
+
+/// Where keys or values of a token are kept, from those of the first head on.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    /// A head's `width` integers `width * n_ctx` after those of the head before.
+    pub(crate) integers: &'a mut [i8],
+    /// Each `n_ctx` after that of the head before.
+    pub(crate) exponents: &'a mut [i8],
+    pub(crate) head_size: usize,
+    pub(crate) width: usize,
+    pub(crate) n_ctx: usize,
+    /// Whether two integers of another token come after each two: values.
+    pub(crate) in_pairs: bool,
+}
 
 /// What heads of a group attend to.
 ///
@@ -16,15 +33,15 @@ pub(crate) struct Attention<'a> {
     pub(crate) n: usize,
     /// Integers of a key or value.
     pub(crate) width: usize,
-    /// `[even, width]`, `even` being `n` rounded up to pairs.
+    /// `[even, width]` or more, `even` being `n` rounded up to pairs.
     pub(crate) keys: &'a [i8],
-    /// `[n]`
+    /// `[n]` or more.
     pub(crate) key_exponents: &'a [i8],
-    /// `[even / 2, width / 2, 2 tokens, 2]`
+    /// `[even / 2, width / 2, 2 tokens, 2]` or more.
     pub(crate) values: &'a [i8],
-    /// `[even]`
+    /// `[even]` or more.
     pub(crate) value_exponents: &'a [i8],
-    /// Room for the scores of a head, `[even]`.
+    /// Room for the scores of a head, `[even]` or more.
     pub(crate) scores: &'a mut [i32],
     /// Room for the output of a head in integers, `[width]`.
     pub(crate) sums: &'a mut [i32],

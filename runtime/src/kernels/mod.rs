@@ -23,7 +23,7 @@ mod thumb2;
 
 use half::f16;
 
-pub(crate) use self::attention::{Attention, BaseScale};
+pub(crate) use self::attention::{Attention, BaseScale, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
 use crate::quant::{Activations, DspMatrix, Q8Activations, Q8Matrix};
@@ -192,6 +192,20 @@ impl Isa {
         }
     }
 
+    /// Turns keys or values of a token into integers of [`KEPT_BITS`], as [`Self::integers`] does, at their place.
+    ///
+    /// # Shapes
+    /// `x` `[n_head_kv, HS]`
+    pub(crate) fn keep(self, row: Row<'_>, x: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.keep(row, x),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.keep(row, x),
+            _ => scalar::keep(row, x),
+        }
+    }
+
     /// Attention of some heads of a group.
     ///
     /// `out[h] = sum_t softmax_t(query[h] . keys[t] / sqrt(HS)) values[t]`, in integers up to the last product.
@@ -228,21 +242,28 @@ impl Isa {
         }
     }
 
-    /// `y[i] += x[i]`, over the shorter of the two.
+    /// `y += x`, over the shorter of the two.
     pub(crate) fn add(self, y: &mut [f32], x: &[f32]) {
         match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.add(y, x),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.add(y, x),
             _ => ops::axpy(y, 1.0, x),
         }
     }
 
-    /// See [`ops::rope`].
-    pub(crate) fn rope(self, head: &mut [f32], table: &[f32]) {
+    /// [`ops::rope`] of some heads.
+    ///
+    /// # Shapes
+    /// `heads` `[heads, HS]`, `table` `[HS]`.
+    pub(crate) fn rope(self, heads: &mut [f32], table: &[f32]) {
         match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.rope(heads, table),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(isa) => isa.rope(head, table),
-            _ => ops::rope(head, table),
+            Self::Thumb2(isa) => isa.rope(heads, table),
+            _ => ops::rope_heads(heads, table),
         }
     }
 

@@ -6,11 +6,9 @@ mod gate;
 
 use half::f16;
 
-#[cfg(kernel_thumb2)]
-pub(super) use self::attention::head_integers;
 #[cfg(any(kernel_dsp, kernel_thumb2))]
 pub(super) use self::attention::{EXP2, factor, lead};
-pub(super) use self::attention::{attend, integers};
+pub(super) use self::attention::{attend, integers, keep};
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};

@@ -288,9 +288,7 @@ impl<W: WeightFormat> Session<'_, W> {
             let qkv = part_mut(arena.wide, t * n_qkv, n_qkv);
             if config.positions() == Positions::Rope {
                 let table = part(arena.rope, t * head_size, head_size);
-                let rotated = part_mut(qkv, 0, n_embd + n_kv);
-                let heads = rotated.chunks_exact_mut(head_size.max(1));
-                heads.for_each(|head| self.isa.rope(head, table));
+                self.isa.rope(part_mut(qkv, 0, n_embd + n_kv), table);
             }
             let place = Place {
                 layer: self.pass.layer,

@@ -3,9 +3,9 @@
 use core::arch::naked_asm;
 
 use super::Dsp;
+use super::integers::largest;
 use crate::kernels::attention::{Attention, PIECE};
 use crate::kernels::scalar::{self, EXP2};
-use crate::parts::part;
 
 /// Columns that go through together.
 const COLUMNS: usize = 8;
@@ -65,7 +65,10 @@ impl Dsp {
         if n == 0 || width == 0 || !width.is_multiple_of(COLUMNS) || !fits {
             return scalar::attend(attention, queries, exponents, out);
         }
-        let largest_key = self.largest(part(attention.key_exponents, 0, n));
+        // SAFETY: there are `n` exponents, at least one; a value of `Dsp` proves the instructions.
+        let largest_key = unsafe { largest(attention.key_exponents.as_ptr(), n) };
+        // SAFETY: as above.
+        let largest_value = unsafe { largest(attention.value_exponents.as_ptr(), n) };
         let mut head = Head {
             scores: attention.scores.as_mut_ptr(),
             keys: attention.keys.as_ptr(),
@@ -77,7 +80,7 @@ impl Dsp {
             groups: width / COLUMNS,
             value_exponents: attention.value_exponents.as_ptr(),
             even,
-            largest_value: self.largest(part(attention.value_exponents, 0, n)),
+            largest_value,
             powers: EXP2.as_ptr(),
             values: attention.values.as_ptr(),
             gap: 2 * (width - COLUMNS),

@@ -151,10 +151,11 @@ macro_rules! row_f16 {
     };
 }
 
-/// Rows at `$w`, each a row after the one before it, the last one at `$last`, with sums in `$sum`, up to s31.
+/// Rows at `$w`, each a row after the one before it, the last one at `$last`, with sums in `$sum`, pair by
+/// pair `$pair`, up to s31.
 macro_rules! rows {
     (
-        $name:ident, $row:ident, $last:literal, $w0:literal $sum0:literal, $($before:literal $w:literal $sum:literal),*
+        $name:ident, $row:ident, $last:literal, [$($pair:literal),*], $w0:literal $sum0:literal, $($before:literal $w:literal $sum:literal),*
     ) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(product: *const Product) {
@@ -169,8 +170,7 @@ macro_rules! rows {
                 "ldr r9, [r12, #16]",
                 $(concat!("add ", $w, ", ", $before, ", r9"),)*
                 "mov r10, #0",
-                concat!("vmov ", $sum0, ", r10"),
-                $(concat!("vmov ", $sum, ", r10"),)*
+                $(concat!("vmov ", $pair, ", r10, r10"),)*
                 "ldr r9, [r12, #8]",
                 "ldrd r10, r11, [r12, #20]",
                 "cmp r10, #0",
@@ -203,7 +203,7 @@ macro_rules! rows {
 }
 
 rows!(
-    rows_f32, row_f32, "r8", "r1" "s24", "r1" "r2" "s25", "r2" "r3" "s26", "r3" "r4" "s27", "r4" "r5" "s28",
+    rows_f32, row_f32, "r8", ["s24, s25", "s26, s27", "s28, s29", "s30, s31"], "r1" "s24", "r1" "r2" "s25", "r2" "r3" "s26", "r3" "r4" "s27", "r4" "r5" "s28",
     "r5" "r6" "s29", "r6" "r7" "s30", "r7" "r8" "s31"
 );
-rows!(rows_f16, row_f16, "r4", "r1" "s28", "r1" "r2" "s29", "r2" "r3" "s30", "r3" "r4" "s31");
+rows!(rows_f16, row_f16, "r4", ["s28, s29", "s30, s31"], "r1" "s28", "r1" "r2" "s29", "r2" "r3" "s30", "r3" "r4" "s31");

@@ -3,7 +3,7 @@
 use core::arch::naked_asm;
 
 use super::Dsp;
-use crate::kernels::scalar;
+use crate::kernels::{Row, scalar};
 use crate::ops::LANES;
 use crate::quant::BLOCK;
 
@@ -59,30 +59,56 @@ impl Dsp {
         }
         let mut heads = Heads {
             x: x.as_ptr(),
-            out: out.as_mut_ptr(),
+            out: out.as_mut_ptr().cast(),
             exponents: exponents.as_mut_ptr(),
             heads: exponents.len(),
             eights: head_size / LANES,
+            gap: 0,
+            step: 1,
         };
-        let done = match bits {
-            // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
-            7 => unsafe { integers_7(&mut heads) },
-            // SAFETY: as above.
-            15 => unsafe { integers_15(&mut heads) },
-            _ => false,
-        };
-        if !done {
+        // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
+        if bits != 15 || !unsafe { integers_15(&mut heads) } {
             scalar::integers(out, exponents, x, head_size, bits);
         }
     }
 
-    /// See [`scalar::largest`].
-    pub(in crate::kernels) fn largest(self, exponents: &[i8]) -> i32 {
-        if exponents.is_empty() {
-            return 0;
+    /// See [`scalar::keep`].
+    pub(in crate::kernels) fn keep(self, row: Row<'_>, x: &[f32]) {
+        let Row {
+            head_size,
+            width,
+            n_ctx,
+            in_pairs,
+            ..
+        } = row;
+        let heads = x.len() / head_size.max(1);
+        let span = if in_pairs { 2 * width } else { width };
+        let fits = row.exponents.len() > heads.saturating_sub(1) * n_ctx
+            // Of values the last two places may be another token's.
+            && row.integers.len() + 2 >= heads.saturating_sub(1) * n_ctx * width + span
+            && (in_pairs || row.integers.len() >= heads.saturating_sub(1) * n_ctx * width + span);
+        let whole = head_size.is_multiple_of(LANES) && width == head_size;
+        if heads == 0 || !whole || n_ctx * width < span || !fits {
+            return scalar::keep(row, x);
         }
-        // SAFETY: there is at least one; a value of `Dsp` proves the instructions.
-        unsafe { largest(exponents.as_ptr(), exponents.len()) }
+        let mut heads = Heads {
+            x: x.as_ptr(),
+            out: row.integers.as_mut_ptr(),
+            exponents: row.exponents.as_mut_ptr(),
+            heads,
+            eights: head_size / LANES,
+            gap: n_ctx * width - span,
+            step: n_ctx,
+        };
+        let done = match in_pairs {
+            // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
+            true => unsafe { values(&mut heads) },
+            // SAFETY: as above.
+            false => unsafe { keys(&mut heads) },
+        };
+        if !done {
+            scalar::keep(row, x);
+        }
     }
 }
 
@@ -90,12 +116,16 @@ impl Dsp {
 #[repr(C)]
 struct Heads {
     x: *const f32,
-    out: *mut i16,
+    out: *mut i8,
     exponents: *mut i8,
     /// At least one.
     heads: usize,
     /// Groups of eight values of a head, at least one.
     eights: usize,
+    /// Bytes from the end of a head's integers to the next head's.
+    gap: usize,
+    /// From a head's exponent to the next head's.
+    step: usize,
 }
 
 /// Eight magnitudes, their signs shifted out: the largest so far in r2.
@@ -149,9 +179,9 @@ macro_rules! pack {
     };
 }
 
-/// Four values to four integers of 16 bits.
+/// Four values to four integers of `$bits` bits in r4-r7, which `$store` stores.
 macro_rules! round {
-    ($bits:literal) => {
+    ($bits:literal, $($store:literal),*) => {
         concat!(
             "vldmia r0!, {{s4-s7}}\n",
             "vmul.f32 s4, s4, s3\n",
@@ -164,28 +194,18 @@ macro_rules! round {
             "vcvtr.s32.f32 s7, s7\n",
             "vmov r4, r5, s4, s5\n",
             "vmov r6, r7, s6, s7\n",
-            "ssat r4, #",
-            $bits,
-            ", r4\n",
-            "ssat r5, #",
-            $bits,
-            ", r5\n",
-            "ssat r6, #",
-            $bits,
-            ", r6\n",
-            "ssat r7, #",
-            $bits,
-            ", r7\n",
-            "pkhbt r4, r4, r5, lsl #16\n",
-            "pkhbt r6, r6, r7, lsl #16\n",
-            "stmia r1!, {{r4, r6}}\n",
+            "ssat r4, #", $bits, ", r4\n",
+            "ssat r5, #", $bits, ", r5\n",
+            "ssat r6, #", $bits, ", r6\n",
+            "ssat r7, #", $bits, ", r7\n",
+            $($store, "\n",)*
         )
     };
 }
 
-/// Heads to integers; false where [`scalar::integers`] has to look at one.
+/// Heads to integers, which `$store` stores; false where `scalar` has to look at one.
 macro_rules! integers {
-    ($name:ident, $bits:literal, $bias:literal, $unit:literal) => {
+    ($name:ident, $bits:literal, $bias:literal, $unit:literal, $($store:literal),*) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(heads: *mut Heads) -> bool {
             naked_asm!(
@@ -208,7 +228,9 @@ macro_rules! integers {
                 "bhi 4f",
                 "ldrd r4, r5, [r12, #8]",
                 concat!("sub r3, r2, #", $unit),
-                "strb r3, [r4], #1",
+                "ldr r6, [r12, #24]",
+                "strb r3, [r4]",
+                "add r4, r6",
                 "subs r5, #1",
                 "strd r4, r5, [r12, #8]",
                 concat!("rsb r2, r2, #", $bias),
@@ -217,13 +239,15 @@ macro_rules! integers {
                 "mov r0, lr",
                 "ldr r2, [r12, #16]",
                 "3:",
-                round!($bits),
-                round!($bits),
+                round!($bits, $($store),*),
+                round!($bits, $($store),*),
                 "subs r2, #1",
                 "bne 3b",
+                "ldr r4, [r12, #20]",
                 "ldr r2, [r12, #12]",
+                "add r1, r4",
                 "cmp r2, #0",
-                "bne 1b",
+                "bne.w 1b",
                 "movs r0, #1",
                 "b 5f",
                 "4:",
@@ -238,12 +262,39 @@ macro_rules! integers {
 
 // The exponent that makes `bits` bits of the largest is `bits - 1` less its own; 254 is twice the bias. The
 // integers' own exponent is that of the largest less 126 and `bits`.
-integers!(integers_7, "8", "260", "133");
-integers!(integers_15, "16", "268", "141");
+integers!(
+    integers_15,
+    "16",
+    "268",
+    "141",
+    "pkhbt r4, r4, r5, lsl #16",
+    "pkhbt r6, r6, r7, lsl #16",
+    "stmia r1!, {{r4, r6}}"
+);
+integers!(
+    keys,
+    "8",
+    "260",
+    "133",
+    "bfi r4, r5, #8, #8",
+    "bfi r4, r6, #16, #8",
+    "bfi r4, r7, #24, #8",
+    "str r4, [r1], #4"
+);
+integers!(
+    values,
+    "8",
+    "260",
+    "133",
+    "bfi r4, r5, #8, #8",
+    "bfi r6, r7, #8, #8",
+    "strh r4, [r1], #4",
+    "strh r6, [r1], #4"
+);
 
 /// The largest of `n` exponents, at least one.
 #[unsafe(naked)]
-unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
+pub(super) unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
     naked_asm!(
         features!(),
         "mov r2, #0x80808080",

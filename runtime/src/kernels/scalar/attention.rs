@@ -1,6 +1,6 @@
 //! Attention in integers.
 
-use super::super::attention::{Attention, PIECE, SCORE_FRACTION, ScoreScale};
+use super::super::attention::{Attention, KEPT_BITS, PIECE, Row, SCORE_FRACTION, ScoreScale};
 use crate::math::{ROUND, power_of_two};
 use crate::parts::{part, part_mut};
 
@@ -48,12 +48,29 @@ pub(in super::super) fn integers(
     let width = out.len() / exponents.len().max(1);
     let heads = out.chunks_exact_mut(width.max(1)).zip(exponents);
     for ((out, exponent), x) in heads.zip(x.chunks_exact(head_size.max(1))) {
-        *exponent = head_integers(out, x, bits) as i8;
+        let (size, integers) = head_integers(x, bits);
+        *exponent = size as i8;
+        let integers = integers.chain(core::iter::repeat(0));
+        out.iter_mut().zip(integers).for_each(|(out, x)| *out = x);
     }
 }
 
-/// Turns a head into integers and returns their exponent.
-pub(in super::super) fn head_integers(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+/// See [`super::super::Isa::keep`].
+pub(in super::super) fn keep(row: Row<'_>, x: &[f32]) {
+    for (i, x) in x.chunks_exact(row.head_size.max(1)).enumerate() {
+        let (exponent, integers) = head_integers(x, KEPT_BITS);
+        part_mut(row.exponents, i * row.n_ctx, 1).fill(exponent as i8);
+        let integers = integers.chain(core::iter::repeat(0)).take(row.width);
+        for (j, integer) in integers.enumerate() {
+            let others = if row.in_pairs { j / 2 * 2 } else { 0 };
+            let place = i * row.n_ctx * row.width + j + others;
+            part_mut(row.integers, place, 1).fill(integer as i8);
+        }
+    }
+}
+
+/// A head's exponent and integers.
+fn head_integers(x: &[f32], bits: i32) -> (i32, impl Iterator<Item = i16>) {
     // As integers magnitudes have the order they have as numbers, with NaN above infinity.
     let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
     let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
@@ -64,15 +81,14 @@ pub(in super::super) fn head_integers(out: &mut [i16], x: &[f32], bits: i32) -> 
         (SMALLEST, 0.0)
     };
     let limit = 1 << bits;
-    let padded = x.iter().copied().chain(core::iter::repeat(0.0));
-    for (out, value) in out.iter_mut().zip(padded) {
+    let integers = x.iter().map(move |value| {
         let scaled = value * factor;
         // Also infinity times a factor of 0.
         let scaled = if scaled.is_nan() { 0.0 } else { scaled };
         let rounded = (scaled + ROUND).to_bits().wrapping_sub(ROUND.to_bits());
-        *out = rounded.cast_signed().min(limit - 1).max(-limit) as i16;
-    }
-    size + 1 - bits
+        rounded.cast_signed().min(limit - 1).max(-limit) as i16
+    });
+    (size + 1 - bits, integers)
 }
 
 /// See [`super::super::Isa::attend`].
@@ -93,6 +109,8 @@ pub(in super::super) fn attend(
         sums,
         scale,
     } = attention;
+    let x = part_mut(x, 0, n.next_multiple_of(2));
+    let key_exponents = part(key_exponents, 0, n);
     let largest_key = largest(key_exponents);
     let largest_value = largest(part(value_exponents, 0, n));
     let outs = out.chunks_exact_mut((out.len() / exponents.len().max(1)).max(1));

@@ -8,8 +8,8 @@ use crate::kernels::attention::{Attention, PIECE, SCORE_FRACTION, ScoreScale};
 use crate::kernels::scalar::{self, EXP2};
 use crate::parts::{part, part_mut};
 
-/// Widest head whose query has room on the stack.
-const WIDEST: usize = 64;
+/// Widest head that has room on the stack.
+pub(super) const WIDEST: usize = 64;
 
 /// Columns that go through together.
 const COLUMNS: usize = 8;

@@ -3,8 +3,11 @@
 use core::arch::naked_asm;
 
 use super::Thumb2;
+use super::attention::WIDEST;
+use crate::kernels::attention::{KEPT_BITS, Row};
 use crate::kernels::scalar;
 use crate::math::ROUND;
+use crate::parts::{copy, part_mut};
 use crate::quant::BLOCK;
 
 /// Words of the record of a whole block, see [`super::matrix`].
@@ -56,27 +59,54 @@ impl Thumb2 {
         let width = out.len() / exponents.len().max(1);
         let heads = out.chunks_exact_mut(width.max(1)).zip(exponents);
         for ((out, exponent), x) in heads.zip(x.chunks_exact(head_size.max(1))) {
-            *exponent = head(out, x, bits) as i8;
+            *exponent = head(out, x, bits);
+        }
+    }
+
+    /// See [`crate::kernels::Isa::keep`].
+    pub(in crate::kernels) fn keep(self, row: Row<'_>, x: &[f32]) {
+        let Row {
+            head_size, width, ..
+        } = row;
+        let mut room = [0; WIDEST];
+        if head_size == 0 || head_size != width || width > WIDEST {
+            return scalar::keep(row, x);
+        }
+        let room = part_mut(&mut room, 0, width);
+        for (i, x) in x.chunks_exact(head_size).enumerate() {
+            part_mut(row.exponents, i * row.n_ctx, 1).fill(head(room, x, KEPT_BITS));
+            // A pair of columns, and the same of another token.
+            let step = if row.in_pairs { 4 } else { 2 };
+            let place = i * row.n_ctx * width;
+            let places = row.integers.get_mut(place..).unwrap_or_default();
+            for (place, pair) in places.chunks_mut(step).zip(room.as_chunks::<2>().0) {
+                copy(place, &pair.map(|integer| integer as i8));
+            }
         }
     }
 }
 
 /// Turns the values of a head into integers and returns their exponent.
-fn head(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+fn head(out: &mut [i16], x: &[f32], bits: i32) -> i8 {
     let n = x.len();
+    let odd = |out: &mut [i16]| {
+        let mut exponent = 0;
+        scalar::integers(out, core::slice::from_mut(&mut exponent), x, n, bits);
+        exponent
+    };
     if n == 0 || out.len() != n {
-        return scalar::head_integers(out, x, bits);
+        return odd(out);
     }
     // SAFETY: `x` has `n` elements, at least one; a value of `Thumb2`, which callers have, proves the instructions.
     let size = unsafe { largest(x.as_ptr(), n) };
     if !PLAIN_HEAD.contains(&size) {
-        return scalar::head_integers(out, x, bits);
+        return odd(out);
     }
     let (exponent, limit) = (size >> 24, 1 << bits);
     let shift = exponent + 24 - bits.cast_unsigned();
     // SAFETY: as above, and so has `out`.
     unsafe { integers(out.as_mut_ptr(), x.as_ptr(), n, shift, limit) };
-    exponent.cast_signed() - 126 - bits
+    (exponent.cast_signed() - 126 - bits) as i8
 }
 
 /// Turns block `i` of `x`, of `n` values, into its record; returns the scale.

@@ -4,6 +4,7 @@
 use core::arch::naked_asm;
 
 use super::Thumb2;
+use crate::math;
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
 
@@ -20,7 +21,7 @@ impl Thumb2 {
             // SAFETY: every eighth of these elements, from the first on; a value of `Thumb2` proves the instructions.
             *lane = unsafe { square(x.as_ptr(), x.len().div_ceil(LANES)) };
         }
-        let rstd = ops::rms_scale(ops::reduce(lanes), n);
+        let rstd = ops::rms_scale(ops::reduce(lanes), n, math::sqrt);
         let (mut i, n) = (0, n.min(out.len()).min(weight.len()));
         let plain = PLAIN_RSTD.contains(&(rstd.to_bits() >> 23));
         while i < n {
@@ -45,15 +46,16 @@ impl Thumb2 {
         }
     }
 
-    /// See [`ops::rope`].
-    pub(in crate::kernels) fn rope(self, head: &mut [f32], table: &[f32]) {
-        let (pairs, _) = head.as_chunks_mut::<2>();
+    /// See [`ops::rope_heads`].
+    pub(in crate::kernels) fn rope(self, heads: &mut [f32], table: &[f32]) {
         let (angles, _) = table.as_chunks::<2>();
-        for ([x, y], [cos, sin]) in pairs.iter_mut().zip(angles) {
-            (*x, *y) = (
-                plus(times(*x, *cos), -times(*y, *sin)),
-                plus(times(*x, *sin), times(*y, *cos)),
-            );
+        for head in heads.chunks_exact_mut(table.len().max(1)) {
+            for ([x, y], [cos, sin]) in head.as_chunks_mut::<2>().0.iter_mut().zip(angles) {
+                (*x, *y) = (
+                    plus(times(*x, *cos), -times(*y, *sin)),
+                    plus(times(*x, *sin), times(*y, *cos)),
+                );
+            }
         }
     }
 }

@@ -8,11 +8,8 @@ use core::ops::Range;
 
 use super::Place;
 use crate::config::Config;
-use crate::kernels::{Attention, BaseScale, Isa};
-use crate::parts::{copy, part, part_mut};
-
-/// Bits of a key or value without its sign.
-const BITS: i32 = 7;
+use crate::kernels::{Attention, BaseScale, Isa, KEPT_BITS, Row};
+use crate::parts::{part, part_mut};
 
 /// How the integers of one layer lie.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +44,7 @@ impl CacheShape {
     /// Bits of a query without its sign: as many as leave products with keys below `2^30`.
     const fn query_bits(&self) -> i32 {
         let sum_bits = usize::BITS - self.width.leading_zeros();
-        let bits = 30 - BITS - sum_bits as i32;
+        let bits = 30 - KEPT_BITS - sum_bits as i32;
         if bits < 15 { bits } else { 15 }
     }
 
@@ -70,7 +67,7 @@ pub(crate) struct IntegerCache<'a> {
     pub(crate) key_exponents: &'a mut [i8],
     /// The same.
     pub(crate) value_exponents: &'a mut [i8],
-    /// Queries of a token, or its keys or its values on their way into the cache, `[n_head, width]`.
+    /// Queries of a token, `[n_head, width]`.
     pub(crate) heads: &'a mut [i16],
     /// `[n_head]`
     pub(crate) head_exponents: &'a mut [i8],
@@ -83,6 +80,7 @@ pub(crate) struct IntegerCache<'a> {
 }
 
 impl IntegerCache<'_> {
+    /// See [`super::Cache::write`].
     pub(super) fn write(&mut self, isa: Isa, place: Place, keys: &[f32], values: &[f32]) {
         let CacheShape {
             n_ctx,
@@ -91,32 +89,22 @@ impl IntegerCache<'_> {
             width,
             ..
         } = self.shape;
-        let heads = part_mut(self.heads, 0, n_head_kv * width);
-        let exponents = part_mut(self.head_exponents, 0, n_head_kv);
         let first = place.layer * n_head_kv * n_ctx + place.position;
-        isa.integers(heads, exponents, keys, head_size, BITS);
-        let mut at = first;
-        for (head, exponent) in heads.chunks_exact(width.max(1)).zip(&*exponents) {
-            part_mut(self.key_exponents, at, 1).fill(*exponent);
-            let row = part_mut(self.keys, at * width, width);
-            for (out, integer) in row.iter_mut().zip(head) {
-                *out = *integer as i8;
-            }
-            at += n_ctx;
-        }
-        isa.integers(heads, exponents, values, head_size, BITS);
-        let mut at = first;
-        for (head, exponent) in heads.chunks_exact(width.max(1)).zip(&*exponents) {
-            part_mut(self.value_exponents, at, 1).fill(*exponent);
-            let odd = at & 1;
-            let pair = part_mut(self.values, (at - odd) * width, 2 * width);
-            let words = pair.as_chunks_mut::<4>().0.iter_mut();
-            for (word, columns) in words.zip(head.as_chunks::<2>().0) {
-                let columns = columns.map(|integer| integer as i8);
-                copy(part_mut(word, 2 * odd, 2), &columns);
-            }
-            at += n_ctx;
-        }
+        let odd = first % 2;
+        let row = |integers, exponents, in_pairs| Row {
+            integers,
+            exponents,
+            head_size,
+            width,
+            n_ctx,
+            in_pairs,
+        };
+        let integers = rest(self.keys, first * width);
+        let exponents = rest(self.key_exponents, first);
+        isa.keep(row(integers, exponents, false), keys);
+        let integers = rest(self.values, (first - odd) * width + 2 * odd);
+        let exponents = rest(self.value_exponents, first);
+        isa.keep(row(integers, exponents, true), values);
     }
 
     /// Makes the queries of a token, `[n_head, HS]`, the ones that [`Self::attend`] asks with.
@@ -141,17 +129,16 @@ impl IntegerCache<'_> {
             width,
             ..
         } = self.shape;
-        let n = place.position + 1;
-        let even = n.next_multiple_of(2);
         let first = (place.layer * n_head_kv + group) * n_ctx;
+        let start = first * width;
         let attention = Attention {
-            n,
+            n: place.position + 1,
             width,
-            keys: part(self.keys, first * width, even * width),
-            key_exponents: part(self.key_exponents, first, n),
-            values: part(self.values, first * width, even * width),
-            value_exponents: part(self.value_exponents, first, even),
-            scores: part_mut(self.scores, 0, even),
+            keys: self.keys.get(start..).unwrap_or_default(),
+            key_exponents: self.key_exponents.get(first..).unwrap_or_default(),
+            values: self.values.get(start..).unwrap_or_default(),
+            value_exponents: self.value_exponents.get(first..).unwrap_or_default(),
+            scores: self.scores,
             sums: self.sums,
             scale: self.scale,
         };
@@ -159,4 +146,9 @@ impl IntegerCache<'_> {
         let exponents = part(self.head_exponents, heads.start, heads.len());
         isa.attend(attention, queries, exponents, out);
     }
+}
+
+/// `x` from `start` on.
+fn rest<T>(x: &mut [T], start: usize) -> &mut [T] {
+    x.get_mut(start..).unwrap_or_default()
 }
