@@ -85,7 +85,7 @@ fn head(
     out: &mut [f32],
 ) {
     let Attention { n, width, .. } = *attention;
-    let x = &mut *attention.scores;
+    let x = part_mut(attention.scores, 0, n.next_multiple_of(2));
     let most = most(
         x,
         query,
