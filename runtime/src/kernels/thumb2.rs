@@ -5,6 +5,7 @@
 //! goes through `scalar` itself.
 
 mod attention;
+mod float;
 mod gate;
 mod integers;
 mod matrix;

@@ -3,7 +3,7 @@
 use core::arch::naked_asm;
 
 use super::Thumb2;
-use super::vector::plus;
+use super::float::plus;
 use crate::kernels::attention::{Attention, PIECE, SCORE_FRACTION, ScoreScale};
 use crate::kernels::scalar::{self, EXP2};
 use crate::parts::{part, part_mut};

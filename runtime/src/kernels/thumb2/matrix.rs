@@ -4,7 +4,7 @@
 //! exclusive or and two masks. Activations are prepared once as `x3 + 2^24 x0` and `x1 + 2^24 x2`. In a product
 //! of 64 bits the field from bit 24 on is `u(w0) x0 + w3 x3`, or `u(w2) x2 + w1 x1`: its sums over a block
 //! keep within 21 bits, those of the field below within 20, and the field above is not wanted. So an
-//! instruction is two multiply-adds, and with loads and masks 12 are eight.
+//! instruction is two multiply-adds (it takes a Cortex-M3 up to 7 cycles), and with loads and masks 12 are eight.
 //!
 //! A block of activations is a record: the sum to begin with, which takes away `128 (x0 + x2)` and makes
 //! the field below positive; two words for every four columns; mantissa and exponent of the scale. Records
@@ -15,8 +15,8 @@ use core::arch::naked_asm;
 use half::f16;
 
 use super::Thumb2;
+use super::float::{plus, sum};
 use super::integers::{RECORD, has_records};
-use super::vector::plus;
 use crate::kernels::{Output, scalar};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
@@ -171,7 +171,7 @@ macro_rules! fold {
             "ldr r1, [r7, #-4*",
             $from,
             "]\n",
-            "bl 50f\n",
+            "bl {sum}\n",
             "str r0, [r7, #-4*",
             $to,
             "]\n",
@@ -189,7 +189,7 @@ unsafe extern "C" fn rows(product: *const Product) -> usize {
     naked_asm!(
         "push {{r4-r11, lr}}",
         "ldmia r0, {{r1-r7, r9, r11}}",
-        "sub sp, #72",
+        "sub sp, #76",
         "add r8, sp, r4, lsl #2", // where the first product is put
         "strd r1, r2, [sp, #36]", // out, rows
         "strd r3, r4, [sp, #44]", // x, whole
@@ -297,7 +297,7 @@ unsafe extern "C" fn rows(product: *const Product) -> usize {
         fold!(0, 2),
         "22:",
         "ldrd r0, r1, [r7, #-4]",
-        "bl 50f",
+        "bl {sum}",
         "20:",
         "ldrd r1, r2, [sp, #36]",
         "str r0, [r1], #4",
@@ -306,7 +306,7 @@ unsafe extern "C" fn rows(product: *const Product) -> usize {
         "bne 1b",
         "11:",
         "ldr r0, [sp, #40]",
-        "add sp, #72",
+        "add sp, #76",
         "pop {{r4-r11, pc}}",
         "21:",
         "ldr r0, [r7]",
@@ -351,97 +351,6 @@ unsafe extern "C" fn rows(product: *const Product) -> usize {
         "b 8b",
         "40:", // not plain
         "b 11b",
-        // r0 + r1, 0 or far from both ends of what is normal; uses r2 and r3.
-        "50:",
-        "eors r2, r0, r1",
-        "bmi 60f",
-        "cmp r0, r1",
-        "blo 51f",
-        "52:", // the larger in r0
-        "lsls r3, r1, #1",
-        "beq 59f",
-        "lsr r2, r0, #23", // sign and exponent
-        "sub r3, r2, r1, lsr #23",
-        "lsl r0, r0, #8",
-        "orr r0, #0x80000000",
-        "lsl r1, r1, #8",
-        "orr r1, #0x80000000",
-        "cmp r3, #8",
-        "bhi 53f",
-        "lsr r1, r3",
-        "54:",
-        "adds r0, r0, r1",
-        "bcs 55f",
-        "56:", // 24 bits and 8 to be rounded off
-        "and r1, r0, #0xff",
-        "ubfx r0, r0, #8, #23",
-        "cmp r1, #0x80",
-        "beq 57f",
-        "adc r0, r0, r2, lsl #23",
-        "59:",
-        "bx lr",
-        "51:",
-        "mov r2, r0",
-        "mov r0, r1",
-        "mov r1, r2",
-        "b 52b",
-        "53:", // what is shifted out leaves a trace
-        "lsr r12, r1, r3",
-        "lsl r3, r12, r3",
-        "cmp r3, r1",
-        "it ne",
-        "orrne r12, #1",
-        "mov r1, r12",
-        "b 54b",
-        "55:",
-        "and r1, r0, #1",
-        "rrx r0, r0",
-        "orr r0, r1",
-        "add r2, #1",
-        "b 56b",
-        "57:",
-        "and r1, r0, #1",
-        "add r0, r1",
-        "add r0, r0, r2, lsl #23",
-        "bx lr",
-        "60:", // of different signs: the larger less the other
-        "eor r1, #0x80000000",
-        "cmp r0, r1",
-        "beq 64f",
-        "blo 61f",
-        "62:",
-        "lsls r3, r1, #1",
-        "beq 59b",
-        "lsr r2, r0, #23",
-        "sub r3, r2, r1, lsr #23",
-        "lsl r0, r0, #8",
-        "orr r0, #0x80000000",
-        "lsl r1, r1, #8",
-        "orr r1, #0x80000000",
-        "cmp r3, #8",
-        "bhi 63f",
-        "lsr r1, r3",
-        "65:",
-        "sub r0, r1",
-        "clz r3, r0",
-        "lsl r0, r3",
-        "sub r2, r3",
-        "b 56b",
-        "61:",
-        "eor r2, r0, #0x80000000",
-        "eor r0, r1, #0x80000000",
-        "mov r1, r2",
-        "b 62b",
-        "63:",
-        "lsr r12, r1, r3",
-        "lsl r3, r12, r3",
-        "cmp r3, r1",
-        "it ne",
-        "orrne r12, #1",
-        "mov r1, r12",
-        "b 65b",
-        "64:",
-        "movs r0, #0",
-        "bx lr",
+        sum = sym sum,
     )
 }
