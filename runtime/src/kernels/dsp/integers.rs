@@ -5,6 +5,7 @@ use core::arch::naked_asm;
 use super::Dsp;
 use crate::kernels::{Row, scalar};
 use crate::ops::LANES;
+use crate::parts::copy;
 use crate::quant::BLOCK;
 
 /// Bytes of a whole block of activations: words and scale.
@@ -27,8 +28,9 @@ impl Dsp {
                 .unwrap_or_default();
             let (mut x, last) = x.split_at_checked(whole * BLOCK).unwrap_or_default();
             while !x.is_empty() {
+                let n = x.len() / BLOCK;
                 // SAFETY: `blocks` has room for what `x` holds; a value of `Dsp` proves the instructions.
-                let done = unsafe { quantize(x.as_ptr(), blocks.as_mut_ptr(), x.len() / BLOCK) };
+                let done = unsafe { quantize(x.as_ptr(), blocks.as_mut_ptr(), n, BLOCK / LANES) };
                 x = x.get(done * BLOCK..).unwrap_or_default();
                 blocks = blocks.get_mut(done * RECORD..).unwrap_or_default();
                 // One with zeros, NaN or an infinity stopped it.
@@ -39,7 +41,14 @@ impl Dsp {
                 }
             }
             if rest > 0 {
-                scalar::pack(tail, last);
+                let mut padded = [0.0; BLOCK];
+                copy(&mut padded, last);
+                let eights = rest.div_ceil(LANES);
+                // SAFETY: `tail` is a record of so many eights, which `padded` holds; as above.
+                let done = unsafe { quantize(padded.as_ptr(), tail.as_mut_ptr(), 1, eights) };
+                if done == 0 {
+                    scalar::pack(tail, last);
+                }
             }
         }
     }
@@ -128,31 +137,52 @@ struct Heads {
     step: usize,
 }
 
-/// Eight magnitudes, their signs shifted out: the largest so far in r2.
+/// Eight magnitudes, their signs shifted out: the largest so far in r2. What a new one takes comes after the
+/// function, from [`larger!`]: it is rare.
 macro_rules! largest {
     () => {
         concat!(
             "ldmia r0!, {{r4-r11}}\n",
-            largest!("r4"),
-            largest!("r5"),
-            largest!("r6"),
-            largest!("r7"),
-            largest!("r8"),
-            largest!("r9"),
-            largest!("r10"),
-            largest!("r11"),
+            largest!("r4", "14", "24"),
+            largest!("r5", "15", "25"),
+            largest!("r6", "16", "26"),
+            largest!("r7", "17", "27"),
+            largest!("r8", "18", "28"),
+            largest!("r9", "19", "29"),
+            largest!("r10", "20", "30"),
+            largest!("r11", "21", "31"),
         )
     };
-    ($x:literal) => {
+    ($x:literal, $more:literal, $back:literal) => {
         concat!(
             "cmp r2, ",
             $x,
             ", lsl #1\n",
-            "it lo\n",
-            "lsllo r2, ",
-            $x,
-            ", #1\n"
+            "blo ",
+            $more,
+            "f\n",
+            $back,
+            ":\n"
         )
+    };
+}
+
+/// The rest of [`largest!`].
+macro_rules! larger {
+    () => {
+        concat!(
+            larger!("r4", "14", "24"),
+            larger!("r5", "15", "25"),
+            larger!("r6", "16", "26"),
+            larger!("r7", "17", "27"),
+            larger!("r8", "18", "28"),
+            larger!("r9", "19", "29"),
+            larger!("r10", "20", "30"),
+            larger!("r11", "21", "31"),
+        )
+    };
+    ($x:literal, $more:literal, $back:literal) => {
+        concat!($more, ":\n", "lsl r2, ", $x, ", #1\n", "b ", $back, "b\n")
     };
 }
 
@@ -255,6 +285,7 @@ macro_rules! integers {
                 "5:",
                 "add sp, #4",
                 "pop {{r4-r11, pc}}",
+                larger!(),
             )
         }
     };
@@ -329,43 +360,46 @@ pub(super) unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
     )
 }
 
-/// Packs up to `n` blocks of `x`; returns how many before one whose largest magnitude is below `2^-100`, or that
-/// holds NaN or an infinity.
+/// Packs up to `n` blocks of `eights` times eight values of `x`; returns how many before one whose largest
+/// magnitude is below `2^-100`, or that holds NaN or an infinity.
 #[unsafe(naked)]
-unsafe extern "C" fn quantize(x: *const f32, records: *mut i8, n: usize) -> usize {
+unsafe extern "C" fn quantize(x: *const f32, records: *mut i8, n: usize, eights: usize) -> usize {
     naked_asm!(
         features!(),
-        "push {{r2, r4-r11, lr}}",
+        "push {{r2-r11, lr}}",
+        "mov lr, r3",
         "mov r3, r2",
         "mov r12, #0x42000000",
         "orr r12, r12, #0xFE0000", // 127.0
         "vmov s1, r12",
         "1:",
         "movs r2, #0",
+        "2:",
         largest!(),
-        largest!(),
-        largest!(),
-        largest!(),
-        "sub r0, #128",
+        "subs lr, #1",
+        "bne 2b",
+        "ldr lr, [sp, #4]",
+        "sub r0, r0, lr, lsl #5",
         "sub r12, r2, #0x1B000000",
         "cmp r12, #0xE4000000",
-        "bhs.w 3f",
+        "bhs.w 4f",
         "lsr r2, r2, #1",
         "vmov s0, r2",
         "vdiv.f32 s2, s0, s1", // the scale
         "vdiv.f32 s3, s1, s0", // its inverse
-        "movs r2, #4",
-        "2:",
+        "mov r2, lr",
+        "3:",
         pack!(),
         pack!(),
         "subs r2, #1",
-        "bne.w 2b",
+        "bne.w 3b",
         "vstmia r1!, {{s2}}",
         "subs r3, #1",
         "bne.w 1b",
-        "3:",
-        "pop {{r0}}",
+        "4:",
+        "pop {{r0, r4}}",
         "sub r0, r0, r3",
         "pop {{r4-r11, pc}}",
+        larger!(),
     )
 }
