@@ -30,6 +30,7 @@ mod attention;
 mod floats;
 mod integers;
 mod matrix;
+mod residual;
 mod vector;
 
 /// Proof that the DSP extension and single precision are present.
