@@ -73,7 +73,7 @@ impl BaseScale {
         let shift = self.shift - 32 - query - largest_key - SCORE_FRACTION as i32;
         ScoreScale {
             multiplier: self.multiplier,
-            shift: shift.max(0).min(31) + largest_key,
+            shift: shift.clamp(0, 31) + largest_key,
         }
     }
 }

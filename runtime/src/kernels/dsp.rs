@@ -32,6 +32,7 @@ mod attention;
 mod floats;
 mod integers;
 mod matrix;
+mod residual;
 mod vector;
 
 /// Square root, correctly rounded: one instruction, which `libm` does not know.

@@ -20,7 +20,7 @@ struct Product {
     x: *const f32,
     groups: usize,
     row_bytes: usize,
-    /// Groups of sixteen columns.
+    /// Groups of sixteen columns, at least one.
     sixteens: usize,
     /// Groups of four columns after those.
     fours: usize,
@@ -50,7 +50,8 @@ impl Dsp {
     }
 }
 
-/// Groups of rows by `rows`, the rest of them, or all where columns do not come in fours, by `dot`.
+/// Groups of rows by `rows`, the rest of them, or all where columns do not come in
+/// fours or are fewer than sixteen, by `dot`.
 fn product<T>(
     out: Output<'_>,
     w: &[T],
@@ -60,7 +61,7 @@ fn product<T>(
     dot: impl Fn(&[T], &[f32]) -> f32,
 ) {
     let n_rows = w.len() / cols.max(1);
-    let groups = if cols.is_multiple_of(4) {
+    let groups = if cols.is_multiple_of(4) && cols >= 16 {
         n_rows / rows.n
     } else {
         0
@@ -166,22 +167,19 @@ macro_rules! rows {
                 "mov r12, r0",
                 "ldrd r0, r1, [r12]",
                 "ldr lr, [r12, #12]",
-                "1:",
+                "mov r10, #0",
+                "1:", // r10 is zero
                 "ldr r9, [r12, #16]",
                 $(concat!("add ", $w, ", ", $before, ", r9"),)*
-                "mov r10, #0",
                 $(concat!("vmov ", $pair, ", r10, r10"),)*
                 "ldr r9, [r12, #8]",
                 "ldrd r10, r11, [r12, #20]",
-                "cmp r10, #0",
-                "beq.w 3f",
                 "2:",
                 "vldmia r9!, {{s0-s15}}",
                 $row!(16, $w0, $sum0),
                 $($row!(16, $w, $sum),)*
                 "subs r10, #1",
                 "bne.w 2b",
-                "3:",
                 "cmp r11, #0",
                 "beq.w 5f",
                 "4:",
