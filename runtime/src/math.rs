@@ -1,12 +1,9 @@
 //! Elementary functions, the same bits on every target.
 //!
-//! Nothing here uses the platform's mathematics: logarithms and roots come from `libm`, powers from integers, the
+//! Nothing here uses the platform's mathematics: powers, logarithms and roots come from `libm`, the
 //! exponential, sine and cosine are polynomials of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
 
-mod power;
-
-pub use self::power::inverse_power;
 #[cfg(kernel_dsp)]
 use crate::kernels::root;
 
@@ -119,7 +116,13 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-/// `base^exponent` in double precision, for what a host computes once a step.
+/// `base^exponent`.
+#[must_use]
+pub fn pow(base: f32, exponent: f32) -> f32 {
+    libm::powf(base, exponent)
+}
+
+/// [`pow`] in double precision, for what a host computes once a step.
 #[must_use]
 pub fn pow_f64(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)

@@ -236,7 +236,7 @@ pub const SINUSOID_BASE: f32 = 10_000.0;
 pub fn frequencies(out: &mut [f32], base: f32) {
     let width = (2 * out.len()) as f32;
     for (i, frequency) in out.iter_mut().enumerate() {
-        *frequency = math::inverse_power(base, (2 * i) as f32 / width);
+        *frequency = 1.0 / math::pow(base, (2 * i) as f32 / width);
     }
 }
 
