@@ -1,4 +1,4 @@
-//! Reading of a header: postcard's encoding, in a tenth of the code that `serde` makes of it.
+//! Reading of a header: postcard's encoding, in a third of the code that `serde` makes of it.
 
 use super::{CHECKSUM, Header, HeaderError, LoadError, Metadata};
 use crate::config::{Hyperparameters, Mlp, Norm, Positions};

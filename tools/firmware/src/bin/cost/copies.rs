@@ -1,5 +1,5 @@
 //! What the compiler copies, fills and compares memory with, in 100 bytes: the compiler's own take 1.7 KB, for
-//! speed that a program needs who moves more than a struct now and then.
+//! speed that only a program needs that moves more than a struct now and then.
 
 use core::arch::global_asm;
 
