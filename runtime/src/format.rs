@@ -8,6 +8,7 @@
 //! | weight format | [`Format`] |
 //! | tokenizer | [`Tokenizer`] |
 //! | metadata | [`Metadata`] |
+//! | chat template | a string, from version 3 on |
 //! | checksum | XXH32 of the whole file with these 4 bytes as zeros, little-endian |
 //! | pad | 0 to 15 zero bytes, behind their number |
 //! | weights | the tensors of [`crate::layout`], behind their number of bytes |
@@ -44,7 +45,11 @@ pub const MAGIC: [u8; 4] = *b"MGPT";
 /// |---|---|
 /// | 1 | |
 /// | 2 | [`Format::Q8Dsp`] |
-pub const VERSION: u8 = 2;
+/// | 3 | [`Metadata::chat_template`] |
+pub const VERSION: u8 = 3;
+
+/// The first version that has a chat template.
+const TEMPLATE_VERSION: u8 = 3;
 
 /// Bytes of magic and version.
 const PREFIX: usize = MAGIC.len() + 1;
@@ -80,9 +85,21 @@ pub struct Metadata<'a> {
     pub bits_per_byte: Option<f32>,
     /// How it was made: the command, the data, the seed.
     pub made_by: &'a str,
+    /// How a conversation is written for it, in Jinja as Hugging Face's chat templates are; empty for none.
+    // Behind the header, where its version has it.
+    #[serde(skip)]
+    pub chat_template: &'a str,
 }
 
 impl Header<'_> {
+    /// The oldest version of the file that can hold this.
+    pub(crate) fn version(&self) -> u8 {
+        match self.metadata.chat_template {
+            "" => self.format.version(),
+            _ => self.format.version().max(TEMPLATE_VERSION),
+        }
+    }
+
     /// Checks the header, and gives the shape it states.
     ///
     /// A tokenizer may have fewer tokens than the model has rows, and often does: rows are added up
@@ -147,7 +164,10 @@ impl<'a> ModelFile<'a> {
     pub fn open_at(bytes: &'a [u8]) -> Result<Self, LoadError> {
         let (version, rest) = after_prefix(bytes)?;
         let mut reader = Reader::new(rest);
-        let header = reader.header();
+        let mut header = reader.header();
+        if version >= TEMPLATE_VERSION {
+            header.metadata.chat_template = reader.text();
+        }
         let checksum_at = bytes.len() - reader.rest()?.len();
         let (checksum, pad, weights) = (reader.checksum(), reader.bytes(), reader.bytes());
         let bytes = part(bytes, 0, bytes.len() - reader.rest()?.len());

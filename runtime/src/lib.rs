@@ -118,7 +118,8 @@ pub use format::{HeaderError, LoadError, ModelFile};
 pub use kernels::Isa;
 pub use model::{Model, ReadError};
 pub use quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
-pub use sampler::{Sampler, SamplerError, SamplerOptions};
+pub use sampler::logits::{Penalties, PenaltyError, PenaltyOptions};
+pub use sampler::{EmptyStop, Sampler, SamplerError, SamplerOptions, StopStrings};
 pub use session::{Session, SessionError};
 pub use tokenizer::{Specials, StreamDecoder, Tokenizer};
 

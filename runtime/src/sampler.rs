@@ -1,7 +1,13 @@
 //! Choosing the next token.
 //!
 //! The order is Hugging Face's: temperature, then top-k, then top-p, then a draw. The same seed
-//! draws the same tokens on every target.
+//! draws the same tokens on every target. Biases, penalties and min-p change the logits before: see
+//! [`logits`]. Texts end at [`StopStrings`].
+
+pub mod logits;
+mod stop;
+
+pub use self::stop::{EmptyStop, StopStrings};
 
 use core::cmp::Ordering;
 use core::fmt;

@@ -62,6 +62,8 @@ statuses! {
     BadTemperature = 41, "MINIGPT_BAD_TEMPERATURE", c"temperature must be a number from 0 (always the most likely token) up";
     BadTopK = 42, "MINIGPT_BAD_TOP_K", c"top_k is larger than minigpt_max_top_k(); use less, or 0 for all tokens";
     BadTopP = 43, "MINIGPT_BAD_TOP_P", c"top_p must be from 0 (all tokens) to 1";
+    BadMinP = 44, "MINIGPT_BAD_MIN_P", c"the share of the likeliest must be from 0 (all tokens) to 1";
+    BadPenalty = 45, "MINIGPT_BAD_PENALTY", c"a penalty must be a finite number, and that for repetition not negative; 0 is none";
     ContextFull = 60, "MINIGPT_CONTEXT_FULL", c"the tokens do not fit into the context; give fewer, or slide, truncate or reset the session";
     ContextTooShort = 61, "MINIGPT_CONTEXT_TOO_SHORT", c"a context of one token cannot slide; give the session a longer one";
     ChunkTooLong = 65, "MINIGPT_CHUNK_TOO_LONG", c"more tokens than the session takes in one piece; begin with fewer, or give it a larger n_chunk";

@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(never)]
-    fn text(&mut self) -> &'a str {
+    pub(super) fn text(&mut self) -> &'a str {
         let bytes = self.bytes();
         core::str::from_utf8(bytes).unwrap_or_else(|_| {
             self.fail(LoadError::Malformed);
@@ -212,6 +212,7 @@ impl<'a> Reader<'a> {
             name: self.text(),
             bits_per_byte: self.flag().then(|| self.float()),
             made_by: self.text(),
+            chat_template: "", // lies behind the header
         }
     }
 }

@@ -288,6 +288,7 @@ impl Shape {
                 name: self.name,
                 bits_per_byte: None,
                 made_by: "cargo xtask cost: random weights",
+                chat_template: "",
             },
         }
     }
