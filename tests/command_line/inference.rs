@@ -224,11 +224,18 @@ fn a_run_directory_stands_for_its_model() {
     assert_eq!(text("runs/fish"), text("runs/fish/model.mgpt"));
     let json = json(&run(dir, &["inspect", "runs/fish", "--json"]));
     assert_eq!(json["config"]["n_embd"], 16);
+    assert!(
+        json["features"]
+            .as_array()
+            .unwrap()
+            .contains(&"gelu".into())
+    );
     let report = stdout(&run(dir, &["inspect", "runs/fish"]));
     for line in [
         "norm       layer_norm\n",
         "mlp        gelu\n",
         "tied_head  true\n",
+        "\nfeatures of minigpt-runtime that it needs: layer-norm, gelu",
     ] {
         assert!(report.contains(line), "{line:?} is not in {report}");
     }

@@ -97,7 +97,7 @@ typedef int32_t minigpt_status;
 #define MINIGPT_FILE_WEIGHTS 27      /* its weights are of another length than its sizes ask for */
 #define MINIGPT_FILE_MISALIGNED 28   /* it does not lie on a 16-byte boundary */
 #define MINIGPT_FILE_CHECKSUM 29     /* it was changed or damaged */
-#define MINIGPT_FILE_FORMAT 30  /* the library was built without its weight format */
+#define MINIGPT_FILE_FORMAT 30  /* the library was built without its weight format, or a part that it needs */
 
 /* Options. */
 #define MINIGPT_BAD_KV 40   /* kv is no MINIGPT_KV_ number */

@@ -97,29 +97,42 @@ fn margin(logits: &[f32]) -> f32 {
     sorted[0] - sorted[1]
 }
 
+/// Names and bytes of the files.
+pub(super) fn files() -> Vec<(String, Vec<u8>)> {
+    let paths = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let models = paths.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "mgpt")
+    });
+    models
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, fs::read(&path).unwrap())
+        })
+        .collect()
+}
+
 #[test]
 fn files_of_every_version_open_and_say_the_same() {
     if cfg!(miri) {
         return;
     }
     let (mut formats, mut kinds) = (BTreeSet::new(), BTreeSet::new());
-    for entry in fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "mgpt") {
-            continue;
-        }
-        let mut bytes = Buffer::copied(&fs::read(&path).unwrap());
-        let newest = bytes.bytes()[MAGIC.len()];
+    for (name, bytes) in files() {
+        let mut bytes = Buffer::copied(&bytes);
+        let version = bytes.bytes()[MAGIC.len()];
         let file = ModelFile::open(bytes.bytes()).unwrap();
         file.verify().unwrap();
         let metadata = Metadata {
-            chat_template: if newest >= 3 { CHAT_TEMPLATE } else { "" },
+            chat_template: if version >= 3 { CHAT_TEMPLATE } else { "" },
             ..METADATA
         };
         assert_eq!(file.header().metadata, metadata);
-        let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
+        let expected = folder().join(&name).with_extension("txt");
+        let expected = fs::read_to_string(expected).unwrap();
         for isa in every_isa() {
-            let name = path.display();
             assert_eq!(answer(&file, isa).text(), expected, "{name}, {isa:?}");
         }
         formats.insert(file.format().name());

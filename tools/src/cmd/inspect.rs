@@ -55,6 +55,8 @@ struct Report {
     n_params: u64,
     config: Config,
     tokenizer: TokenizerReport,
+    /// Of the runtime, for a program that runs this model alone.
+    features: Vec<&'static str>,
     tensors: Vec<TensorReport>,
     memory_plan: Vec<PlanReport>,
 }
@@ -144,6 +146,7 @@ fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
             n_vocab: tokenizer.n_vocab(),
             specials: tokenizer.specials(),
         },
+        features: file.header().features().collect(),
         tensors: tensors.collect(),
         memory_plan: KvFormat::ALL.map(|kv| plan(file, context, kv)).into(),
     }
@@ -195,7 +198,12 @@ fn write_text(out: &mut String, report: &Report) -> fmt::Result {
     )?;
     write_options(out, &report.config.hyperparameters())?;
     write_tensors(out, &report.tensors)?;
-    write_plans(out, &report.memory_plan)
+    write_plans(out, &report.memory_plan)?;
+    let features = report.features.join(", ");
+    writeln!(
+        out,
+        "\nfeatures of minigpt-runtime that it needs: {features}"
+    )
 }
 
 fn write_options(out: &mut String, hyper: &Hyperparameters) -> fmt::Result {
