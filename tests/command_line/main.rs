@@ -9,6 +9,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+mod fine_tuning;
 mod firmware;
 mod fit;
 mod inference;
