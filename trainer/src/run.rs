@@ -37,6 +37,7 @@ use crate::metrics::MetricsLog;
 use crate::run_config::{Difference, RunConfig, RunConfigError};
 use crate::tokenizer::OwnedTokenizer;
 
+pub use self::memory::available as available_memory;
 pub use error::RunError;
 use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;

@@ -1,17 +1,15 @@
 //! Models from where they are kept.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use minigpt_runtime::layout::{self, Role, TensorId, TensorSpec};
-use minigpt_runtime::{F16, F32, Format, LoadError, ModelFile, Q8, Q8Dsp, WeightFormat};
+use minigpt_runtime::layout::{self, Role, TensorSpec};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{Base, BaseError, Stored, bare};
 use crate::data::sources::{Fingerprint, hash};
-use crate::inference::{ModelBytes, OpenError};
+use crate::inference::{ModelBytes, OpenError, read_rows};
 use crate::run::Trained;
 use crate::tokenizer::OwnedTokenizer;
 
@@ -44,37 +42,20 @@ pub(super) fn model(path: &Path) -> Result<Base, BaseError> {
         },
         error => failed(error),
     })?;
-    let loaded = bytes.file().and_then(|file| {
-        let tensors = match file.format() {
-            Format::F16 => weights::<F16>(&file),
-            Format::Q8 => weights::<Q8>(&file),
-            Format::Q8Dsp => weights::<Q8Dsp>(&file),
-            _ => weights::<F32>(&file),
-        };
-        Ok((file, tensors?))
+    let file = bytes.file();
+    let file = file.map_err(|error| failed(OpenError::Load(error)))?;
+    let tensors = layout::tensors(file.config()).map(|spec| {
+        let mut values = Vec::with_capacity(spec.len());
+        read_rows(&file, spec.id, |_, row| values.extend_from_slice(row));
+        named((spec, values))
     });
-    let (file, tensors) = loaded.map_err(|error| failed(OpenError::Load(error)))?;
     let tokenizer = OwnedTokenizer::new(&file.header().tokenizer);
     Ok(Base {
         fingerprint: fingerprint(path, bytes.bytes()),
         shape: Some(file.config().hyperparameters()),
         tokenizer: Some(tokenizer.expect("an opened file has a tokenizer that is valid")),
-        tensors,
+        tensors: tensors.collect(),
     })
-}
-
-fn weights<W: WeightFormat>(file: &ModelFile<'_>) -> Result<BTreeMap<String, Stored>, LoadError> {
-    let model = file.model::<W>()?;
-    let values = |id: TensorId, spec: &TensorSpec| {
-        let (mut row, mut values) = (vec![0.0; spec.cols], Vec::with_capacity(spec.len()));
-        let read = model.read(id, &mut row, |_, row| values.extend_from_slice(row));
-        read.expect("the tensor is one of the layout, and a row has its columns");
-        values
-    };
-    let tensors = layout::tensors(file.config());
-    Ok(tensors
-        .map(|spec| named((spec, values(spec.id, &spec))))
-        .collect())
 }
 
 /// A tensor of the layout under its name.
