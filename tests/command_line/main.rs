@@ -12,6 +12,7 @@ use tempfile::TempDir;
 mod attention;
 mod chat;
 mod evaluation;
+mod fine_tuning;
 mod firmware;
 mod fit;
 mod generation;
