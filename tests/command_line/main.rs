@@ -9,13 +9,19 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+mod attention;
+mod chat;
 mod compare;
 mod data;
+mod evaluation;
+mod fine_tuning;
 mod firmware;
 mod fit;
+mod generation;
 mod inference;
 mod mistakes;
 mod models;
+mod readme;
 mod records;
 mod train;
 

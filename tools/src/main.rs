@@ -5,6 +5,7 @@ mod board;
 mod cmd;
 mod convert;
 mod failure;
+mod generation;
 mod interrupt;
 mod library;
 mod output;
@@ -14,8 +15,13 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
-use crate::cmd::{compare, eval, export, firmware, fit, generate, import, inspect, train};
+use crate::cmd::{chat, compare, eval, export, firmware, fit, generate, import, inspect, train};
+use crate::failure::Failure;
+
+/// The kind of error for which clap shows the help.
+const NO_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 tried and failed; 2 the command line, or a file it names, asks for something that \
@@ -27,6 +33,7 @@ cannot be; 130 stopped by Ctrl-C.";
 enum Cli {
     Train(train::TrainArgs),
     Generate(generate::GenerateArgs),
+    Chat(chat::ChatArgs),
     Eval(eval::EvalArgs),
     Compare(compare::CompareArgs),
     Export(export::ExportArgs),
@@ -37,9 +44,15 @@ enum Cli {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse() {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.exit_code() == 0 || error.kind() == NO_COMMAND => error.exit(),
+        Err(error) => return Failure::usage(&error).report(),
+    };
+    let outcome = match cli {
         Cli::Train(args) => train::run(&args),
         Cli::Generate(args) => generate::run(&args),
+        Cli::Chat(args) => chat::run(&args),
         Cli::Eval(args) => eval::run(&args),
         Cli::Compare(args) => compare::run(&args),
         Cli::Export(args) => export::run(&args),

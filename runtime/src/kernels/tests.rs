@@ -8,7 +8,7 @@ use half::f16;
 
 use super::{Isa, Output};
 use crate::bytes::Buffer;
-use crate::quant::{BLOCK, Format, Q8, Q8Activations, WeightFormat};
+use crate::quant::{Activations, BLOCK, Format, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
 const SIZES: [(usize, usize, usize); 8] = [
@@ -82,13 +82,15 @@ fn q8_gives_the_same_bits() {
             let mut quants = vec![99; n_tokens * blocks * BLOCK];
             let mut scales = vec![9.0; n_tokens * blocks];
             let mut out = vec![0.0; n_tokens * rows];
-            isa.quantize(&mut quants, &mut scales, &x, cols);
-            let x = Q8Activations {
+            let mut values = x.clone();
+            isa.quantize(&mut quants, &mut scales, &mut values, cols);
+            let q8 = Q8Activations {
                 quants: &quants,
                 scales: &scales,
                 blocks: Format::Q8.blocks(cols),
             };
-            isa.matmul_q8(whole(&mut out, rows), w, x);
+            let values = &values;
+            isa.matmul_q8(whole(&mut out, rows), w, Activations { values, q8 });
             (quants, bits(&scales), out)
         };
         let expected = run(Isa::Scalar);
@@ -136,7 +138,7 @@ fn quantize_at_extremes_gives_the_same_bits() {
         (x[3], x[5], x[35], x[39]) = (-0.0, -value, value, 1.0);
         let run = |isa: Isa| {
             let (mut quants, mut scales) = ([1; 64], [1.0; 2]);
-            isa.quantize(&mut quants, &mut scales, &x, 40);
+            isa.quantize(&mut quants, &mut scales, &mut x.clone(), 40);
             (quants, scales.map(f32::to_bits))
         };
         let expected = run(Isa::Scalar);
@@ -159,6 +161,26 @@ fn check_rule(x: &[f32], quants: &[i8], scales: [f32; 2]) {
         }
         if x.iter().any(|x| x.is_infinite()) {
             assert!(scale == 0.0 && quants.iter().all(|quant| *quant == 0));
+        }
+    }
+}
+
+#[test]
+fn swiglu_gives_the_same_bits() {
+    let seed = fresh_seed();
+    let mut rng = Rng::new(seed, 0);
+    for n in [1, 2, 7, 8, 33, 172] {
+        let mut gates = random(&mut rng, n);
+        let mut ups = random(&mut rng, n);
+        (gates[0], ups[n - 1]) = (f32::from_bits(rng.next() as u32), -0.0);
+        let run = |isa: Isa| {
+            let mut out = gates.clone();
+            isa.swiglu_q16(&mut out, &ups);
+            bits(&out)
+        };
+        let expected = run(Isa::Scalar);
+        for isa in every_isa() {
+            assert_eq!(run(isa), expected, "{isa:?}, seed {seed}, {n}");
         }
     }
 }

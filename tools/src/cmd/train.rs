@@ -4,6 +4,7 @@ mod asked;
 mod destination;
 mod dry_run;
 mod open;
+mod words;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use minigpt_trainer::run_config::TokenizerChoice;
 use minigpt_trainer::train::{Ending, Summary, train};
 
 use self::destination::Destination;
+use self::words::say_ending;
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -40,6 +42,7 @@ Examples:
   minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
   minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
   minigpt train --out runs/input --resume --steps 4000      # take a finished run further
+  minigpt train --from runs/stories --data mine.txt         # teach a trained model your text
   minigpt train --data input.txt --board mps2-an500         # and an image, runs/input/mps2-an500.elf
 ";
 
@@ -64,6 +67,11 @@ pub(crate) struct TrainArgs {
     /// Where the text of a document stands in JSON lines and Parquet files [default: text]
     #[arg(long, value_name = "NAME")]
     text_field: Option<String>,
+    /// Begin with the weights and the tokenizer of this run, model file or file .safetensors, as far as
+    /// they fit; shape and tokenizer are its own and the learning rate a tenth of the preset's where
+    /// nothing else is said
+    #[arg(long, value_name = "MODEL_OR_RUN")]
+    from: Option<PathBuf>,
     /// char, byte, bpe or bpe:N (N tokens); auto is char for UTF-8 text of up to 256 different
     /// characters, bpe for other UTF-8 text, byte for the rest
     #[arg(long, value_name = "KIND")]
@@ -160,30 +168,6 @@ fn advance(run: &mut Run) -> Result<(Summary, String), Failure> {
             summary.checkpoint.display()
         ))),
         _ => Ok((summary, again)),
-    }
-}
-
-fn say_ending(summary: &Summary, run: &Run, again: &str) {
-    let (step, steps) = (summary.step, run.settings.training.steps);
-    let what = match summary.ending {
-        Ending::Stale => format!("stopped early at step {step}: validation no longer improves"),
-        Ending::OutOfTime => format!("out of time at step {step} of {steps}; {again} goes on"),
-        _ if summary.start == step => {
-            format!("this run is finished ({step} steps); {again} --steps N takes it further")
-        }
-        _ => format!("finished {step} steps"),
-    };
-    say!("{what}");
-    if summary.skipped > 0 {
-        say!("skipped as outliers: {} of {step} steps", summary.skipped);
-    }
-    if let Some(best) = summary.best {
-        say!(
-            "best validation at step {}: {:.4} nats per token, {:.4} bits per byte",
-            best.step,
-            best.val_loss,
-            best.val_bits_per_byte
-        );
     }
 }
 

@@ -177,7 +177,7 @@ fn redirections_are_followed_but_not_in_circles() {
     let circle = Server::new(|_, _, stream| {
         write!(
             stream,
-            "HTTP/1.1 302 Found\r\nLocation: /data/file.txt\r\nContent-Length: 0\r\n\r\n"
+            "HTTP/1.1 302 Found\r\nLocation: /data/file.txt\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )
     });
     assert!(refused(&circle.url).contains("cannot be had"));

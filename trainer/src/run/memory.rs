@@ -76,7 +76,7 @@ fn enough(needed: u128, advice: &'static str) -> Result<(), RunError> {
     }
 }
 
-/// Bytes that a program can take, where the system says.
+/// Bytes of memory that a program can take, where the system says.
 #[must_use]
 pub fn available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

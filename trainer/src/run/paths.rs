@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CHECKPOINTS, EVENTS, PICTURE, Run, TABLE};
+use super::{CHECKPOINTS, EVENTS, LOADED, PICTURE, Run, TABLE};
 
 impl Run {
     /// Where its checkpoints are.
@@ -33,6 +33,12 @@ impl Run {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.path.join(EVENTS)
+    }
+
+    /// Where it says what came from the model to begin with.
+    #[must_use]
+    pub fn loaded(&self) -> PathBuf {
+        self.path.join(LOADED)
     }
 
     /// Where its result is.

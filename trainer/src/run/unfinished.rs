@@ -4,7 +4,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{CHECKPOINTS, CONFIG, DATA, EVENTS, METRICS, PICTURE, Run, RunError, TABLE, TOKENIZER};
+use super::{
+    CHECKPOINTS, CONFIG, DATA, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, TABLE, TOKENIZER,
+};
 use crate::durable;
 use crate::metrics::{MetricsError, MetricsLog};
 
@@ -91,7 +93,7 @@ pub(super) fn discard(path: &Path) -> std::io::Result<()> {
 
 /// Removes what preparation makes, and the settings first: without them there is no run.
 fn clear(path: &Path) -> std::io::Result<()> {
-    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE] {
+    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE, LOADED] {
         absent(fs::remove_file(path.join(name)))?;
     }
     for name in [DATA, CHECKPOINTS, EVENTS] {

@@ -3,18 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use minigpt_trainer::run::{Run, RunError, Stage, start_threads};
+use minigpt_trainer::run::{Run, RunError, start_threads};
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 
 use super::TrainArgs;
 use super::destination::Destination;
+use super::words::{say_loaded, say_stage};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::library;
-use crate::output::{grouped, say};
-
-/// Texts from this size on take so long to prepare that it is said, in bytes.
-const LONG_TEXT: usize = 1 << 20;
+use crate::output::say;
 
 impl TrainArgs {
     /// The run that is asked for, made or taken up.
@@ -56,7 +54,8 @@ impl TrainArgs {
         // A run to be resumed has its tokens; otherwise the data must be the same.
         let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
         let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
-        let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
+        let by_text =
+            of_files || asked.data.from.is_some() || asked.data.tokenizer == TokenizerChoice::Auto;
         if restated && by_text {
             let inputs = library::inputs(&asked.data)?;
             asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
@@ -100,20 +99,7 @@ pub(super) fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
     if run.is_err() {
         interrupt::made();
     }
-    run
-}
-
-fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
-    match (stage, choice) {
-        (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) => {
-            say!("learning a BPE of {n_vocab} tokens");
-        }
-        (Stage::Tokens, _) if bytes >= LONG_TEXT => {
-            say!(
-                "turning {} bytes of text into tokens",
-                grouped(bytes as u64)
-            );
-        }
-        _ => {}
-    }
+    let run = run?;
+    say_loaded(&run)?;
+    Ok(run)
 }
