@@ -83,7 +83,8 @@
 //! # Features
 //!
 //! `std` (on by default) asks the processor for its instruction sets when a session begins; without it
-//! those that the compiler's target has for certain are used. Nothing else changes.
+//! those that the compiler's target has for certain are used. `rayon` adds `Session::set_threads`. Nothing
+//! else changes.
 #![no_std]
 
 #[cfg(any(test, feature = "std"))]
@@ -104,6 +105,7 @@ pub mod rng;
 pub mod sampler;
 pub mod self_test;
 mod session;
+mod threads;
 pub mod tokenizer;
 
 pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cmd::{eval, export, firmware, fit, generate, import, inspect, train};
+use crate::cmd::{bench, eval, export, firmware, fit, generate, import, inspect, train};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 tried and failed; 2 the command line, or a file it names, asks for something that \
@@ -27,6 +27,7 @@ enum Cli {
     Train(train::TrainArgs),
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
+    Bench(bench::BenchArgs),
     Export(export::ExportArgs),
     Firmware(firmware::FirmwareArgs),
     Fit(fit::FitArgs),
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Cli::Train(args) => train::run(&args),
         Cli::Generate(args) => generate::run(&args),
         Cli::Eval(args) => eval::run(&args),
+        Cli::Bench(args) => bench::run(&args),
         Cli::Export(args) => export::run(&args),
         Cli::Firmware(args) => firmware::run(&args),
         Cli::Fit(args) => fit::run(&args),

@@ -10,8 +10,13 @@ use minigpt_runtime::{
     SessionOptions,
 };
 
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
+
 use crate::aligned::AlignedBytes;
 use crate::mapped::Mapped;
+
+/// Tokens of a prompt that go through a model together.
+pub const CHUNK: usize = 64;
 
 /// The bytes of a model file, where they can be run.
 #[derive(Debug)]
@@ -112,6 +117,21 @@ pub fn arena(file: &ModelFile<'_>, options: &SessionOptions) -> Result<AlignedBy
         .ok_or(SessionError::ArenaTooSmall { needed, given: 0 })
 }
 
+/// Runs `work` where sessions divide theirs among `n` threads, see [`Session::set_threads`].
+///
+/// # Errors
+/// What the system says when it starts no thread.
+pub fn on_threads<R: Send>(
+    n: usize,
+    work: impl FnOnce() -> R + Send,
+) -> Result<R, ThreadPoolBuildError> {
+    if n < 2 {
+        return Ok(work());
+    }
+    let pool = ThreadPoolBuilder::new().num_threads(n).build()?;
+    Ok(pool.install(work))
+}
+
 impl<'a> AnySession<'a> {
     /// Starts an empty sequence in `memory`, see [`arena`].
     ///
@@ -182,6 +202,11 @@ impl<'a> AnySession<'a> {
     #[must_use]
     pub fn n_ctx(&self) -> usize {
         each!(self, session => session.n_ctx())
+    }
+
+    /// As [`Session::set_threads`].
+    pub fn set_threads(&mut self, n: usize) {
+        each!(self, session => session.set_threads(n));
     }
 
     /// The kernels in use.

@@ -140,6 +140,35 @@ pub(crate) struct Activations<'a> {
     pub(crate) q8: Q8Activations<'a>,
 }
 
+#[cfg(feature = "rayon")]
+impl<'a> Activations<'a> {
+    /// Those of the first `n` tokens of `cols` values, and the others.
+    pub(crate) fn split_at(self, n: usize, cols: usize) -> (Self, Self) {
+        let Q8Activations {
+            quants,
+            scales,
+            blocks,
+        } = self.q8;
+        let (values, quants) = (
+            self.values.split_at(n * cols),
+            quants.split_at(n * blocks.quants),
+        );
+        let scales = scales.split_at(n * blocks.n);
+        let part = |values, quants, scales| Self {
+            values,
+            q8: Q8Activations {
+                quants,
+                scales,
+                blocks,
+            },
+        };
+        (
+            part(values.0, quants.0, scales.0),
+            part(values.1, quants.1, scales.1),
+        )
+    }
+}
+
 /// A weight format as a type: firmware that names one links one set of kernels.
 ///
 /// Sealed: [`F32`], [`F16`], [`Q8`] and [`Q8Dsp`].
@@ -152,7 +181,7 @@ pub trait WeightFormat: sealed::Sealed + Copy + Debug + 'static {
     const FORMAT: Format;
 
     /// A matrix that lies in the file.
-    type Matrix<'w>: Copy + Debug;
+    type Matrix<'w>: Copy + Debug + Send;
 
     /// Borrows a matrix from exactly its bytes.
     #[doc(hidden)]

@@ -11,6 +11,7 @@ use crate::model::{Linear, NormWeights};
 use crate::ops;
 use crate::parts::{copy, part, part_mut};
 use crate::quant::{Activations, Q8Activations, WeightFormat};
+use crate::threads::Product;
 
 /// What work on a value that is not a multiply-add counts as, in multiply-adds: norms, rounding,
 /// nonlinearities. Without floating point they are hundreds of instructions.
@@ -233,7 +234,14 @@ impl<W: WeightFormat> Session<'_, W> {
             stride: linear.rows,
             first,
         };
-        W::matmul(self.isa, out, linear.weight, first..end, activations);
+        let product = Product::<'_, '_, W> {
+            out,
+            matrix: linear.weight,
+            rows: first..end,
+            x: activations,
+            cols,
+        };
+        product.compute(self.isa, self.threads);
         self.pass.done = end;
         (end - first).saturating_mul(row_work)
     }
