@@ -58,7 +58,7 @@ fn trainer_and_runtime_give_the_same_logits() {
             n_time: [1, 7, 33][seed as usize % 3],
         };
         let case = Case::new(Config::new(hyper).unwrap(), batch, 100 + seed);
-        let trainer = case.model(cpu()).logits(&case.tokens);
+        let trainer = case.model(cpu()).logits(&case.tokens).unwrap();
         let logits =
             |format, kv| runtime_logits(&exported(&case, format).unwrap(), &case.tokens, kv);
         let f32 = logits(Format::F32, KvFormat::F32);
@@ -84,7 +84,9 @@ fn trainer_and_runtime_measure_the_same_loss() {
     let case = Case::new(config, Batch { n_batch: 1, n_time }, 9);
     let mut targets = case.tokens[1..].to_vec();
     targets.push(minigpt_trainer::IGNORE);
-    let loss = case.model(cpu()).evaluate(&case.tokens, &targets);
+    let mut trained = case.model(cpu());
+    let loss = trained.evaluate(&case.tokens, &targets).unwrap();
+    let loss = trained.loss(&loss).unwrap();
     let model = exported(&case, Format::F32).unwrap();
     let sums = evaluate(&model.file().unwrap(), &case.tokens, KvFormat::F32, |_| {}).unwrap();
     assert_eq!(sums.tokens, n_time - 1);

@@ -54,7 +54,30 @@ fn ids(n: usize, seed: u64) -> Vec<u32> {
 }
 
 fn model<B: Backend>(new: &impl Fn() -> B, batch: Batch) -> Gpt<B> {
-    Gpt::new(new(), config(), batch, 3)
+    Gpt::new(new(), config(), batch, 3).unwrap()
+}
+
+/// [`Gpt::accumulate`], waited for.
+fn accumulate<B: Backend>(
+    model: &mut Gpt<B>,
+    tokens: &[u32],
+    targets: &[u32],
+    pass: PassOptions,
+) -> Loss {
+    let pending = model.accumulate(tokens, targets, pass).unwrap();
+    model.loss(&pending).unwrap()
+}
+
+/// [`Gpt::evaluate`], waited for.
+fn evaluate<B: Backend>(model: &mut Gpt<B>, tokens: &[u32], targets: &[u32]) -> Loss {
+    let pending = model.evaluate(tokens, targets).unwrap();
+    model.loss(&pending).unwrap()
+}
+
+/// [`Gpt::update`], waited for.
+fn update<B: Backend>(model: &mut Gpt<B>, optimizer: &AdamW, step: u64) -> f32 {
+    let norm = model.update(optimizer, step).unwrap();
+    model.norm(&norm).unwrap()
 }
 
 fn assert_same(a: Loss, b: Loss, tolerance: &Tolerance) {
@@ -73,21 +96,25 @@ fn evaluate_is_the_loss_of_accumulate<B: Backend>(new: &impl Fn() -> B, toleranc
         ids(BATCH.rows(), 2),
     );
     targets[5..40].fill(IGNORE);
-    let loss = model.evaluate(&tokens, &targets);
-    assert_same(model.accumulate(&tokens, &targets, PASS), loss, tolerance);
+    let loss = evaluate(&mut model, &tokens, &targets);
+    assert_same(
+        accumulate(&mut model, &tokens, &targets, PASS),
+        loss,
+        tolerance,
+    );
     assert_eq!(loss.count, BATCH.rows() - 35);
     assert!(
         (loss.mean() - f64::from(29f32).ln()).abs() < 0.3,
         "{loss:?}"
     );
     // Without weights every token is as likely as any other.
-    let values = model.read_parameters();
+    let values = model.read_parameters().unwrap();
     let zeros: Vec<_> = values
         .iter()
         .map(|values| vec![0.0; values.len()])
         .collect();
-    model.write_parameters(&zeros);
-    let loss = model.evaluate(&tokens, &targets);
+    model.write_parameters(&zeros).unwrap();
+    let loss = evaluate(&mut model, &tokens, &targets);
     assert!(
         (loss.mean() - f64::from(29f32).ln()).abs() < 1e-5,
         "{loss:?}"
@@ -96,15 +123,27 @@ fn evaluate_is_the_loss_of_accumulate<B: Backend>(new: &impl Fn() -> B, toleranc
 
 fn ignored_targets_alone_leave_no_gradient<B: Backend>(new: &impl Fn() -> B, _: &Tolerance) {
     let mut model = model(new, BATCH);
-    let loss = model.accumulate(&ids(BATCH.rows(), 1), &vec![IGNORE; BATCH.rows()], PASS);
+    let loss = accumulate(
+        &mut model,
+        &ids(BATCH.rows(), 1),
+        &vec![IGNORE; BATCH.rows()],
+        PASS,
+    );
     assert_eq!((loss.sum, loss.count), (0.0, 0));
-    assert!(model.read_gradients().iter().flatten().all(|g| *g == 0.0));
+    assert!(
+        model
+            .read_gradients()
+            .unwrap()
+            .iter()
+            .flatten()
+            .all(|g| *g == 0.0)
+    );
 }
 
 fn two_halves_accumulate_to_the_whole<B: Backend>(new: &impl Fn() -> B, tolerance: &Tolerance) {
     let (tokens, targets) = (ids(BATCH.rows(), 1), ids(BATCH.rows(), 2));
     let mut whole = model(new, BATCH);
-    whole.accumulate(&tokens, &targets, PASS);
+    accumulate(&mut whole, &tokens, &targets, PASS);
     let mut halves = model(
         new,
         Batch {
@@ -117,11 +156,11 @@ fn two_halves_accumulate_to_the_whole<B: Backend>(new: &impl Fn() -> B, toleranc
         ..PASS
     };
     let n = BATCH.rows() / 2;
-    halves.accumulate(&tokens[..n], &targets[..n], pass);
-    halves.accumulate(&tokens[n..], &targets[n..], pass);
+    accumulate(&mut halves, &tokens[..n], &targets[..n], pass);
+    accumulate(&mut halves, &tokens[n..], &targets[n..], pass);
     assert_close(
-        &halves.read_gradients(),
-        &whole.read_gradients(),
+        &halves.read_gradients().unwrap(),
+        &whole.read_gradients().unwrap(),
         tolerance.order,
     );
 }
@@ -143,7 +182,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     ];
     for (config, batch) in batches {
         let run = |threads| {
-            let mut model = Gpt::new(Cpu::new(Some(threads)), config, batch, 3);
+            let mut model = Gpt::new(Cpu::new(Some(threads)), config, batch, 3).unwrap();
             let (tokens, targets) = (ids(batch.rows(), 1), ids(batch.rows(), 2));
             let mut losses = Vec::new();
             for step in 0..3 {
@@ -152,11 +191,15 @@ fn results_do_not_depend_on_the_number_of_threads() {
                     micro_step: step,
                     ..PASS
                 };
-                losses.push(model.accumulate(&tokens, &targets, pass));
+                losses.push(accumulate(&mut model, &tokens, &targets, pass));
                 losses.last_mut().unwrap().sum +=
-                    f64::from(model.update(&AdamW::default(), step + 1));
+                    f64::from(update(&mut model, &AdamW::default(), step + 1));
             }
-            (losses, model.read_parameters(), model.read_moments())
+            (
+                losses,
+                model.read_parameters().unwrap(),
+                model.read_moments().unwrap(),
+            )
         };
         let one = run(1);
         for threads in [2, 3, 8] {
@@ -178,7 +221,7 @@ fn dropout_masks_follow_seed_and_step_and_keep_the_mean<B: Backend>(
             micro_step,
             ..PASS
         };
-        model.accumulate(&tokens, &targets, pass)
+        accumulate(&mut model, &tokens, &targets, pass)
     };
     assert_same(loss(1, 1, 0.2), loss(1, 1, 0.2), tolerance);
     let different = |a: Loss, b: Loss| (a.sum / b.sum - 1.0).abs() > 1e-6 + 10.0 * tolerance.repeat;
@@ -220,13 +263,13 @@ fn updates_follow_the_formula_with_clipping<B: Backend>(
                 .map(|all| all.iter().copied().map(f64::from).collect())
                 .collect()
         };
-        let mut params = wide(model.read_parameters());
+        let mut params = wide(model.read_parameters().unwrap());
         let start = params.clone();
         let mut first: Vec<Vec<f64>> = params.iter().map(|all| vec![0.0; all.len()]).collect();
         let mut second = first.clone();
         for step in 1..=3 {
-            model.accumulate(&tokens, &targets, PASS);
-            let gradients = wide(model.read_gradients());
+            accumulate(&mut model, &tokens, &targets, PASS);
+            let gradients = wide(model.read_gradients().unwrap());
             let norm = gradients
                 .iter()
                 .flatten()
@@ -241,11 +284,18 @@ fn updates_follow_the_formula_with_clipping<B: Backend>(
                     adamw(&mut params[i][j], g, m, v, &optimizer, step, decays);
                 }
             }
-            let given = model.update(&optimizer, step as u64);
+            let given = update(&mut model, &optimizer, step as u64);
             assert!((f64::from(given) / norm - 1.0).abs() < tolerance.order);
-            assert!(model.read_gradients().iter().flatten().all(|g| *g == 0.0));
+            assert!(
+                model
+                    .read_gradients()
+                    .unwrap()
+                    .iter()
+                    .flatten()
+                    .all(|g| *g == 0.0)
+            );
         }
-        let updated = wide(model.read_parameters());
+        let updated = wide(model.read_parameters().unwrap());
         let (mut error, mut moved) = (0.0f64, 0.0);
         for ((updated, expected), start) in updated
             .iter()
@@ -265,16 +315,31 @@ fn updates_follow_the_formula_with_clipping<B: Backend>(
 fn gradients_that_are_not_finite_change_nothing<B: Backend>(new: &impl Fn() -> B, _: &Tolerance) {
     let mut model = model(new, BATCH);
     let (tokens, targets) = (ids(BATCH.rows(), 1), ids(BATCH.rows(), 2));
-    let good = model.read_parameters();
+    let good = model.read_parameters().unwrap();
     let mut bad = good.clone();
     bad[1].fill(f32::NAN);
-    model.write_parameters(&bad);
-    model.accumulate(&tokens, &targets, PASS);
-    model.write_parameters(&good);
-    assert!(!model.update(&AdamW::default(), 1).is_finite());
-    assert!(model.read_parameters() == good);
-    assert!(model.read_moments().0.iter().flatten().all(|m| *m == 0.0));
-    assert!(model.read_gradients().iter().flatten().all(|g| *g == 0.0));
+    model.write_parameters(&bad).unwrap();
+    accumulate(&mut model, &tokens, &targets, PASS);
+    model.write_parameters(&good).unwrap();
+    assert!(!update(&mut model, &AdamW::default(), 1).is_finite());
+    assert!(model.read_parameters().unwrap() == good);
+    assert!(
+        model
+            .read_moments()
+            .unwrap()
+            .0
+            .iter()
+            .flatten()
+            .all(|m| *m == 0.0)
+    );
+    assert!(
+        model
+            .read_gradients()
+            .unwrap()
+            .iter()
+            .flatten()
+            .all(|g| *g == 0.0)
+    );
 }
 
 fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(
@@ -283,7 +348,8 @@ fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(
 ) {
     let (tokens, targets) = (ids(BATCH.rows(), 1), ids(BATCH.rows(), 2));
     let step = |model: &mut Gpt<B>, step| {
-        model.accumulate(
+        accumulate(
+            model,
             &tokens,
             &targets,
             PassOptions {
@@ -292,20 +358,25 @@ fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(
                 ..PASS
             },
         );
-        model.update(&AdamW::default(), step + 1);
+        update(model, &AdamW::default(), step + 1);
     };
     let mut whole = model(new, BATCH);
     (0..4).for_each(|i| step(&mut whole, i));
     let mut before = model(new, BATCH);
     (0..2).for_each(|i| step(&mut before, i));
-    let mut after = Gpt::new(new(), config(), BATCH, 99);
-    after.write_parameters(&before.read_parameters());
-    let (first, second) = before.read_moments();
-    after.write_moments(&first, &second);
+    let mut after = Gpt::new(new(), config(), BATCH, 99).unwrap();
+    after
+        .write_parameters(&before.read_parameters().unwrap())
+        .unwrap();
+    let (first, second) = before.read_moments().unwrap();
+    after.write_moments(&first, &second).unwrap();
     (2..4).for_each(|i| step(&mut after, i));
     let same = |a: &[Vec<f32>], b: &[Vec<f32>]| assert_close(a, b, tolerance.repeat);
-    same(&after.read_parameters(), &whole.read_parameters());
-    let (after, whole) = (after.read_moments(), whole.read_moments());
+    same(
+        &after.read_parameters().unwrap(),
+        &whole.read_parameters().unwrap(),
+    );
+    let (after, whole) = (after.read_moments().unwrap(), whole.read_moments().unwrap());
     same(&after.0, &whole.0);
     same(&after.1, &whole.1);
 }

@@ -1,6 +1,6 @@
 //! What one pass leaves behind on the device: made once, used by every step.
 
-use crate::backend::{AttentionSaved, Backend, Kind, MlpSaved, Shape};
+use crate::backend::{AttentionSaved, Backend, BackendError, Kind, MlpSaved, Shape};
 
 /// Activations of all layers and the gradient that walks back through them.
 #[derive(Debug)]
@@ -24,27 +24,36 @@ pub struct LayerSaved<T> {
 
 impl<T> Activations<T> {
     /// Buffers for `shape` on `backend`.
-    pub fn new<B: Backend<Buffer = T>>(backend: &mut B, shape: &Shape) -> Self {
+    ///
+    /// # Errors
+    /// A [`BackendError`] if the device has not the memory.
+    pub fn new<B: Backend<Buffer = T>>(
+        backend: &mut B,
+        shape: &Shape,
+    ) -> Result<Self, BackendError> {
         let (config, rows) = (&shape.config, shape.batch.rows());
         let mut buffer = |len| backend.buffer(len, Kind::Activation);
         let stream = rows * config.n_embd();
-        Self {
-            residual: (0..=2 * config.n_layer()).map(|_| buffer(stream)).collect(),
-            layers: (0..config.n_layer())
-                .map(|_| LayerSaved {
-                    attention: AttentionSaved {
-                        stats: buffer(rows * 2),
-                        qkv: buffer(rows * config.n_qkv()),
-                        heads: buffer(stream),
-                        log_sum_exp: buffer(rows * config.n_head()),
-                    },
-                    mlp: MlpSaved {
-                        stats: buffer(rows * 2),
-                        fc: buffer(rows * config.n_fc()),
-                    },
-                })
-                .collect(),
-            d_residual: (buffer(stream), buffer(stream)),
-        }
+        let residual = (0..=2 * config.n_layer()).map(|_| buffer(stream));
+        let residual = residual.collect::<Result<_, _>>()?;
+        let layers = (0..config.n_layer()).map(|_| {
+            Ok(LayerSaved {
+                attention: AttentionSaved {
+                    stats: buffer(rows * 2)?,
+                    qkv: buffer(rows * config.n_qkv())?,
+                    heads: buffer(stream)?,
+                    log_sum_exp: buffer(rows * config.n_head())?,
+                },
+                mlp: MlpSaved {
+                    stats: buffer(rows * 2)?,
+                    fc: buffer(rows * config.n_fc())?,
+                },
+            })
+        });
+        Ok(Self {
+            residual,
+            layers: layers.collect::<Result<_, _>>()?,
+            d_residual: (buffer(stream)?, buffer(stream)?),
+        })
     }
 }

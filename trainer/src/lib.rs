@@ -60,6 +60,6 @@ pub mod stories;
 pub mod tokenizer;
 pub mod train;
 
-pub use backend::{Backend, Batch, Loss, cpu::Cpu};
-pub use model::{Gpt, IGNORE, PassOptions};
+pub use backend::{Backend, BackendError, Batch, Loss, cpu::Cpu};
+pub use model::{Gpt, IGNORE, PassOptions, PendingLoss};
 pub use optimizer::AdamW;

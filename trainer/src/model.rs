@@ -7,7 +7,7 @@ use minigpt_runtime::layout::{self, Role, Tensor};
 use minigpt_runtime::ops;
 
 use crate::activations::{Activations, LayerSaved};
-use crate::backend::{Backend, Batch, Dropout, Kind, Loss, Optimized, Shape};
+use crate::backend::{Backend, BackendError, Batch, Dropout, Kind, Loss, Optimized, Shape};
 use crate::optimizer::AdamW;
 use crate::params::{self, Params};
 
@@ -35,8 +35,20 @@ pub struct PassOptions {
     pub accumulation: usize,
 }
 
+/// The loss of a pass that the device may not have finished; [`Gpt::loss`] waits for it.
+#[derive(Clone, Debug)]
+pub struct PendingLoss<S> {
+    sum: S,
+    count: usize,
+}
+
 /// A GPT in training on one backend: parameters, gradients, moments, and activations of a batch.
+///
+/// # Errors
+/// Whatever asks something of the device returns a [`BackendError`] when it fails; the model is then
+/// of no use any more.
 #[derive(Debug)]
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
 pub struct Gpt<B: Backend> {
     backend: B,
     shape: Shape,
@@ -45,18 +57,27 @@ pub struct Gpt<B: Backend> {
     first: Params<B::Buffer>,
     second: Params<B::Buffer>,
     activations: Activations<B::Buffer>,
+    /// The batch at work.
+    tokens: B::Ids,
+    targets: B::Ids,
     /// Sines added to the embedding `[T, C]`.
     sinusoids: Option<B::Buffer>,
     /// Cosines and sines of the rotation `[T, HS]`.
     rotation: Option<B::Buffer>,
 }
 
+#[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
 impl<B: Backend> Gpt<B> {
     /// A model with the parameters of [`params::fresh`].
     ///
     /// # Panics
     /// If `batch` is empty or its sequences are longer than the context.
-    pub fn new(mut backend: B, config: Config, batch: Batch, seed: u64) -> Self {
+    pub fn new(
+        mut backend: B,
+        config: Config,
+        batch: Batch,
+        seed: u64,
+    ) -> Result<Self, BackendError> {
         assert!(
             batch.n_batch > 0 && batch.n_time > 0 && batch.n_time <= config.n_ctx(),
             "{batch:?} for n_ctx {}",
@@ -64,10 +85,12 @@ impl<B: Backend> Gpt<B> {
         );
         let shape = Shape { config, batch };
         let mut state = || Params::zeros(&mut backend, &config);
-        let (params, gradients, first, second) = (state(), state(), state(), state());
-        let activations = Activations::new(&mut backend, &shape);
-        let (sinusoids, rotation) = tables(&mut backend, &shape);
+        let (params, gradients, first, second) = (state()?, state()?, state()?, state()?);
+        let activations = Activations::new(&mut backend, &shape)?;
+        let (sinusoids, rotation) = tables(&mut backend, &shape)?;
         let mut model = Self {
+            tokens: backend.ids(batch.rows())?,
+            targets: backend.ids(batch.rows())?,
             backend,
             shape,
             params,
@@ -78,8 +101,8 @@ impl<B: Backend> Gpt<B> {
             sinusoids,
             rotation,
         };
-        model.write_parameters(&params::fresh(&config, seed));
-        model
+        model.write_parameters(&params::fresh(&config, seed))?;
+        Ok(model)
     }
 
     /// The model's shape.
@@ -98,15 +121,18 @@ impl<B: Backend> Gpt<B> {
     /// Both `[B, T]`; targets may be [`IGNORE`].
     /// # Panics
     /// If a length is wrong or an id is not below `n_vocab`.
-    pub fn evaluate(&mut self, tokens: &[u32], targets: &[u32]) -> Loss {
+    pub fn evaluate(
+        &mut self,
+        tokens: &[u32],
+        targets: &[u32],
+    ) -> Result<PendingLoss<B::Scalar>, BackendError> {
         let count = self.check(tokens, Some(targets));
-        self.forward(tokens, None);
-        let targets = self.backend.ids(targets);
+        self.forward(tokens, None)?;
+        self.backend.write_ids(&mut self.targets, targets)?;
         let x = last(&self.activations.residual);
-        let sum = self
-            .backend
-            .loss(x, self.params.head(), &targets, &self.shape);
-        Loss { sum, count }
+        let head = self.params.head();
+        let sum = self.backend.loss(x, head, &self.targets, &self.shape)?;
+        Ok(PendingLoss { sum, count })
     }
 
     /// Logits of a batch, without dropout.
@@ -115,9 +141,9 @@ impl<B: Backend> Gpt<B> {
     /// Result `[B, T, V]`, `tokens` `[B, T]`.
     /// # Panics
     /// If the length is wrong or an id is not below `n_vocab`.
-    pub fn logits(&mut self, tokens: &[u32]) -> Vec<f32> {
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {
         self.check(tokens, None);
-        self.forward(tokens, None);
+        self.forward(tokens, None)?;
         let x = last(&self.activations.residual);
         self.backend.logits(x, self.params.head(), &self.shape)
     }
@@ -130,39 +156,49 @@ impl<B: Backend> Gpt<B> {
     /// # Panics
     /// If a length is wrong or an id is not below `n_vocab`; if `accumulation` is 0 or `dropout`
     /// is not in `[0, 1)`.
-    pub fn accumulate(&mut self, tokens: &[u32], targets: &[u32], options: PassOptions) -> Loss {
+    pub fn accumulate(
+        &mut self,
+        tokens: &[u32],
+        targets: &[u32],
+        options: PassOptions,
+    ) -> Result<PendingLoss<B::Scalar>, BackendError> {
         let count = self.check(tokens, Some(targets));
         assert!(options.accumulation > 0 && (0.0..1.0).contains(&options.dropout));
-        let ids = self.forward(tokens, Some(options));
-        let targets = self.backend.ids(targets);
+        self.forward(tokens, Some(options))?;
+        self.backend.write_ids(&mut self.targets, targets)?;
         let scale = 1.0 / (count.max(1) as f32 * options.accumulation as f32);
         let sum = self.backend.loss_backward(
             &mut self.activations.d_residual.0,
             self.gradients.head_mut(),
             last(&self.activations.residual),
             self.params.head(),
-            &targets,
+            &self.targets,
             scale,
             &self.shape,
-        );
-        self.backward(&ids, options);
-        Loss { sum, count }
+        )?;
+        self.backward(options)?;
+        Ok(PendingLoss { sum, count })
+    }
+
+    /// The loss of a pass, as soon as the device has it.
+    pub fn loss(&self, pending: &PendingLoss<B::Scalar>) -> Result<Loss, BackendError> {
+        Ok(Loss {
+            sum: self.backend.read_scalar(&pending.sum)?,
+            count: pending.count,
+        })
     }
 
     /// Clips the gradients, takes an optimiser step and clears the gradients. Returns their norm
-    /// before clipping; if it is not finite, parameters and moments stay as they are.
+    /// before clipping, for [`Self::norm`]; if it is not finite, parameters and moments stay as they
+    /// are.
     ///
     /// `step` counts from 1.
     ///
     /// # Panics
     /// If `step` is 0.
-    pub fn update(&mut self, optimizer: &AdamW, step: u64) -> f32 {
+    pub fn update(&mut self, optimizer: &AdamW, step: u64) -> Result<B::Scalar, BackendError> {
         assert!(step > 0, "steps count from 1");
-        let norm = self.backend.gradient_norm(self.gradients.all());
-        if !norm.is_finite() {
-            self.backend.clear(self.gradients.all_mut());
-            return norm;
-        }
+        let norm = self.backend.gradient_norm(self.gradients.all())?;
         let decays: Vec<bool> = layout::tensors(&self.shape.config)
             .map(|spec| spec.role == Role::Matrix)
             .collect();
@@ -173,13 +209,17 @@ impl<B: Backend> Gpt<B> {
             second: self.second.all_mut(),
             decays: &decays,
         };
-        self.backend
-            .adamw(state, optimizer, optimizer.clip_scale(norm), step);
-        norm
+        self.backend.adamw(state, optimizer, &norm, step)?;
+        Ok(norm)
+    }
+
+    /// The norm that [`Self::update`] returned, as soon as the device has it.
+    pub fn norm(&self, norm: &B::Scalar) -> Result<f32, BackendError> {
+        Ok(self.backend.read_scalar(norm)? as f32)
     }
 
     /// Parameters, one array per tensor of [`layout::tensors`].
-    pub fn read_parameters(&self) -> Vec<Vec<f32>> {
+    pub fn read_parameters(&self) -> Result<Vec<Vec<f32>>, BackendError> {
         self.read(&self.params)
     }
 
@@ -187,27 +227,32 @@ impl<B: Backend> Gpt<B> {
     ///
     /// # Panics
     /// If a count or a length differs from the layout's.
-    pub fn write_parameters(&mut self, values: &[Vec<f32>]) {
-        write(&mut self.backend, &mut self.params, values);
+    pub fn write_parameters(&mut self, values: &[Vec<f32>]) -> Result<(), BackendError> {
+        write(&mut self.backend, &mut self.params, values)
     }
 
     /// Gradients accumulated since the last update.
-    pub fn read_gradients(&self) -> Vec<Vec<f32>> {
+    pub fn read_gradients(&self) -> Result<Vec<Vec<f32>>, BackendError> {
         self.read(&self.gradients)
     }
 
     /// First and second moments.
-    pub fn read_moments(&self) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
-        (self.read(&self.first), self.read(&self.second))
+    #[allow(clippy::type_complexity, reason = "two lists of arrays")]
+    pub fn read_moments(&self) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>), BackendError> {
+        Ok((self.read(&self.first)?, self.read(&self.second)?))
     }
 
     /// Overwrites the moments.
     ///
     /// # Panics
     /// If a count or a length differs from the layout's.
-    pub fn write_moments(&mut self, first: &[Vec<f32>], second: &[Vec<f32>]) {
-        write(&mut self.backend, &mut self.first, first);
-        write(&mut self.backend, &mut self.second, second);
+    pub fn write_moments(
+        &mut self,
+        first: &[Vec<f32>],
+        second: &[Vec<f32>],
+    ) -> Result<(), BackendError> {
+        write(&mut self.backend, &mut self.first, first)?;
+        write(&mut self.backend, &mut self.second, second)
     }
 
     /// Bytes this model keeps: parameters, gradients, moments, activations, scratch.
@@ -215,7 +260,7 @@ impl<B: Backend> Gpt<B> {
         self.backend.bytes()
     }
 
-    fn read(&self, params: &Params<B::Buffer>) -> Vec<Vec<f32>> {
+    fn read(&self, params: &Params<B::Buffer>) -> Result<Vec<Vec<f32>>, BackendError> {
         let read = |buffer| self.backend.read(buffer);
         params.all().iter().map(read).collect()
     }
@@ -244,7 +289,11 @@ impl<B: Backend> Gpt<B> {
     }
 
     /// Fills the activations; dropout if there are `options`.
-    fn forward(&mut self, tokens: &[u32], options: Option<PassOptions>) -> B::Ids {
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        options: Option<PassOptions>,
+    ) -> Result<(), BackendError> {
         let drops = |site| self.dropout(options, site);
         let drops: Vec<_> = (0..=2 * self.shape.config.n_layer()).map(drops).collect();
         let Self {
@@ -252,14 +301,15 @@ impl<B: Backend> Gpt<B> {
             shape,
             params,
             activations,
+            tokens: ids,
             rotation,
             ..
         } = self;
-        let ids = backend.ids(tokens);
+        backend.write_ids(ids, tokens)?;
         let stream = &mut activations.residual;
         let positions = params.get(Tensor::Wpe).or(self.sinusoids.as_ref());
         let wte = params.get(Tensor::Wte).expect("every model has wte");
-        backend.embed_forward(&mut stream[0], &ids, wte, positions, shape, drops[0]);
+        backend.embed_forward(&mut stream[0], ids, wte, positions, shape, drops[0])?;
         for (layer, saved) in activations.layers.iter_mut().enumerate() {
             let LayerSaved { attention, mlp } = saved;
             let [x, middle, out] = &mut stream[2 * layer..2 * layer + 3] else {
@@ -267,15 +317,15 @@ impl<B: Backend> Gpt<B> {
             };
             let (weights, drop) = (params.attention(layer), drops[2 * layer + 1]);
             let rotation = rotation.as_ref();
-            backend.attention_forward(middle, attention, x, weights, rotation, shape, drop);
+            backend.attention_forward(middle, attention, x, weights, rotation, shape, drop)?;
             let (weights, drop) = (params.mlp(layer), drops[2 * layer + 2]);
-            backend.mlp_forward(out, mlp, middle, weights, shape, drop);
+            backend.mlp_forward(out, mlp, middle, weights, shape, drop)?;
         }
-        ids
+        Ok(())
     }
 
     /// From the gradient behind the last block to that of the embedding.
-    fn backward(&mut self, ids: &B::Ids, options: PassOptions) {
+    fn backward(&mut self, options: PassOptions) -> Result<(), BackendError> {
         let drops = |site| self.dropout(Some(options), site);
         let drops: Vec<_> = (0..=2 * self.shape.config.n_layer()).map(drops).collect();
         let Self {
@@ -284,6 +334,7 @@ impl<B: Backend> Gpt<B> {
             params,
             gradients,
             activations,
+            tokens: ids,
             rotation,
             ..
         } = self;
@@ -292,7 +343,7 @@ impl<B: Backend> Gpt<B> {
         for (layer, saved) in activations.layers.iter().enumerate().rev() {
             let (x, weights) = (&stream[2 * layer + 1], params.mlp(layer));
             let (d_weights, drop) = (gradients.mlp_mut(layer), drops[2 * layer + 2]);
-            backend.mlp_backward(d_x, d_weights, d_out, &saved.mlp, x, weights, shape, drop);
+            backend.mlp_backward(d_x, d_weights, d_out, &saved.mlp, x, weights, shape, drop)?;
             mem::swap(d_out, d_x);
             let (x, weights) = (&stream[2 * layer], params.attention(layer));
             let (d_weights, drop) = (gradients.attention_mut(layer), drops[2 * layer + 1]);
@@ -306,11 +357,11 @@ impl<B: Backend> Gpt<B> {
                 rotation.as_ref(),
                 shape,
                 drop,
-            );
+            )?;
             mem::swap(d_out, d_x);
         }
         let (d_wte, d_wpe) = gradients.embedding_mut();
-        backend.embed_backward(d_wte, d_wpe, d_out, ids, shape, drops[0]);
+        backend.embed_backward(d_wte, d_wpe, d_out, ids, shape, drops[0])
     }
 }
 
@@ -318,24 +369,30 @@ fn last<T>(residual: &[T]) -> &T {
     residual.last().expect("the embedding is always there")
 }
 
-fn write<B: Backend>(backend: &mut B, params: &mut Params<B::Buffer>, values: &[Vec<f32>]) {
+fn write<B: Backend>(
+    backend: &mut B,
+    params: &mut Params<B::Buffer>,
+    values: &[Vec<f32>],
+) -> Result<(), BackendError> {
     assert_eq!(values.len(), params.all().len(), "tensors of the model");
-    for (buffer, values) in params.all_mut().iter_mut().zip(values) {
-        backend.write(buffer, values);
-    }
+    let mut pairs = params.all_mut().iter_mut().zip(values);
+    pairs.try_for_each(|(buffer, values)| backend.write(buffer, values))
 }
 
+/// Sinusoids and rotation, as far as a model has them.
+type Tables<T> = (Option<T>, Option<T>);
+
 /// Tables of fixed positions: sinusoids `[T, C]`, rotation `[T, HS]`.
-fn tables<B: Backend>(backend: &mut B, shape: &Shape) -> (Option<B::Buffer>, Option<B::Buffer>) {
+fn tables<B: Backend>(backend: &mut B, shape: &Shape) -> Result<Tables<B::Buffer>, BackendError> {
     let (config, n_time) = (&shape.config, shape.batch.n_time);
     let mut table = |width: usize, fill: &dyn Fn(&mut [f32], usize)| {
         let mut values = vec![0.0; n_time * width];
         for (position, row) in values.chunks_exact_mut(width).enumerate() {
             fill(row, position);
         }
-        let mut buffer = backend.buffer(values.len(), Kind::State);
-        backend.write(&mut buffer, &values);
-        buffer
+        let mut buffer = backend.buffer(values.len(), Kind::State)?;
+        backend.write(&mut buffer, &values)?;
+        Ok(buffer)
     };
     let frequencies = |width: usize, base| {
         let mut frequencies = vec![0.0; width / 2];
@@ -346,13 +403,13 @@ fn tables<B: Backend>(backend: &mut B, shape: &Shape) -> (Option<B::Buffer>, Opt
         Positions::Sinusoidal => {
             let turns = frequencies(config.n_embd(), ops::SINUSOID_BASE);
             let fill = |row: &mut [f32], position| ops::sinusoid(row, position, &turns);
-            (Some(table(config.n_embd(), &fill)), None)
+            Ok((Some(table(config.n_embd(), &fill)?), None))
         }
         Positions::Rope => {
             let turns = frequencies(config.head_size(), config.rope_theta());
             let fill = |row: &mut [f32], position| ops::rope_table(row, position, &turns);
-            (None, Some(table(config.head_size(), &fill)))
+            Ok((None, Some(table(config.head_size(), &fill)?)))
         }
-        _ => (None, None),
+        _ => Ok((None, None)),
     }
 }

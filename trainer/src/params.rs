@@ -4,7 +4,7 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Role, Tensor, TensorId, TensorSpec};
 use minigpt_runtime::{math, rng};
 
-use crate::backend::{Affine, Backend, Branch, Head, Kind};
+use crate::backend::{Affine, Backend, BackendError, Branch, Head, Kind};
 
 /// Standard deviation of fresh matrices times the root of `n_embd`: GPT-2's 0.02 at its width of
 /// 768, and at every width outputs as large as GPT-2's.
@@ -27,14 +27,20 @@ pub struct Params<T> {
 
 impl<T> Params<T> {
     /// Zeros on `backend`.
-    pub fn zeros<B: Backend<Buffer = T>>(backend: &mut B, config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// A [`BackendError`] if the device has not the memory.
+    pub fn zeros<B: Backend<Buffer = T>>(
+        backend: &mut B,
+        config: &Config,
+    ) -> Result<Self, BackendError> {
         let buffers = layout::tensors(config)
             .map(|spec| backend.buffer(spec.len(), Kind::State))
-            .collect();
-        Self {
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
             config: *config,
             buffers,
-        }
+        })
     }
 
     /// All buffers, in order.

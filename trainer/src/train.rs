@@ -13,7 +13,7 @@ use crate::data::windows::WindowBatch;
 use crate::durable;
 use crate::loss_plot::loss_plot;
 use crate::metrics::Metrics;
-use crate::model::{Gpt, PassOptions};
+use crate::model::{Gpt, PassOptions, PendingLoss};
 use crate::optimizer::AdamW;
 use crate::run::{Run, RunError, memory};
 use crate::run_config::TrainingSettings;
@@ -92,13 +92,13 @@ impl<'r, B: Backend> Training<'r, B> {
             n_batch: settings.batch as usize,
             n_time: run.config.n_ctx(),
         };
-        let mut gpt = Gpt::new(backend, run.config, batch, settings.seed);
+        let mut gpt = Gpt::new(backend, run.config, batch, settings.seed)?;
         let mut state = State::start(run.settings.clone());
         if let Some(path) = &checkpoint {
             let snapshot = checkpoint::load(path, &run.config)?;
             same_run(&snapshot.state, run)?;
-            gpt.write_parameters(&snapshot.parameters);
-            gpt.write_moments(&snapshot.first, &snapshot.second);
+            gpt.write_parameters(&snapshot.parameters)?;
+            gpt.write_moments(&snapshot.first, &snapshot.second)?;
             state = snapshot.state;
             state.settings = run.settings.clone();
         }
@@ -119,7 +119,7 @@ impl<'r, B: Backend> Training<'r, B> {
 
     fn go(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         loop {
-            let metrics = self.step()?;
+            let metrics = self.step().map_err(|error| self.located(error))?;
             let improved = metrics.val_loss.is_some() && self.state.stale_evaluations == 0;
             let run = self.run.settings.run.clone();
             let ending = ending(&self.state, &self.run.settings.training);
@@ -151,12 +151,16 @@ impl<'r, B: Backend> Training<'r, B> {
         let settings = self.run.settings.training.clone();
         let step = self.state.step + 1;
         let begin = Instant::now();
-        let train_loss = self.accumulate(step, &settings);
+        let losses = self.accumulate(step, &settings)?;
+        let learning_rate = settings.schedule().at(step);
+        let optimizer = optimizer(&settings, learning_rate);
+        let grad_norm = self.gpt.update(&optimizer, step)?;
+        // All is asked for before anything is waited for.
+        let train_loss = self.mean_loss(&losses)?;
         if !train_loss.is_finite() {
             return Err(self.diverged(Diverging::TrainingLoss, train_loss));
         }
-        let learning_rate = settings.schedule().at(step);
-        let grad_norm = self.gpt.update(&optimizer(&settings, learning_rate), step);
+        let grad_norm = self.gpt.norm(&grad_norm)?;
         if !grad_norm.is_finite() {
             return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
         }
@@ -181,9 +185,13 @@ impl<'r, B: Backend> Training<'r, B> {
         Ok(metrics)
     }
 
-    /// Forward and backward of all passes of step `step`; the mean loss.
-    fn accumulate(&mut self, step: u64, settings: &TrainingSettings) -> f64 {
-        let (mut sum, mut count) = (0.0, 0);
+    /// Forward and backward of all passes of step `step`; their losses.
+    fn accumulate(
+        &mut self,
+        step: u64,
+        settings: &TrainingSettings,
+    ) -> Result<Vec<PendingLoss<B::Scalar>>, TrainError> {
+        let mut losses = Vec::new();
         for pass in 0..u64::from(settings.accumulation) {
             let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
             self.batch
@@ -195,18 +203,27 @@ impl<'r, B: Backend> Training<'r, B> {
                 accumulation: settings.accumulation as usize,
             };
             let (tokens, targets) = (&self.batch.tokens, &self.batch.targets);
-            let loss = self.gpt.accumulate(tokens, targets, options);
+            losses.push(self.gpt.accumulate(tokens, targets, options)?);
+        }
+        Ok(losses)
+    }
+
+    /// The mean loss of the passes of a step.
+    fn mean_loss(&self, losses: &[PendingLoss<B::Scalar>]) -> Result<f64, TrainError> {
+        let (mut sum, mut count) = (0.0, 0);
+        for pending in losses {
+            let loss = self.gpt.loss(pending)?;
             sum += loss.sum;
             count += loss.count;
         }
-        sum / count as f64
+        Ok(sum / count as f64)
     }
 
     fn validate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
         let Some(validation) = &self.validation else {
             return Ok(());
         };
-        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch);
+        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch)?;
         if !best.val_loss.is_finite() {
             return Err(self.diverged(Diverging::ValidationLoss, best.val_loss));
         }
@@ -229,13 +246,7 @@ impl<'r, B: Backend> Training<'r, B> {
     fn save(&mut self, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
         // The record first: it must not end before the checkpoint does.
         self.run.log.sync()?;
-        let (first, second) = self.gpt.read_moments();
-        let snapshot = Snapshot {
-            state: self.state.clone(),
-            parameters: self.gpt.read_parameters(),
-            first,
-            second,
-        };
+        let snapshot = self.snapshot().map_err(|error| self.located(error))?;
         let directory = self.run.checkpoints();
         let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
         let keep = self.run.settings.run.keep_checkpoints as usize;
@@ -245,6 +256,27 @@ impl<'r, B: Backend> Training<'r, B> {
         warn(observer, draw(self.run));
         self.checkpoint = Some(path.clone());
         Ok(path)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        let (first, second) = self.gpt.read_moments()?;
+        Ok(Snapshot {
+            state: self.state.clone(),
+            parameters: self.gpt.read_parameters()?,
+            first,
+            second,
+        })
+    }
+
+    /// `error`, with the checkpoint that is left if the device failed.
+    fn located(&self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::Backend { error, .. } => TrainError::Backend {
+                error,
+                checkpoint: self.checkpoint.clone(),
+            },
+            error => error,
+        }
     }
 
     fn diverged(&self, what: Diverging, value: f64) -> TrainError {

@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use minigpt_models::preset;
 use minigpt_runtime::{Config, layout, rng::Rng};
-use minigpt_trainer::{AdamW, Batch, Cpu, Gpt, PassOptions};
+use minigpt_trainer::{AdamW, BackendError, Batch, Cpu, Gpt, PassOptions};
 
 /// Steps before the clock counts.
 const WARM_UP: usize = 3;
 
-fn main() {
+fn main() -> Result<(), BackendError> {
     let options = options();
     let preset = preset(&options.preset).expect("--preset is the name of a preset");
     let config = Config::new(preset.hyperparameters(options.n_vocab)).expect("a preset is valid");
@@ -22,7 +22,7 @@ fn main() {
         n_batch: options.batch.unwrap_or(preset.n_batch as usize),
         n_time: options.time.unwrap_or(config.n_ctx()),
     };
-    let mut model = Gpt::new(Cpu::new(Some(options.threads)), config, batch, 1337);
+    let mut model = Gpt::new(Cpu::new(Some(options.threads)), config, batch, 1337)?;
     let (mut rng, mut times, mut loss) = (Rng::new(1337, 0), Vec::new(), 0.0);
     for step in 0..options.steps + WARM_UP {
         let mut ids = || -> Vec<u32> {
@@ -37,8 +37,9 @@ fn main() {
             micro_step: step as u64,
             accumulation: 1,
         };
-        loss = model.accumulate(&tokens, &targets, pass).mean();
-        model.update(&AdamW::default(), step as u64 + 1);
+        let pending = model.accumulate(&tokens, &targets, pass)?;
+        model.update(&AdamW::default(), step as u64 + 1)?;
+        loss = model.loss(&pending)?.mean();
         if step >= WARM_UP {
             times.push(start.elapsed().as_secs_f64());
         }
@@ -68,6 +69,7 @@ fn main() {
         model.bytes(),
         peak_bytes(),
     );
+    Ok(())
 }
 
 struct Options {

@@ -13,6 +13,9 @@ use minigpt_runtime::config::Config;
 use crate::optimizer::AdamW;
 
 pub mod cpu;
+mod error;
+
+pub use error::BackendError;
 
 /// How many sequences of how many tokens are trained at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,27 +175,42 @@ pub struct Optimized<'a, T> {
     pub decays: &'a [bool],
 }
 
-/// A device that trains: 17 steps.
+/// A device that trains: 18 steps.
 ///
-/// Methods take `&mut self` for scratch memory and queues. Gradients of parameters are added to
-/// what is there; all other outputs are overwritten. Buffers passed in have the lengths stated.
+/// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
+/// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
+/// else has to. Gradients of parameters are added to what is there; all other outputs are
+/// overwritten. Buffers passed in have the lengths stated.
+///
+/// # Errors
+/// Each step: a [`BackendError`], of this step or of one before it that the device had not finished.
+/// What is on the device then means nothing any more.
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Backend {
     /// Numbers on the device.
     type Buffer;
     /// Token ids on the device.
     type Ids;
+    /// One number on the device: a loss or a norm.
+    type Scalar;
 
     /// A buffer of `len` zeros.
-    fn buffer(&mut self, len: usize, kind: Kind) -> Self::Buffer;
+    fn buffer(&mut self, len: usize, kind: Kind) -> Result<Self::Buffer, BackendError>;
 
-    /// Copies `ids` to the device.
-    fn ids(&mut self, ids: &[u32]) -> Self::Ids;
+    /// Room for `len` token ids.
+    fn ids(&mut self, len: usize) -> Result<Self::Ids, BackendError>;
+
+    /// Overwrites `ids` with `values` of its length.
+    fn write_ids(&mut self, ids: &mut Self::Ids, values: &[u32]) -> Result<(), BackendError>;
 
     /// Overwrites `buffer` with `values` of its length.
-    fn write(&mut self, buffer: &mut Self::Buffer, values: &[f32]);
+    fn write(&mut self, buffer: &mut Self::Buffer, values: &[f32]) -> Result<(), BackendError>;
 
     /// Copies `buffer` to the host.
-    fn read(&self, buffer: &Self::Buffer) -> Vec<f32>;
+    fn read(&self, buffer: &Self::Buffer) -> Result<Vec<f32>, BackendError>;
+
+    /// Copies `scalar` to the host.
+    fn read_scalar(&self, scalar: &Self::Scalar) -> Result<f64, BackendError>;
 
     /// Bytes of all buffers handed out and of the backend's own scratch.
     fn bytes(&self) -> u64;
@@ -211,7 +229,7 @@ pub trait Backend {
         positions: Option<&Self::Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    );
+    ) -> Result<(), BackendError>;
 
     /// Adds `d_out[r]` to `d_wte[ids[r]]` and `d_wpe[r % T]`; may overwrite `d_out`.
     ///
@@ -225,7 +243,7 @@ pub trait Backend {
         ids: &Self::Ids,
         shape: &Shape,
         dropout: Dropout,
-    );
+    ) -> Result<(), BackendError>;
 
     /// The attention branch: `out = x + drop(c_proj(heads(rotate(c_attn(ln_1(x))))))`
     ///
@@ -246,7 +264,7 @@ pub trait Backend {
         rotation: Option<&Self::Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    );
+    ) -> Result<(), BackendError>;
 
     /// Backward of [`Self::attention_forward`], which ran with the same `x` and `dropout`.
     ///
@@ -265,7 +283,7 @@ pub trait Backend {
         rotation: Option<&Self::Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    );
+    ) -> Result<(), BackendError>;
 
     /// The MLP branch: `out = x + drop(c_proj(f(c_fc(ln_2(x)))))`, `f` as the configuration says.
     ///
@@ -281,7 +299,7 @@ pub trait Backend {
         weights: Branch<&Self::Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    );
+    ) -> Result<(), BackendError>;
 
     /// Backward of [`Self::mlp_forward`], which ran with the same `x` and `dropout`.
     ///
@@ -297,13 +315,18 @@ pub trait Backend {
         weights: Branch<&Self::Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    );
+    ) -> Result<(), BackendError>;
 
     /// `logits = ln_f(x) weight^T`, to the host.
     ///
     /// # Shapes
     /// Result `[R, V]`, `x` `[R, C]`.
-    fn logits(&mut self, x: &Self::Buffer, head: Head<&Self::Buffer>, shape: &Shape) -> Vec<f32>;
+    fn logits(
+        &mut self,
+        x: &Self::Buffer,
+        head: Head<&Self::Buffer>,
+        shape: &Shape,
+    ) -> Result<Vec<f32>, BackendError>;
 
     /// Sum over rows of `-ln softmax(logits)[target]`, rows with target
     /// [`crate::model::IGNORE`] left out.
@@ -316,7 +339,7 @@ pub trait Backend {
         head: Head<&Self::Buffer>,
         targets: &Self::Ids,
         shape: &Shape,
-    ) -> f64;
+    ) -> Result<Self::Scalar, BackendError>;
 
     /// [`Self::loss`], and the gradient of `scale` times it.
     ///
@@ -331,20 +354,18 @@ pub trait Backend {
         targets: &Self::Ids,
         scale: f32,
         shape: &Shape,
-    ) -> f64;
+    ) -> Result<Self::Scalar, BackendError>;
 
     /// Root of the sum of squares of all `gradients`.
-    fn gradient_norm(&mut self, gradients: &[Self::Buffer]) -> f32;
+    fn gradient_norm(&mut self, gradients: &[Self::Buffer]) -> Result<Self::Scalar, BackendError>;
 
-    /// Sets all of `gradients` to zero.
-    fn clear(&mut self, gradients: &mut [Self::Buffer]);
-
-    /// An [`AdamW`] step number `step` (from 1) on gradients times `clip`; clears the gradients.
+    /// An [`AdamW`] step number `step` (from 1) on gradients of norm `norm`, clipped; clears the
+    /// gradients, which is all it does if `norm` is not finite.
     fn adamw(
         &mut self,
         state: Optimized<'_, Self::Buffer>,
         optimizer: &AdamW,
-        clip: f32,
+        norm: &Self::Scalar,
         step: u64,
-    );
+    ) -> Result<(), BackendError>;
 }

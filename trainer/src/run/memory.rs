@@ -87,7 +87,7 @@ mod tests {
                 n_batch: settings.training.batch as usize,
                 n_time: config.n_ctx(),
             };
-            let mut model = Gpt::new(Cpu::default(), config, batch, 1);
+            let mut model = Gpt::new(Cpu::default(), config, batch, 1).unwrap();
             let ids = vec![1; batch.rows()];
             let pass = crate::model::PassOptions {
                 dropout: 0.0,
@@ -95,7 +95,7 @@ mod tests {
                 micro_step: 0,
                 accumulation: 1,
             };
-            model.accumulate(&ids, &ids, pass);
+            model.accumulate(&ids, &ids, pass).unwrap();
             // While a checkpoint is written there are eight more arrays of parameters.
             let peak = model.bytes() + 8 * 4 * layout::n_params(&config);
             let needed = training_bytes(&config, settings.training.batch) as u64;

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::path::PathBuf;
 
+use crate::backend::BackendError;
 use crate::checkpoint::CheckpointError;
 use crate::metrics::MetricsError;
 use crate::run::RunError;
@@ -13,6 +14,13 @@ use crate::run::RunError;
 pub enum TrainError {
     /// Numbers went beyond what floats can hold.
     Diverged(Diverged),
+    /// The device failed.
+    Backend {
+        /// How.
+        error: BackendError,
+        /// The latest checkpoint, which is as it was.
+        checkpoint: Option<PathBuf>,
+    },
     /// A checkpoint cannot be saved or loaded.
     Checkpoint(CheckpointError),
     /// The record cannot be kept.
@@ -95,6 +103,18 @@ impl fmt::Display for TrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Diverged(diverged) => diverged.fmt(f),
+            Self::Backend {
+                error,
+                checkpoint: None,
+            } => error.fmt(f),
+            Self::Backend {
+                error,
+                checkpoint: Some(path),
+            } => write!(
+                f,
+                "{error}; the same command goes on from {}",
+                path.display()
+            ),
             Self::Checkpoint(error) => error.fmt(f),
             Self::Metrics(error) => error.fmt(f),
             Self::Run(error) => error.fmt(f),
@@ -103,6 +123,15 @@ impl fmt::Display for TrainError {
 }
 
 impl core::error::Error for TrainError {}
+
+impl From<BackendError> for TrainError {
+    fn from(error: BackendError) -> Self {
+        Self::Backend {
+            error,
+            checkpoint: None,
+        }
+    }
+}
 
 impl From<CheckpointError> for TrainError {
     fn from(error: CheckpointError) -> Self {

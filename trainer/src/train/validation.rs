@@ -2,7 +2,7 @@
 
 use core::f64::consts::LN_2;
 
-use crate::backend::{Backend, Batch};
+use crate::backend::{Backend, BackendError, Batch};
 use crate::checkpoint::Best;
 use crate::data::windows::{ValidationWindows, WindowBatch};
 use crate::model::{Gpt, IGNORE};
@@ -48,18 +48,21 @@ impl Validation {
         gpt: &mut Gpt<B>,
         run: &Run,
         scratch: &mut WindowBatch,
-    ) -> Best {
+    ) -> Result<Best, BackendError> {
         let (mut sum, mut count) = (0.0, 0);
-        for i in 0..self.windows.n_batches() {
+        let losses = (0..self.windows.n_batches()).map(|i| {
             self.windows.fill(&run.val, i, scratch);
-            let loss = gpt.evaluate(&scratch.tokens, &scratch.targets);
+            gpt.evaluate(&scratch.tokens, &scratch.targets)
+        });
+        for pending in losses.collect::<Result<Vec<_>, _>>()? {
+            let loss = gpt.loss(&pending)?;
             sum += loss.sum;
             count += loss.count;
         }
-        Best {
+        Ok(Best {
             step,
             val_loss: sum / count as f64,
             val_bits_per_byte: sum / LN_2 / self.bytes as f64,
-        }
+        })
     }
 }

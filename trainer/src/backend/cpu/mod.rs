@@ -8,7 +8,9 @@
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{AttentionSaved, Backend, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape};
+use super::{
+    AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape,
+};
 use crate::optimizer::AdamW;
 
 mod attention;
@@ -67,23 +69,35 @@ impl Cpu {
 impl Backend for Cpu {
     type Buffer = Buffer;
     type Ids = Vec<u32>;
+    type Scalar = f64;
 
-    fn buffer(&mut self, len: usize, _: Kind) -> Buffer {
+    fn buffer(&mut self, len: usize, _: Kind) -> Result<Buffer, BackendError> {
         let buffer = Buffer::new(len);
         self.bytes += buffer.bytes();
-        buffer
+        Ok(buffer)
     }
 
-    fn ids(&mut self, ids: &[u32]) -> Vec<u32> {
-        ids.to_vec()
+    fn ids(&mut self, len: usize) -> Result<Vec<u32>, BackendError> {
+        self.bytes += (len * size_of::<u32>()) as u64;
+        Ok(vec![0; len])
     }
 
-    fn write(&mut self, buffer: &mut Buffer, values: &[f32]) {
+    fn write_ids(&mut self, ids: &mut Vec<u32>, values: &[u32]) -> Result<(), BackendError> {
+        ids.copy_from_slice(values);
+        Ok(())
+    }
+
+    fn write(&mut self, buffer: &mut Buffer, values: &[f32]) -> Result<(), BackendError> {
         buffer.copy_from_slice(values);
+        Ok(())
     }
 
-    fn read(&self, buffer: &Buffer) -> Vec<f32> {
-        buffer.to_vec()
+    fn read(&self, buffer: &Buffer) -> Result<Vec<f32>, BackendError> {
+        Ok(buffer.to_vec())
+    }
+
+    fn read_scalar(&self, scalar: &f64) -> Result<f64, BackendError> {
+        Ok(*scalar)
     }
 
     fn bytes(&self) -> u64 {
@@ -98,8 +112,9 @@ impl Backend for Cpu {
         positions: Option<&Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    ) {
+    ) -> Result<(), BackendError> {
         self.run(|_| embedding::forward(out, ids, wte, positions, shape, dropout));
+        Ok(())
     }
 
     fn embed_backward(
@@ -110,8 +125,9 @@ impl Backend for Cpu {
         ids: &Vec<u32>,
         shape: &Shape,
         dropout: Dropout,
-    ) {
+    ) -> Result<(), BackendError> {
         self.run(|_| embedding::backward(d_wte, d_wpe, d_out, ids, shape, dropout));
+        Ok(())
     }
 
     fn attention_forward(
@@ -123,11 +139,12 @@ impl Backend for Cpu {
         rotation: Option<&Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    ) {
+    ) -> Result<(), BackendError> {
         let rotation = rotation.map(|table| &**table);
         self.run(|workspace| {
             attention::forward(workspace, out, saved, x, weights, rotation, shape, dropout)
         });
+        Ok(())
     }
 
     fn attention_backward(
@@ -141,13 +158,14 @@ impl Backend for Cpu {
         rotation: Option<&Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    ) {
+    ) -> Result<(), BackendError> {
         let rotation = rotation.map(|table| &**table);
         self.run(|workspace| {
             attention::backward(
                 workspace, d_x, d_weights, d_out, saved, x, weights, rotation, shape, dropout,
             );
         });
+        Ok(())
     }
 
     fn mlp_forward(
@@ -158,8 +176,9 @@ impl Backend for Cpu {
         weights: Branch<&Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    ) {
+    ) -> Result<(), BackendError> {
         self.run(|workspace| mlp::forward(workspace, out, saved, x, weights, shape, dropout));
+        Ok(())
     }
 
     fn mlp_backward(
@@ -172,20 +191,32 @@ impl Backend for Cpu {
         weights: Branch<&Buffer>,
         shape: &Shape,
         dropout: Dropout,
-    ) {
+    ) -> Result<(), BackendError> {
         self.run(|workspace| {
             mlp::backward(
                 workspace, d_x, d_weights, d_out, saved, x, weights, shape, dropout,
             );
         });
+        Ok(())
     }
 
-    fn logits(&mut self, x: &Buffer, head: Head<&Buffer>, shape: &Shape) -> Vec<f32> {
-        self.run(|workspace| loss::logits(workspace, x, head, shape))
+    fn logits(
+        &mut self,
+        x: &Buffer,
+        head: Head<&Buffer>,
+        shape: &Shape,
+    ) -> Result<Vec<f32>, BackendError> {
+        Ok(self.run(|workspace| loss::logits(workspace, x, head, shape)))
     }
 
-    fn loss(&mut self, x: &Buffer, head: Head<&Buffer>, targets: &Vec<u32>, shape: &Shape) -> f64 {
-        self.run(|workspace| loss::forward(workspace, x, head, targets, shape))
+    fn loss(
+        &mut self,
+        x: &Buffer,
+        head: Head<&Buffer>,
+        targets: &Vec<u32>,
+        shape: &Shape,
+    ) -> Result<f64, BackendError> {
+        Ok(self.run(|workspace| loss::forward(workspace, x, head, targets, shape)))
     }
 
     fn loss_backward(
@@ -197,21 +228,31 @@ impl Backend for Cpu {
         targets: &Vec<u32>,
         scale: f32,
         shape: &Shape,
-    ) -> f64 {
-        self.run(|workspace| loss::backward(workspace, d_x, d_head, x, head, targets, scale, shape))
+    ) -> Result<f64, BackendError> {
+        Ok(self.run(|workspace| {
+            loss::backward(workspace, d_x, d_head, x, head, targets, scale, shape)
+        }))
     }
 
-    fn gradient_norm(&mut self, gradients: &[Buffer]) -> f32 {
-        self.run(|_| update::norm(gradients))
+    fn gradient_norm(&mut self, gradients: &[Buffer]) -> Result<f64, BackendError> {
+        Ok(f64::from(self.run(|_| update::norm(gradients))))
     }
 
-    fn clear(&mut self, gradients: &mut [Buffer]) {
-        for gradient in gradients {
-            gradient.fill(0.0);
+    fn adamw(
+        &mut self,
+        state: Optimized<'_, Buffer>,
+        optimizer: &AdamW,
+        norm: &f64,
+        step: u64,
+    ) -> Result<(), BackendError> {
+        if norm.is_finite() {
+            let clip = optimizer.clip_scale(*norm as f32);
+            self.run(|_| update::adamw(state, optimizer, clip, step));
+        } else {
+            for gradient in state.gradients {
+                gradient.fill(0.0);
+            }
         }
-    }
-
-    fn adamw(&mut self, state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, step: u64) {
-        self.run(|_| update::adamw(state, optimizer, clip, step));
+        Ok(())
     }
 }

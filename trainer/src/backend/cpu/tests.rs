@@ -21,7 +21,7 @@ fn backend(arch: Arch) -> Cpu {
 
 /// Losses, then parameters, of two steps of training.
 fn train(arch: Arch, config: Config, batch: Batch) -> (Vec<Loss>, Vec<Vec<f32>>) {
-    let mut model = Gpt::new(backend(arch), config, batch, 3);
+    let mut model = Gpt::new(backend(arch), config, batch, 3).unwrap();
     let mut rng = Rng::new(5, 0);
     let mut ids = || -> Vec<u32> {
         let id = |_| rng.next_below(config.n_vocab()) as u32;
@@ -34,11 +34,11 @@ fn train(arch: Arch, config: Config, batch: Batch) -> (Vec<Loss>, Vec<Vec<f32>>)
             micro_step: step,
             accumulation: 1,
         };
-        let loss = model.accumulate(&ids(), &ids(), pass);
-        model.update(&AdamW::default(), step + 1);
-        loss
+        let loss = model.accumulate(&ids(), &ids(), pass).unwrap();
+        model.update(&AdamW::default(), step + 1).unwrap();
+        model.loss(&loss).unwrap()
     });
-    (losses.collect(), model.read_parameters())
+    (losses.collect(), model.read_parameters().unwrap())
 }
 
 #[test]
