@@ -43,14 +43,45 @@ impl<W: WeightFormat> Product<'_, '_, W> {
             let parts = threads.parts(self.rows.len() * self.x.values.len());
             return self.compute_parts(isa, parts);
         }
-        let _ = threads;
+        let _ = (threads, self.cols);
         W::matmul(isa, self.out, self.matrix, self.rows, self.x);
     }
 }
 
 #[cfg(feature = "rayon")]
+pub(crate) use self::divided::for_each_chunk;
+
+#[cfg(feature = "rayon")]
 mod divided {
+    use core::cell::RefCell;
+    use std::vec::Vec;
+
+    use rayon::prelude::*;
+
     use super::*;
+
+    std::thread_local! {
+        /// Attention scores and a head of this thread.
+        static ROOM: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    }
+
+    /// Calls `work` for each chunk of `len` values of `out`, with its index and room for `n_scores` and `len`
+    /// values.
+    pub(crate) fn for_each_chunk(
+        out: &mut [f32],
+        len: usize,
+        n_scores: usize,
+        work: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
+    ) {
+        let chunks = out.par_chunks_exact_mut(len).enumerate();
+        chunks.for_each(|(i, out)| {
+            ROOM.with_borrow_mut(|(scores, room)| {
+                scores.resize(scores.len().max(n_scores), 0.0);
+                room.resize(len, 0.0);
+                work(i, out, scores, room);
+            });
+        });
+    }
 
     /// Multiply-adds that a thread gets at least: handing over fewer takes longer than doing them.
     const LEAST: usize = 1 << 15;
@@ -63,6 +94,11 @@ mod divided {
             Self {
                 n: if n > 1 { n } else { 1 },
             }
+        }
+
+        /// Whether `work` multiply-adds are worth a second thread.
+        pub(crate) fn divides(self, work: usize) -> bool {
+            self.parts(work) > 1
         }
 
         /// Parts that `work` multiply-adds are divided into.

@@ -4,6 +4,8 @@
 //! activation. |w| is at most 128 and |x| at most 127, so a pair's sum fits `i16` and nothing
 //! saturates. Eight blocks end as the eight lanes of the specification.
 
+mod attention;
+
 use core::arch::x86_64::*;
 
 use half::f16;
@@ -51,10 +53,47 @@ impl Avx2 {
         unsafe { quantize(quants, scales, x, cols) }
     }
 
+    pub(super) fn attend_f32(
+        self,
+        out: &mut [f32],
+        scores: &mut [f32],
+        query: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        stride: usize,
+    ) {
+        // SAFETY: as above.
+        unsafe { attention::attend_f32(out, scores, query, keys, values, stride) }
+    }
+
+    pub(super) fn attend_f16(
+        self,
+        out: &mut [f32],
+        scores: &mut [f32],
+        query: &[f32],
+        keys: &[f16],
+        values: &[f16],
+        stride: usize,
+    ) {
+        // SAFETY: as above.
+        unsafe { attention::attend_f16(out, scores, query, keys, values, stride) }
+    }
+
+    /// Does `work`, whose loops the compiler may write with these instructions.
+    pub(super) fn vectorized<R>(self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: as above.
+        unsafe { vectorized(work) }
+    }
+
     pub(super) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         // SAFETY: as above.
         unsafe { widen_f16(out, x) }
     }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }
 
 /// Independent sums that hide the latency of the fused multiply-add.

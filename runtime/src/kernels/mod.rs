@@ -12,6 +12,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(kernel_dsp)]
 mod dsp;
 mod scalar;
@@ -33,6 +35,9 @@ pub enum Isa {
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    /// AVX-512 with or without VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
     /// The DSP extension of Cortex-M with single precision.
     #[cfg(kernel_dsp)]
     Dsp(dsp::Dsp),
@@ -42,10 +47,16 @@ impl Isa {
     /// Every set this machine has, [`Self::Scalar`] first and the best last. Without the feature `std` the
     /// compiler's target decides.
     pub fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let [avx512, avx512_vnni] = avx512::Avx512::detect();
         let all = [
             Some(Self::Scalar),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            avx512.map(Self::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            avx512_vnni.map(Self::Avx512),
             #[cfg(kernel_dsp)]
             dsp::Dsp::detect().map(Self::Dsp),
         ];
@@ -58,13 +69,17 @@ impl Isa {
         Self::available().last().unwrap_or(Self::Scalar)
     }
 
-    /// `scalar`, `avx2`, `dsp`.
+    /// `scalar`, `avx2`, `avx512`, `avx512-vnni`, `dsp`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) if isa.vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
             #[cfg(kernel_dsp)]
             Self::Dsp(_) => "dsp",
         }
@@ -78,6 +93,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_f32(out, w, x, cols),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_f32(out, w, x, cols),
             _ => {
@@ -92,6 +109,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_f16(out, w, x, cols),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_f16(out, w, x, cols),
             _ => {
@@ -106,6 +125,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_q8(out, w, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_q8(out, w, x),
             _ => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
         }
     }
@@ -141,8 +162,71 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.quantize(quants, scales, x, cols),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.quantize(quants, scales, x, cols),
             _ => scalar::quantize(quants, scales, x, cols),
         }
+    }
+
+    /// Attention of one head, if this set has a kernel for it; returns whether it has.
+    ///
+    /// `scores = softmax_t(query . keys[t] / sqrt(HS))`, `out = sum_t(scores[t] values[t])`.
+    ///
+    /// # Shapes
+    /// `out`, `query` `[HS]`, `scores` `[T]`, `keys`, `values` `[T, stride]`, of which the first `HS` are the head's.
+    pub(crate) fn attend_f32(
+        self,
+        _out: &mut [f32],
+        _scores: &mut [f32],
+        _query: &[f32],
+        _keys: &[f32],
+        _values: &[f32],
+        _stride: usize,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            isa.attend_f32(_out, _scores, _query, _keys, _values, _stride);
+            return true;
+        }
+        false
+    }
+
+    /// [`Self::attend_f32`] over a cache in half precision.
+    pub(crate) fn attend_f16(
+        self,
+        _out: &mut [f32],
+        _scores: &mut [f32],
+        _query: &[f32],
+        _keys: &[f16],
+        _values: &[f16],
+        _stride: usize,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            isa.attend_f16(_out, _scores, _query, _keys, _values, _stride);
+            return true;
+        }
+        false
+    }
+
+    /// AVX2 as this set or a part of it.
+    #[cfg(target_arch = "x86_64")]
+    const fn avx2(self) -> Option<avx2::Avx2> {
+        match self {
+            Self::Scalar => None,
+            Self::Avx2(isa) => Some(isa),
+            Self::Avx512(isa) => Some(isa.avx2),
+        }
+    }
+
+    /// Does `work`, whose loops the compiler may write with the instructions of this set.
+    #[inline(always)]
+    pub(crate) fn vectorized<R>(self, work: impl FnOnce() -> R) -> R {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            return isa.vectorized(work);
+        }
+        work()
     }
 
     /// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer *
@@ -156,7 +240,7 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.integers(out, x, bits),
-            _ => scalar::integers(out, x, bits),
+            _ => self.vectorized(|| scalar::integers(out, x, bits)),
         }
     }
 
@@ -186,7 +270,7 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.scores(out, query, keys, exponents, scale),
-            _ => scalar::scores(out, query, keys, exponents, scale),
+            _ => self.vectorized(|| scalar::scores(out, query, keys, exponents, scale)),
         }
     }
 
@@ -208,7 +292,7 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.weights(x, exponents, most, most_exponent, fraction),
-            _ => scalar::weights(x, exponents, most, most_exponent, fraction),
+            _ => self.vectorized(|| scalar::weights(x, exponents, most, most_exponent, fraction)),
         }
     }
 
@@ -221,7 +305,7 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.weighted_sums(out, weights, lead, values),
-            _ => scalar::weighted_sums(out, weights, lead, values),
+            _ => self.vectorized(|| scalar::weighted_sums(out, weights, lead, values)),
         }
     }
 
@@ -233,7 +317,9 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.rms_norm(out, x, weight),
-            _ => ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None),
+            _ => self.vectorized(|| {
+                ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
+            }),
         }
     }
 
@@ -242,11 +328,11 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.swiglu(gates, ups),
-            _ => {
+            _ => self.vectorized(|| {
                 for (gate, up) in gates.iter_mut().zip(ups) {
                     *gate = ops::silu(*gate) * up;
                 }
-            }
+            }),
         }
     }
 
@@ -255,6 +341,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.widen_f16(out, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.widen_f16(out, x),
             _ => scalar::widen_f16(out, x),
         }
     }
