@@ -42,7 +42,8 @@ pub const MAGIC: [u8; 4] = *b"MGPT";
 /// |---|---|
 /// | 1 | |
 /// | 2 | [`Format::Q8Dsp`] |
-pub const VERSION: u8 = 2;
+/// | 3 | [`Format::Q4`] |
+pub const VERSION: u8 = 3;
 
 /// Bytes of magic and version.
 const PREFIX: usize = MAGIC.len() + 1;

@@ -113,7 +113,7 @@ pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
 pub use format::{HeaderError, LoadError, ModelFile};
 pub use kernels::Isa;
 pub use model::{Model, ReadError};
-pub use quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
+pub use quant::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat};
 pub use sampler::{Sampler, SamplerError, SamplerOptions};
 pub use session::{Session, SessionError};
 pub use tokenizer::{Specials, StreamDecoder, Tokenizer};

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use minigpt_runtime::{
-    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q8, Q8Dsp, Session, SessionError,
+    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Session, SessionError,
     SessionOptions,
 };
 
@@ -91,6 +91,8 @@ pub enum AnySession<'a> {
     Q8(Session<'a, Q8>),
     /// On `q8` weights in the order of Cortex-M's DSP extension.
     Q8Dsp(Session<'a, Q8Dsp>),
+    /// On `q4` weights.
+    Q4(Session<'a, Q4>),
 }
 
 /// Calls the same method on whichever session it is.
@@ -101,6 +103,7 @@ macro_rules! each {
             Self::F16($inner) => $call,
             Self::Q8($inner) => $call,
             Self::Q8Dsp($inner) => $call,
+            Self::Q4($inner) => $call,
         }
     };
 }
@@ -151,6 +154,7 @@ impl<'a> AnySession<'a> {
             Format::F16 => Self::F16(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8 => Self::Q8(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model().expect(SAME), memory, options)?),
+            Format::Q4 => Self::Q4(Session::new(file.model().expect(SAME), memory, options)?),
             format => unreachable!("no session for {}", format.name()),
         })
     }

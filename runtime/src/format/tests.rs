@@ -117,7 +117,7 @@ fn errors_say_what_to_do() {
     bytes[4] = 9;
     assert!(
         message(bytes)
-            .starts_with("the file has version 9 and this program reads versions up to 2")
+            .starts_with("the file has version 9 and this program reads versions up to 3")
     );
     bytes[4] = VERSION;
     let mut other = Buffer::new(bytes.len() + 4);

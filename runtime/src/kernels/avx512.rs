@@ -8,7 +8,7 @@ use half::f16;
 
 use super::Output;
 use super::avx2::Avx2;
-use crate::quant::{Q8Activations, Q8Matrix};
+use crate::quant::{Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Proof that AVX-512 F, BW, DQ and VL are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,16 @@ impl Avx512 {
         } else {
             // SAFETY: as above.
             unsafe { integers::matmul_q8(out, w, x) }
+        }
+    }
+
+    pub(super) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+        if self.vnni {
+            // SAFETY: as above, and `vnni` is true only where it was found.
+            unsafe { integers::matmul_q4_vnni(out, w, x) }
+        } else {
+            // SAFETY: as above.
+            unsafe { integers::matmul_q4(out, w, x) }
         }
     }
 }

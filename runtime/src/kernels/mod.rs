@@ -24,7 +24,7 @@ use half::f16;
 
 use crate::ops;
 use crate::parts::part_mut;
-use crate::quant::{DspMatrix, Q8Activations, Q8Matrix};
+use crate::quant::{DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,17 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(isa) => isa.matmul_q8(out, w, x),
             _ => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
+        }
+    }
+
+    /// [`Self::matmul_q8`] with weights of four bits.
+    pub(crate) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.matmul_q4(out, w, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_q4(out, w, x),
+            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q4),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::format::tests::{SMALL, file};
 use crate::kernels::tests::{bits, every_isa, fresh_seed};
 use crate::layout::{Tensor, TensorId};
 use crate::model::ReadError;
-use crate::quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
+use crate::quant::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat};
 use crate::rng::Rng;
 
 /// Logits after each token of `calls`.
@@ -91,6 +91,7 @@ fn chunked_equals_one_by_one_to_the_bit() {
             chunking_changes_nothing::<F16>(hyper, kv);
             chunking_changes_nothing::<Q8>(hyper, kv);
             chunking_changes_nothing::<Q8Dsp>(hyper, kv);
+            chunking_changes_nothing::<Q4>(hyper, kv);
         }
     }
 }
@@ -205,20 +206,25 @@ fn every_instruction_set_gives_the_bits_of_scalar() {
                 n_ff,
                 ..hyper
             };
-            let mut file = file(hyper, Format::Q8);
-            for kv in KvFormat::ALL {
-                let options = SessionOptions {
-                    n_ctx: 8,
-                    n_chunk: 3,
-                    kv,
-                };
-                let calls: [&[u32]; 3] = [&[5, 250, 7, 7], &[0], &[9, 1]];
-                let mut run = |isa| bits(&logits_by::<Q8>(isa, &mut file, options, &calls));
-                let expected = run(Isa::Scalar);
-                for isa in every_isa() {
-                    assert!(run(isa) == expected, "{isa:?}, {hyper:?}, {kv:?}");
-                }
-            }
+            sets_agree::<Q8>(hyper);
+            sets_agree::<Q4>(hyper);
+        }
+    }
+}
+
+fn sets_agree<W: WeightFormat>(hyper: Hyperparameters) {
+    let mut file = file(hyper, W::FORMAT);
+    for kv in KvFormat::ALL {
+        let options = SessionOptions {
+            n_ctx: 8,
+            n_chunk: 3,
+            kv,
+        };
+        let calls: [&[u32]; 3] = [&[5, 250, 7, 7], &[0], &[9, 1]];
+        let mut run = |isa| bits(&logits_by::<W>(isa, &mut file, options, &calls));
+        let expected = run(Isa::Scalar);
+        for isa in every_isa() {
+            assert!(run(isa) == expected, "{isa:?}, {hyper:?}, {kv:?}");
         }
     }
 }

@@ -54,10 +54,15 @@ fn attend<T: Copy + Default>(
             let start = (4 * four + i) * stride;
             *lanes = products(query, part(keys, start, query.len()), &widen);
         }
-        let mut four = [0.0; 4];
-        // SAFETY: the array is 16 writable bytes; the store needs no alignment.
-        unsafe { _mm_storeu_ps(four.as_mut_ptr(), _mm_mul_ps(reduce(lanes), scale)) };
-        copy(scores, &four);
+        let four = _mm_mul_ps(reduce(lanes), scale);
+        match scores.as_mut_array::<4>() {
+            Some(scores) => store(scores, four),
+            None => {
+                let mut filled = [0.0; 4];
+                store(&mut filled, four);
+                copy(scores, &filled);
+            }
+        }
     }
     softmax(scores);
     let mut columns = 0;
@@ -146,26 +151,44 @@ fn weighted_sum<T: Copy + Default, const N: usize>(
 ) -> usize {
     let n = out.len().min(N * LANES);
     let mut sums = [_mm256_setzero_ps(); N];
-    for (t, weight) in weights.iter().enumerate() {
-        let row = part(values, t * stride, n);
+    let rows = values.chunks(stride.max(1)).zip(weights);
+    for (row, weight) in rows {
         let weight = _mm256_set1_ps(*weight);
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let value = match row.get(i * LANES..).and_then(<[T]>::first_chunk) {
-                Some(value) => widen(value),
-                None => widen(&filled(row.get(i * LANES..).unwrap_or_default())),
-            };
-            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weight, value));
+        match row.first_chunk::<{ WIDE * LANES }>() {
+            Some(row) if n == N * LANES => {
+                for (sum, value) in sums.iter_mut().zip(row.as_chunks().0) {
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weight, widen(value)));
+                }
+            }
+            _ => {
+                for (sum, value) in sums.iter_mut().zip(part(row, 0, n).chunks(LANES)) {
+                    let value = match value.as_array() {
+                        Some(value) => widen(value),
+                        None => widen(&filled(value)),
+                    };
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weight, value));
+                }
+            }
         }
     }
     for (out, sum) in out.chunks_mut(LANES).zip(sums) {
-        let mut lanes = [0.0; LANES];
-        // SAFETY: the array is 32 writable bytes; the store needs no alignment.
-        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sum) };
-        copy(out, &lanes);
+        let (low, high) = (_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+        let mut lanes = [[0.0; 4]; 2];
+        store(&mut lanes[0], low);
+        store(&mut lanes[1], high);
+        copy(out, lanes.as_flattened());
     }
     n
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(out: &mut [f32; 4], x: __m128) {
+    // SAFETY: the array is 16 writable bytes; the store needs no alignment.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), x) };
+}
+
+#[cold]
 fn filled<T: Copy + Default>(x: &[T]) -> [T; LANES] {
     let mut filled = [T::default(); LANES];
     copy(&mut filled, x);

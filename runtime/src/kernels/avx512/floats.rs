@@ -83,22 +83,34 @@ fn dots<W: Copy + Default, const T: usize>(
     for (t, token) in tokens.iter_mut().enumerate() {
         *token = part(x, t * cols, cols);
     }
+    let whole = cols / WIDTH * WIDTH;
+    for x in rows
+        .iter()
+        .map(|row| row.len())
+        .chain(tokens.map(<[f32]>::len))
+    {
+        assert!(x == cols, "rows and tokens have the same width");
+    }
     let mut sums = [[_mm512_setzero_ps(); ROWS]; T];
-    for start in (0..cols).step_by(WIDTH) {
+    for start in (0..whole).step_by(WIDTH) {
         let mut w = [_mm512_setzero_ps(); ROWS];
         for r in 0..ROWS {
-            w[r] = match rows[r].get(start..).and_then(<[W]>::first_chunk) {
-                Some(chunk) => widen(chunk),
-                None => widen(&filled(rows[r], start)),
-            };
+            // SAFETY: all rows have `cols` values, and `start + WIDTH` is at most that.
+            w[r] = widen(unsafe { chunk(rows[r], start) });
         }
         for t in 0..T {
-            let x = match tokens[t].get(start..).and_then(<[f32]>::first_chunk) {
-                Some(chunk) => load(chunk),
-                None => load(&filled(tokens[t], start)),
-            };
+            // SAFETY: all tokens have `cols` values too.
+            let x = load(unsafe { chunk(tokens[t], start) });
             for r in 0..ROWS {
                 sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
+            }
+        }
+    }
+    if whole < cols {
+        for t in 0..T {
+            for r in 0..ROWS {
+                let (w, x) = (filled(rows[r], whole), filled(tokens[t], whole));
+                sums[t][r] = _mm512_fmadd_ps(widen(&w), load(&x), sums[t][r]);
             }
         }
     }
@@ -128,6 +140,17 @@ fn one_by_one<W: Copy + Default>(
         }
     }
     sums
+}
+
+/// The values `start..start + WIDTH`.
+///
+/// # Safety
+/// There are as many.
+#[inline(always)]
+unsafe fn chunk<T>(x: &[T], start: usize) -> &[T; WIDTH] {
+    debug_assert!(start + WIDTH <= x.len());
+    // SAFETY: the caller knows that they are there.
+    unsafe { &*x.as_ptr().add(start).cast() }
 }
 
 /// What is left of `x` from `start` on, and zeros.

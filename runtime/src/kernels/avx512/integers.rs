@@ -12,7 +12,7 @@ use half::f16;
 use crate::kernels::Output;
 use crate::ops::LANES;
 use crate::parts::part;
-use crate::quant::{BLOCK, Q8Activations, Q8Matrix};
+use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Rows of a tile.
 const ROWS: usize = 4;
@@ -23,8 +23,11 @@ const TOKENS: usize = 32;
 /// Bytes of eight blocks of activations, or of `q8` weights.
 const GROUP: usize = LANES * BLOCK;
 
-/// Bytes that are asked for before they are needed.
-const AHEAD: usize = 4096;
+/// Bytes of eight blocks of `q4` weights.
+const Q4_GROUP: usize = LANES * Q4_BYTES;
+
+/// Groups of a token that are kept transposed: a longer one is a tile of one token.
+const MOST_GROUPS: usize = 32;
 
 /// Lane of the specification in each lane here, of each of two rows.
 const ORDER: [i32; 16] = [0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
@@ -53,6 +56,34 @@ pub(super) fn matmul_q8_vnni(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<
         },
         |sum, w, x| _mm512_dpbusd_epi32(sum, w, x),
         Some(sign),
+    );
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
+pub(super) fn matmul_q4_vnni(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+    matmul::<Q4_GROUP>(
+        out,
+        w.rows().map(|row| (row.nibbles, row.scales)),
+        x,
+        |w| q4_group(w),
+        |sum, w, x| _mm512_dpbusd_epi32(sum, w, x),
+        Some(_mm512_set1_epi8(Q4_OFFSET)),
+    );
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+pub(super) fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+    matmul::<Q4_GROUP>(
+        out,
+        w.rows().map(|row| (row.nibbles, row.scales)),
+        x,
+        |w| q4_group(w),
+        |sum, w, x| {
+            // No pair's sum saturates: w is at most 15, |x| 127.
+            let pairs = _mm512_maddubs_epi16(w, x);
+            _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+        },
+        Some(_mm512_set1_epi8(Q4_OFFSET)),
     );
 }
 
@@ -89,6 +120,9 @@ fn matmul<'w, const BYTES: usize>(
     offset: Option<__m512i>,
 ) {
     let n_tokens = x.scales.len() / x.blocks.n.max(1);
+    if n_tokens == 1 && x.blocks.n <= MOST_GROUPS * LANES {
+        return one_token::<BYTES>(out, rows, x, widen, add, offset);
+    }
     let mut first = out.first;
     while let Some((bytes, scales)) = rows.next() {
         let mut n = 1;
@@ -100,27 +134,85 @@ fn matmul<'w, const BYTES: usize>(
             tile[n] = Row { bytes, scales };
             n += 1;
         }
-        let place = |token| token * out.stride + first..token * out.stride + first + n;
-        if n_tokens == 1 {
-            let sums = dots::<BYTES, 1>(&tile, x, 0, 1, &widen, &add, offset);
-            out.values[place(0)].copy_from_slice(&reduce(sums[0])[..n]);
-        } else {
-            for start in (0..n_tokens).step_by(TOKENS) {
-                let end = (start + TOKENS).min(n_tokens);
-                let sums = dots::<BYTES, TOKENS>(&tile, x, start, end, &widen, &add, offset);
-                for (token, sums) in (start..end).zip(&sums) {
-                    out.values[place(token)].copy_from_slice(&reduce(*sums)[..n]);
-                }
+        for start in (0..n_tokens).step_by(TOKENS) {
+            let end = (start + TOKENS).min(n_tokens);
+            let sums = dots::<BYTES>(&tile, x, start, end, &widen, &add, offset);
+            for (token, sums) in (start..end).zip(&sums) {
+                let place = token * out.stride + first;
+                out.values[place..place + n].copy_from_slice(&reduce(*sums)[..n]);
             }
         }
         first += n;
     }
 }
 
-/// The lanes of each row and each of the tokens `start..end`, at most `T`.
+/// Every row with one token, one after the other: the processor fetches ahead what is read in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-fn dots<const BYTES: usize, const T: usize>(
+fn one_token<'w, const BYTES: usize>(
+    out: Output<'_>,
+    rows: impl Iterator<Item = (&'w [i8], &'w [f16])>,
+    x: Q8Activations<'_>,
+    widen: impl Fn(&[i8]) -> Group,
+    add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+    offset: Option<__m512i>,
+) {
+    let order = _mm512_castsi512_si256(order(false));
+    let none = Token {
+        quants: [_mm512_setzero_si512(); 4],
+        off: _mm512_setzero_si512(),
+        scales: _mm256_setzero_ps(),
+    };
+    let mut token = [none; MOST_GROUPS];
+    let groups = x.blocks.n.div_ceil(LANES);
+    for (group, token) in token.iter_mut().enumerate().take(groups) {
+        let quants = transpose(q8_group(x.quants.get(group * GROUP..).unwrap_or_default()));
+        let scales = load_f32(x.scales.get(group * LANES..).unwrap_or_default());
+        *token = Token {
+            quants,
+            off: off(quants, &add, offset),
+            scales: _mm256_permutevar8x32_ps(scales, order),
+        };
+    }
+    for (out, (bytes, scales)) in out.values[out.first..].iter_mut().zip(rows) {
+        let mut sums = _mm256_setzero_ps();
+        for (group, x) in token[..groups].iter().enumerate() {
+            let w = transpose(widen(bytes.get(group * BYTES..).unwrap_or_default()));
+            let mut dots = x.off;
+            for i in 0..4 {
+                dots = add(dots, w[i], x.quants[i]);
+            }
+            let (a, b) = (
+                _mm512_castsi512_si256(dots),
+                _mm512_extracti64x4_epi64::<1>(dots),
+            );
+            let exact = _mm256_add_epi32(
+                _mm256_permute2x128_si256::<0x20>(a, b),
+                _mm256_permute2x128_si256::<0x31>(a, b),
+            );
+            let w_scales = load_f16(scales.get(group * LANES..).unwrap_or_default());
+            let w_scales = _mm256_permutevar8x32_ps(w_scales, order);
+            let scaled =
+                _mm256_mul_ps(_mm256_cvtepi32_ps(exact), _mm256_mul_ps(w_scales, x.scales));
+            sums = _mm256_add_ps(sums, scaled);
+        }
+        *out = reduce([_mm512_castps256_ps512(sums); ROWS / 2])[0];
+    }
+}
+
+/// What a token has of a group of blocks.
+#[derive(Clone, Copy)]
+struct Token {
+    quants: Group,
+    /// What takes off the offset of the weights.
+    off: __m512i,
+    scales: __m256,
+}
+
+/// The lanes of each row and each of the tokens `start..end`, at most [`TOKENS`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+fn dots<const BYTES: usize>(
     tile: &[Row<'_>; ROWS],
     x: Q8Activations<'_>,
     start: usize,
@@ -128,12 +220,9 @@ fn dots<const BYTES: usize, const T: usize>(
     widen: impl Fn(&[i8]) -> Group,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
     offset: Option<__m512i>,
-) -> [[__m512; ROWS / 2]; T] {
-    let mut sums = [[_mm512_setzero_ps(); ROWS / 2]; T];
+) -> [[__m512; ROWS / 2]; TOKENS] {
+    let mut sums = [[_mm512_setzero_ps(); ROWS / 2]; TOKENS];
     for group in 0..x.blocks.n.div_ceil(LANES) {
-        if T == 1 {
-            prefetch(tile[0].bytes, group * ROWS * BYTES, ROWS * BYTES);
-        }
         let w_scales = pair_scales(tile, group);
         let mut w = [[_mm512_setzero_si512(); 4]; ROWS];
         for r in 0..ROWS {
@@ -147,13 +236,7 @@ fn dots<const BYTES: usize, const T: usize>(
             let x_scales = scales.get(group * LANES..).unwrap_or_default();
             let x_scales = _mm512_castps256_ps512(load_f32(x_scales));
             let x_scales = _mm512_permutexvar_ps(order(false), x_scales);
-            let mut off = _mm512_setzero_si512();
-            if let Some(offset) = offset {
-                for x in x {
-                    off = add(off, offset, x);
-                }
-                off = _mm512_sub_epi32(_mm512_setzero_si512(), off);
-            }
+            let off = off(x, &add, offset);
             let mut dots = [off; ROWS];
             for r in 0..ROWS {
                 for i in 0..4 {
@@ -168,6 +251,23 @@ fn dots<const BYTES: usize, const T: usize>(
         }
     }
     sums
+}
+
+/// What takes `offset * sum(x)` off.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn off(
+    x: Group,
+    add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+    offset: Option<__m512i>,
+) -> __m512i {
+    let mut sum = _mm512_setzero_si512();
+    if let Some(offset) = offset {
+        for x in x {
+            sum = add(sum, offset, x);
+        }
+    }
+    _mm512_sub_epi32(_mm512_setzero_si512(), sum)
 }
 
 /// The scales of a group of blocks of two pairs of rows, in [`ORDER`].
@@ -243,11 +343,37 @@ fn reduce(rows: [__m512; ROWS / 2]) -> [f32; ROWS] {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn q8_group(bytes: &[i8]) -> Group {
     let mut group = [_mm512_setzero_si512(); 4];
+    if let Some(bytes) = bytes.first_chunk::<GROUP>() {
+        for (part, bytes) in group.iter_mut().zip(bytes.as_chunks::<64>().0) {
+            // SAFETY: the array is 64 readable bytes; the load needs no alignment.
+            *part = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        }
+        return group;
+    }
     for (i, part) in group.iter_mut().enumerate() {
         let there = bytes.len().saturating_sub(i * 64);
         let from = bytes.as_ptr().wrapping_add(i * 64);
         // SAFETY: only as many bytes are read as there are; the load needs no alignment.
         *part = unsafe { _mm512_maskz_loadu_epi8(first(there), from) };
+    }
+    group
+}
+
+/// The halves of the first 128 bytes as bytes, zeros where there are fewer; two blocks a register.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn q4_group(bytes: &[i8]) -> Group {
+    let mut group = [_mm512_setzero_si512(); 4];
+    let twice = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3);
+    let shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    for (i, part) in group.iter_mut().enumerate() {
+        let there = bytes.len().saturating_sub(i * 32);
+        let from = bytes.as_ptr().wrapping_add(i * 32);
+        // SAFETY: only as many bytes are read as there are; the load needs no alignment.
+        let blocks = unsafe { _mm256_maskz_loadu_epi8(first(there) as u32, from) };
+        let blocks = _mm512_permutexvar_epi64(twice, _mm512_castsi256_si512(blocks));
+        let halves = _mm512_srlv_epi64(blocks, shifts);
+        *part = _mm512_and_si512(halves, _mm512_set1_epi8(15));
     }
     group
 }
@@ -262,8 +388,13 @@ fn first(n: usize) -> u64 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
 fn load_f16(x: &[f16]) -> __m256 {
-    // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-    _mm256_cvtph_ps(unsafe { _mm_maskz_loadu_epi16(first(x.len()) as u8, x.as_ptr().cast()) })
+    let bits = match x.first_chunk::<LANES>() {
+        // SAFETY: the array is 16 readable bytes; the load needs no alignment.
+        Some(x) => unsafe { _mm_loadu_si128(x.as_ptr().cast()) },
+        // SAFETY: only as many bytes are read as there are; the load needs no alignment.
+        None => unsafe { _mm_maskz_loadu_epi16(first(x.len()) as u8, x.as_ptr().cast()) },
+    };
+    _mm256_cvtph_ps(bits)
 }
 
 /// The first eight numbers, zeros where there are fewer.
@@ -272,14 +403,4 @@ fn load_f16(x: &[f16]) -> __m256 {
 fn load_f32(x: &[f32]) -> __m256 {
     // SAFETY: only as many bytes are read as there are; the load needs no alignment.
     unsafe { _mm256_maskz_loadu_ps(first(x.len()) as u8, x.as_ptr()) }
-}
-
-/// Asks for `len` bytes from `start` on, [`AHEAD`] of them.
-#[inline(always)]
-fn prefetch(bytes: &[i8], start: usize, len: usize) {
-    for line in (0..len).step_by(64) {
-        let ahead = bytes.as_ptr().wrapping_add(AHEAD + start + line);
-        // SAFETY: a prefetch reads nothing that a program could see, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
-    }
 }
