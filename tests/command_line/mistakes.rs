@@ -46,7 +46,7 @@ fn bad_settings_name_themselves() {
     fs::write(dir.join("bad.toml"), "[model]\nn_layer = 2\nn_heads = 2\n").unwrap();
     fs::write(dir.join("bad.yaml"), "model:\n  n_layer: two\n").unwrap();
     fs::write(dir.join("broken.toml"), "[model\n").unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 18] = [
         (&["--config", "bad.toml"], &["bad.toml, line 3", "n_heads"]),
         (
             &["--config", "bad.yaml"],
@@ -73,6 +73,28 @@ fn bad_settings_name_themselves() {
             &["learning_rate is -1", "above 0"],
         ),
         (&["--steps", "0"], &["steps is 0", "at least 1"]),
+        (
+            &["--set", "schedule=linear"],
+            &["--set schedule=linear", "`cosine`, `constant`, `wsd`"],
+        ),
+        (
+            &["--set", "optimizer=sgd"],
+            &["--set optimizer=sgd", "`adamw`, `muon`"],
+        ),
+        (
+            &["--set", "muon_momentum=1"],
+            &["muon_momentum is 1", "below 1"],
+        ),
+        (
+            &["--set", "muon_learning_rate=0"],
+            &["muon_learning_rate is 0", "above 0"],
+        ),
+        (&["--set", "skip_z=0.5"], &["skip_z is 0.5", "at least 1"]),
+        (&["--set", "ema_decay=1"], &["ema_decay is 1", "below 1"]),
+        (
+            &["--set", "decay_steps=-1"],
+            &["--set decay_steps=-1", "-1"],
+        ),
     ];
     for (args, words) in cases {
         assert_refused(&run(dir, args), 2, words);

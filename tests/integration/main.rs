@@ -4,7 +4,9 @@
 mod backends;
 mod firmware;
 mod gradients;
+mod muon;
 mod parity;
+mod recipes;
 mod steps;
 mod tokenizer;
 mod training;

@@ -4,7 +4,7 @@ use minigpt_models::preset;
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::layout::{self, Role};
 use minigpt_runtime::rng::Rng;
-use minigpt_trainer::{AdamW, Backend, Batch, Cpu, Gpt, IGNORE, Loss, PassOptions};
+use minigpt_trainer::{AdamW, Backend, Batch, Cpu, Gpt, IGNORE, Loss, Method, PassOptions};
 
 use crate::backends::{Tolerance, assert_close, on_every_backend};
 
@@ -15,6 +15,7 @@ on_every_backend!(
     dropout_masks_follow_seed_and_step_and_keep_the_mean,
     updates_follow_the_formula_with_clipping,
     gradients_that_are_not_finite_change_nothing,
+    the_average_follows_the_parameters,
     state_written_and_read_is_the_same_and_continues_the_same,
 );
 
@@ -180,9 +181,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
         ),
         (config(), BATCH),
     ];
-    for (config, batch) in batches {
+    for ((config, batch), method) in batches.into_iter().zip([Method::AdamW, Method::Muon]) {
         let run = |threads| {
-            let mut model = Gpt::new(Cpu::new(Some(threads)), config, batch, 3).unwrap();
+            let cpu = Cpu::new(Some(threads));
+            let mut model = Gpt::with_method(cpu, config, batch, 3, method).unwrap();
             let (tokens, targets) = (ids(batch.rows(), 1), ids(batch.rows(), 2));
             let mut losses = Vec::new();
             for step in 0..3 {
@@ -342,6 +344,35 @@ fn gradients_that_are_not_finite_change_nothing<B: Backend>(new: &impl Fn() -> B
     );
 }
 
+fn the_average_follows_the_parameters<B: Backend>(new: &impl Fn() -> B, tolerance: &Tolerance) {
+    let mut model = model(new, BATCH);
+    assert_eq!(model.read_average().unwrap(), None);
+    let mut expected: Vec<Vec<f64>> = Vec::new();
+    for (step, decay) in [(1, 0.3f32), (2, 0.75), (3, 0.9)] {
+        let (tokens, targets) = (ids(BATCH.rows(), step), ids(BATCH.rows(), 7));
+        accumulate(&mut model, &tokens, &targets, PASS);
+        update(&mut model, &AdamW::default(), step);
+        model.average(decay).unwrap();
+        let keep = if step == 1 { 0.0 } else { f64::from(decay) };
+        let params = model.read_parameters().unwrap();
+        expected.resize(params.len(), Vec::new());
+        for (expected, params) in expected.iter_mut().zip(&params) {
+            expected.resize(params.len(), 0.0);
+            for (expected, param) in expected.iter_mut().zip(params) {
+                *expected = keep * *expected + (1.0 - keep) * f64::from(*param);
+            }
+        }
+    }
+    let average = model.read_average().unwrap().unwrap();
+    for (average, expected) in average.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((f64::from(*average) - expected).abs() < 1e-6 + tolerance.repeat);
+    }
+    let params = model.read_parameters().unwrap();
+    model.swap_average();
+    assert!(model.read_parameters().unwrap() == average);
+    assert!(model.read_average().unwrap() == Some(params));
+}
+
 fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(
     new: &impl Fn() -> B,
     tolerance: &Tolerance,
@@ -360,23 +391,27 @@ fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(
         );
         update(model, &AdamW::default(), step + 1);
     };
-    let mut whole = model(new, BATCH);
-    (0..4).for_each(|i| step(&mut whole, i));
-    let mut before = model(new, BATCH);
-    (0..2).for_each(|i| step(&mut before, i));
-    let mut after = Gpt::new(new(), config(), BATCH, 99).unwrap();
-    after
-        .write_parameters(&before.read_parameters().unwrap())
-        .unwrap();
-    let (first, second) = before.read_moments().unwrap();
-    after.write_moments(&first, &second).unwrap();
-    (2..4).for_each(|i| step(&mut after, i));
-    let same = |a: &[Vec<f32>], b: &[Vec<f32>]| assert_close(a, b, tolerance.repeat);
-    same(
-        &after.read_parameters().unwrap(),
-        &whole.read_parameters().unwrap(),
-    );
-    let (after, whole) = (after.read_moments().unwrap(), whole.read_moments().unwrap());
-    same(&after.0, &whole.0);
-    same(&after.1, &whole.1);
+    for method in [Method::AdamW, Method::Muon] {
+        let model = |seed| Gpt::with_method(new(), config(), BATCH, seed, method).unwrap();
+        let mut whole = model(3);
+        (0..4).for_each(|i| step(&mut whole, i));
+        let mut before = model(3);
+        (0..2).for_each(|i| step(&mut before, i));
+        let mut after = model(99);
+        let parameters = before.read_parameters().unwrap();
+        after.write_parameters(&parameters).unwrap();
+        let (first, second) = before.read_moments().unwrap();
+        after.write_moments(&first, &second).unwrap();
+        (2..4).for_each(|i| step(&mut after, i));
+        let same = |a: &[Vec<f32>], b: &[Vec<f32>]| assert_close(a, b, tolerance.repeat);
+        let parameters = whole.read_parameters().unwrap();
+        same(&after.read_parameters().unwrap(), &parameters);
+        let (mut after, mut whole) = (after.read_moments().unwrap(), whole.read_moments().unwrap());
+        same(&after.0, &whole.0);
+        // Muon keeps no second moments of its matrices.
+        for second in [&mut after.1, &mut whole.1] {
+            second.retain(|values| !values.is_empty());
+        }
+        same(&after.1, &whole.1);
+    }
 }

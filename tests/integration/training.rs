@@ -44,7 +44,7 @@ fn settings(dir: &TempDir, more: &[&str]) -> RunConfig {
     settings
 }
 
-fn create(dir: &TempDir, name: &str, more: &[&str]) -> Run {
+pub(crate) fn create(dir: &TempDir, name: &str, more: &[&str]) -> Run {
     let settings = settings(dir, more);
     let inputs = Inputs::read(&settings.data).unwrap();
     Run::create(&dir.path().join(name), settings, &inputs, &mut |_| ()).unwrap()
@@ -61,22 +61,24 @@ fn create_hopeless(dir: &TempDir, more: &[&str]) -> Run {
     Run::create(&dir.path().join("run"), settings, &inputs, &mut |_| ()).unwrap()
 }
 
-fn go(run: &mut Run, threads: usize) -> Summary {
+pub(crate) fn go(run: &mut Run, threads: usize) -> Summary {
     train(run, Cpu::new(Some(threads)), &mut ()).unwrap()
 }
 
-/// The weights, the moments and the settings' files of the last checkpoint, byte for byte.
-fn last_weights(path: &Path) -> Vec<Vec<u8>> {
+/// The weights, the moments and the average, if there is one, of the last checkpoint, byte for byte.
+pub(crate) fn last_weights(path: &Path) -> Vec<Vec<u8>> {
     let (_, path) = checkpoint::list(&path.join("checkpoints"))
         .unwrap()
         .pop()
         .unwrap();
-    let files = ["model.safetensors", "optimizer.safetensors"];
-    files.map(|name| fs::read(path.join(name)).unwrap()).into()
+    let mut files = vec!["model.safetensors", "optimizer.safetensors"];
+    files.extend(Some("average.safetensors").filter(|name| path.join(name).exists()));
+    let read = |name| fs::read(path.join(name)).unwrap();
+    files.into_iter().map(read).collect()
 }
 
 /// Stops after some steps.
-struct After(u64);
+pub(crate) struct After(pub(crate) u64);
 
 impl Observer for After {
     fn stops(&mut self) -> bool {

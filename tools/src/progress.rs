@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use minigpt_trainer::metrics::Metrics;
+use minigpt_trainer::outliers::Outlier;
 use minigpt_trainer::train::Observer;
 
 use crate::interrupt;
@@ -105,6 +106,14 @@ impl TrainProgress {
         }
     }
 
+    /// A line above the bar.
+    fn line(&self, text: fmt::Arguments<'_>) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
+        }
+    }
+
     /// Time for the steps that remain, at the pace since the first one seen.
     fn left(&mut self, step: u64) -> Left {
         let (first, since) = *self.origin.get_or_insert((step, Instant::now()));
@@ -137,11 +146,12 @@ impl Observer for TrainProgress {
         }
     }
 
+    fn skipped(&mut self, outlier: &Outlier) {
+        self.line(format_args!("{outlier}"));
+    }
+
     fn warning(&mut self, message: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| say!("warning: {message}")),
-            None => say!("warning: {message}"),
-        }
+        self.line(format_args!("warning: {message}"));
     }
 
     fn stops(&mut self) -> bool {

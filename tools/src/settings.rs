@@ -145,9 +145,9 @@ const WIDTH: usize = 96;
 pub(crate) fn help(examples: &str) -> String {
     let mut text = format!(
         "{examples}\nSettings for --set and --config, with the defaults of --preset cpu. Where they are not \
-         given,\nn_head_kv, n_ff, min_learning_rate and warmup_steps follow from the others. 0 is off for \
-         grad_clip,\npatience, max_seconds and stories_longest (in bytes, 480 or more), and all there is for \
-         threads and\neval_batches."
+         given,\nn_head_kv, n_ff, min_learning_rate, muon_learning_rate, warmup_steps and decay_steps follow from \
+         the\nothers. 0 is off for grad_clip, skip_z, ema_decay, patience, max_seconds and stories_longest (in bytes, 480 or \
+         more),\nand all there is for threads and eval_batches."
     );
     let usual = preset("cpu").and_then(|preset| with_preset(RunConfig::default(), preset));
     let table = usual
@@ -170,7 +170,10 @@ pub(crate) fn help(examples: &str) -> String {
         text += &line;
     }
     text += "\n  positions is learned, sinusoidal or rope; norm layer_norm or rms_norm; mlp relu, gelu, swiglu \
-            or\n  relu_squared\n\nPresets:";
+            or\n  relu_squared; optimizer adamw, or muon for the matrices of the blocks; schedule cosine, constant or wsd (warm-up, stable, decay over the last \
+            decay_steps).\n  skip_z=5 leaves out steps whose loss or gradient norm is 5 deviations above \
+            the usual; with\n  ema_decay=0.99 a moving average of the weights is validated and \
+            exported\n\nPresets:";
     for preset in &PRESETS {
         let (name, about) = (preset.name, preset.description);
         let (steps, batch, rate) = (preset.steps, preset.n_batch, preset.learning_rate);

@@ -2,12 +2,14 @@
 //!
 //! `checkpoints/step-000500/` holds `model.safetensors` (parameters under their names in
 //! [`layout`](minigpt_runtime::layout)), `optimizer.safetensors` (the moments, `first.` and
-//! `second.` before those names) and `state.json` ([`State`]). There is no state of a random
+//! `second.` before those names, the latter only of tensors that have some), `average.safetensors` (the moving average of the parameters, where
+//! the run keeps one) and `state.json` ([`State`]). There is no state of a random
 //! generator to keep: every random number is a function of the seed and the step.
 //!
 //! A checkpoint is written under another name, synced and renamed, so that it is there whole or
 //! not at all; hashes in `state.json` tell a file that has changed since.
 
+mod directory;
 mod error;
 mod tensors;
 
@@ -20,15 +22,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::sources::hash;
 use crate::durable;
+use crate::optimizer::Rule;
+use crate::outliers::Outliers;
 use crate::run_config::RunConfig;
 
+pub use directory::{list, prune, remove_leftovers};
 pub use error::CheckpointError;
 
-/// The version of the directory's content that this module reads and writes.
-pub const VERSION: u32 = 1;
+/// The version of the directory's content that this module writes; it reads all up to it.
+///
+/// 2 brought the average and the watch for outliers, which a run of version 1 does not have.
+pub const VERSION: u32 = 2;
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const STATE: &str = "state.json";
 
 /// The best validation of a run so far.
@@ -62,6 +70,9 @@ pub struct State {
     pub best: Option<Best>,
     /// Validations since the best one.
     pub stale_evaluations: u32,
+    /// The watch for steps to be skipped.
+    #[serde(default)]
+    pub outliers: Outliers,
     /// xxHash64 of the other files.
     pub files: BTreeMap<String, String>,
     /// The settings of the run, so that a checkpoint says by itself what it is.
@@ -76,22 +87,25 @@ pub struct Snapshot {
     pub state: State,
     /// Parameters, one array per tensor of the layout.
     pub parameters: Vec<Vec<f32>>,
-    /// AdamW's first moments, likewise.
+    /// First moments, likewise.
     pub first: Vec<Vec<f32>>,
-    /// AdamW's second moments, likewise.
+    /// Second moments, likewise; empty for a matrix that Muon updates.
     pub second: Vec<Vec<f32>>,
+    /// Moving average of the parameters, likewise, where the run keeps one.
+    pub average: Option<Vec<Vec<f32>>>,
 }
 
 impl State {
     /// The state of a run with `settings` before its first step.
     #[must_use]
-    pub const fn start(settings: RunConfig) -> Self {
+    pub fn start(settings: RunConfig) -> Self {
         Self {
             version: VERSION,
             step: 0,
             tokens: 0,
             best: None,
             stale_evaluations: 0,
+            outliers: Outliers::default(),
             files: BTreeMap::new(),
             settings,
         }
@@ -123,13 +137,20 @@ pub fn save(
 fn write(aside: &Path, config: &Config, snapshot: &Snapshot) -> std::io::Result<()> {
     let model = tensors::encode(config, &[("", &snapshot.parameters)])?;
     let moments = [("first.", &snapshot.first), ("second.", &snapshot.second)];
-    let optimizer = tensors::encode(config, &moments)?;
+    let mut files = vec![
+        (MODEL, model),
+        (OPTIMIZER, tensors::encode(config, &moments)?),
+    ];
+    if let Some(average) = &snapshot.average {
+        files.push((AVERAGE, tensors::encode(config, &[("", average)])?));
+    }
     let mut state = snapshot.state.clone();
-    state.files = [(MODEL, &model), (OPTIMIZER, &optimizer)]
-        .map(|(name, bytes)| (name.to_owned(), hash(bytes)))
-        .into();
-    let state = serde_json::to_vec_pretty(&state)?;
-    for (name, bytes) in [(MODEL, model), (OPTIMIZER, optimizer), (STATE, state)] {
+    let hashes = files.iter();
+    state.files = hashes
+        .map(|(name, bytes)| ((*name).to_owned(), hash(bytes)))
+        .collect();
+    files.push((STATE, serde_json::to_vec_pretty(&state)?));
+    for (name, bytes) in files {
         durable::write_synced(&aside.join(name), &bytes)?;
     }
     Ok(())
@@ -151,7 +172,7 @@ pub fn load_state(path: &Path) -> Result<State, CheckpointError> {
         message: error.to_string(),
     };
     let Versioned { version } = serde_json::from_slice(&bytes).map_err(malformed)?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(CheckpointError::Version {
             path: path.to_owned(),
             version,
@@ -165,89 +186,47 @@ pub fn load_state(path: &Path) -> Result<State, CheckpointError> {
 /// # Errors
 /// A [`CheckpointError`] that says what is wrong with it.
 pub fn load(path: &Path, config: &Config) -> Result<Snapshot, CheckpointError> {
-    let state = load_state(path)?;
-    let model = read_hashed(path, MODEL, &state)?;
+    let mut state = load_state(path)?;
+    state.version = VERSION;
     let optimizer = read_hashed(path, OPTIMIZER, &state)?;
-    let (model_path, optimizer_path) = (path.join(MODEL), path.join(OPTIMIZER));
+    let optimizer_path = path.join(OPTIMIZER);
+    let average = state.files.contains_key(AVERAGE);
+    let method = state.settings.training.optimizer;
     Ok(Snapshot {
-        parameters: tensors::decode(&model_path, &model, config, "")?,
+        parameters: load_arrays(path, MODEL, &state, config)?,
         first: tensors::decode(&optimizer_path, &optimizer, config, "first.")?,
-        second: tensors::decode(&optimizer_path, &optimizer, config, "second.")?,
+        second: tensors::decode_some(&optimizer_path, &optimizer, config, "second.", |spec| {
+            Rule::of(spec, config, method).second_len(spec.len()) > 0
+        })?,
+        average: average
+            .then(|| load_arrays(path, AVERAGE, &state, config))
+            .transpose()?,
         state,
     })
 }
 
-/// Reads the parameters alone, one array per tensor of the layout of `config`.
+/// Reads what a model is made of: the average of the parameters where the run keeps one, and else
+/// the parameters; one array per tensor of the layout of `config`.
 ///
 /// # Errors
 /// A [`CheckpointError`] that says what is wrong with them.
 pub fn load_parameters(path: &Path, config: &Config) -> Result<Vec<Vec<f32>>, CheckpointError> {
     let state = load_state(path)?;
-    let model = read_hashed(path, MODEL, &state)?;
-    tensors::decode(&path.join(MODEL), &model, config, "")
+    let name = match state.files.contains_key(AVERAGE) {
+        true => AVERAGE,
+        false => MODEL,
+    };
+    load_arrays(path, name, &state, config)
 }
 
-/// The checkpoints in `directory`, by step; none if there is no directory.
-///
-/// # Errors
-/// [`CheckpointError::Read`].
-pub fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-    let mut found = Vec::new();
-    for path in entries(directory)? {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let step = name.and_then(|name| name.strip_prefix("step-")?.parse().ok());
-        if let Some(step) = step {
-            found.push((step, path));
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// Removes all checkpoints in `directory` but the latest `keep` and that of step `best`.
-///
-/// # Errors
-/// [`CheckpointError::Read`] or [`CheckpointError::Remove`].
-pub fn prune(directory: &Path, keep: usize, best: Option<u64>) -> Result<(), CheckpointError> {
-    let found = list(directory)?;
-    let surplus = found.len().saturating_sub(keep);
-    for (step, path) in &found[..surplus] {
-        if Some(*step) != best {
-            durable::remove_directory(path).map_err(|error| CheckpointError::Remove {
-                path: path.clone(),
-                error,
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what a crash left half-written in `directory`.
-///
-/// # Errors
-/// [`CheckpointError::Remove`].
-pub fn remove_leftovers(directory: &Path) -> Result<(), CheckpointError> {
-    match durable::remove_partial(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(CheckpointError::Remove {
-                path: directory.to_owned(),
-                error,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    if !directory.exists() {
-        return Ok(Vec::new());
-    }
-    fs::read_dir(directory)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-        .map_err(|error| CheckpointError::Read {
-            path: directory.to_owned(),
-            error,
-        })
+fn load_arrays(
+    path: &Path,
+    name: &str,
+    state: &State,
+    config: &Config,
+) -> Result<Vec<Vec<f32>>, CheckpointError> {
+    let bytes = read_hashed(path, name, state)?;
+    tensors::decode(&path.join(name), &bytes, config, "")
 }
 
 fn read(path: &Path, name: &str) -> Result<Vec<u8>, CheckpointError> {

@@ -8,7 +8,7 @@
 //! - [`data`] reads texts, [`tokenizer`] and [`bpe`] turn them into tokens; [`stories`] writes a
 //!   corpus where there is none.
 //! - [`model`] wires forward and backward of the layers, once for all devices: [`params`] and
-//!   [`activations`] are its buffers, [`optimizer`] and [`schedule`] the rules of a step.
+//!   [`activations`] are its buffers, [`optimizer`], [`schedule`] and [`outliers`] the rules of a step.
 //! - [`backend`] is the seam to a device; [`backend::cpu`] is the one with threads and vectors.
 //! - [`export`] writes the model file, [`inference`] runs one on a host, [`evaluate`] measures it.
 //!
@@ -52,6 +52,7 @@ pub mod mapped;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;
+pub mod outliers;
 pub mod params;
 pub mod run;
 pub mod run_config;
@@ -62,4 +63,4 @@ pub mod train;
 
 pub use backend::{Backend, BackendError, Batch, Loss, cpu::Cpu};
 pub use model::{Gpt, IGNORE, PassOptions, PendingLoss};
-pub use optimizer::AdamW;
+pub use optimizer::{AdamW, Method, Muon, Optimizer};

@@ -233,6 +233,7 @@ mod tests {
             train_loss: 4.0 - step as f64 / n as f64,
             learning_rate: 1.0,
             grad_norm: 1.0,
+            skipped: 0,
             tokens_per_second: 1.0,
             val_loss: (step % 250 == 0).then_some(3.5),
             val_bits_per_byte: (step % 250 == 0).then_some(2.5),

@@ -26,6 +26,9 @@ pub struct Metrics {
     pub learning_rate: f64,
     /// Global norm of the gradients before clipping.
     pub grad_norm: f32,
+    /// Steps that were skipped as outliers since the run began.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// Speed since the line before, without validation and saving.
     pub tokens_per_second: f64,
     /// Mean loss over the validation windows in nats per token, where it was measured.
@@ -34,6 +37,11 @@ pub struct Metrics {
     /// The same in bits per byte of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_bits_per_byte: Option<f64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Why the record cannot be kept.
@@ -190,6 +198,7 @@ mod tests {
             train_loss: 1.0 / step as f64,
             learning_rate: 1e-3,
             grad_norm: 0.1,
+            skipped: step / 3,
             tokens_per_second: 5.0,
             val_loss: (step == 2).then_some(0.1 + 0.2),
             val_bits_per_byte: None,

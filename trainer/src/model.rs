@@ -1,14 +1,16 @@
-//! A GPT in training: forward, backward and update, wired once for all backends.
+//! A GPT in training: forward and backward, wired once for all backends.
+
+mod state;
 
 use core::mem;
 
 use minigpt_runtime::config::{Config, Positions};
-use minigpt_runtime::layout::{self, Role, Tensor};
+use minigpt_runtime::layout::{self, Tensor};
 use minigpt_runtime::ops;
 
 use crate::activations::{Activations, LayerSaved};
-use crate::backend::{Backend, BackendError, Batch, Dropout, Kind, Loss, Optimized, Shape};
-use crate::optimizer::AdamW;
+use crate::backend::{Backend, BackendError, Batch, Dropout, Kind, Loss, Shape};
+use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
 
 /// Target id that takes no part in the loss (padding).
@@ -56,6 +58,10 @@ pub struct Gpt<B: Backend> {
     gradients: Params<B::Buffer>,
     first: Params<B::Buffer>,
     second: Params<B::Buffer>,
+    /// Moving average of the parameters, where it is kept.
+    average: Option<Params<B::Buffer>>,
+    /// How each tensor is updated.
+    rules: Vec<Rule>,
     activations: Activations<B::Buffer>,
     /// The batch at work.
     tokens: B::Ids,
@@ -68,15 +74,24 @@ pub struct Gpt<B: Backend> {
 
 #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
 impl<B: Backend> Gpt<B> {
-    /// A model with the parameters of [`params::fresh`].
+    /// A model with the parameters of [`params::fresh`], updated by AdamW.
     ///
     /// # Panics
     /// If `batch` is empty or its sequences are longer than the context.
-    pub fn new(
+    pub fn new(backend: B, config: Config, batch: Batch, seed: u64) -> Result<Self, BackendError> {
+        Self::with_method(backend, config, batch, seed, Method::AdamW)
+    }
+
+    /// [`Self::new`], updated by `method`.
+    ///
+    /// # Panics
+    /// If `batch` is empty or its sequences are longer than the context.
+    pub fn with_method(
         mut backend: B,
         config: Config,
         batch: Batch,
         seed: u64,
+        method: Method,
     ) -> Result<Self, BackendError> {
         assert!(
             batch.n_batch > 0 && batch.n_time > 0 && batch.n_time <= config.n_ctx(),
@@ -85,7 +100,13 @@ impl<B: Backend> Gpt<B> {
         );
         let shape = Shape { config, batch };
         let mut state = || Params::zeros(&mut backend, &config);
-        let (params, gradients, first, second) = (state()?, state()?, state()?, state()?);
+        let (params, gradients, first) = (state()?, state()?, state()?);
+        let rules: Vec<_> = layout::tensors(&config)
+            .map(|spec| Rule::of(&spec, &config, method))
+            .collect();
+        let lengths = layout::tensors(&config).zip(&rules);
+        let lengths = lengths.map(|(spec, rule)| rule.second_len(spec.len()));
+        let second = Params::of_lengths(&mut backend, &config, lengths)?;
         let activations = Activations::new(&mut backend, &shape)?;
         let (sinusoids, rotation) = tables(&mut backend, &shape)?;
         let mut model = Self {
@@ -97,6 +118,8 @@ impl<B: Backend> Gpt<B> {
             gradients,
             first,
             second,
+            average: None,
+            rules,
             activations,
             sinusoids,
             rotation,
@@ -186,83 +209,6 @@ impl<B: Backend> Gpt<B> {
             sum: self.backend.read_scalar(&pending.sum)?,
             count: pending.count,
         })
-    }
-
-    /// Clips the gradients, takes an optimiser step and clears the gradients. Returns their norm
-    /// before clipping, for [`Self::norm`]; if it is not finite, parameters and moments stay as they
-    /// are.
-    ///
-    /// `step` counts from 1.
-    ///
-    /// # Panics
-    /// If `step` is 0.
-    pub fn update(&mut self, optimizer: &AdamW, step: u64) -> Result<B::Scalar, BackendError> {
-        assert!(step > 0, "steps count from 1");
-        let norm = self.backend.gradient_norm(self.gradients.all())?;
-        let decays: Vec<bool> = layout::tensors(&self.shape.config)
-            .map(|spec| spec.role == Role::Matrix)
-            .collect();
-        let state = Optimized {
-            params: self.params.all_mut(),
-            gradients: self.gradients.all_mut(),
-            first: self.first.all_mut(),
-            second: self.second.all_mut(),
-            decays: &decays,
-        };
-        self.backend.adamw(state, optimizer, &norm, step)?;
-        Ok(norm)
-    }
-
-    /// The norm that [`Self::update`] returned, as soon as the device has it.
-    pub fn norm(&self, norm: &B::Scalar) -> Result<f32, BackendError> {
-        Ok(self.backend.read_scalar(norm)? as f32)
-    }
-
-    /// Parameters, one array per tensor of [`layout::tensors`].
-    pub fn read_parameters(&self) -> Result<Vec<Vec<f32>>, BackendError> {
-        self.read(&self.params)
-    }
-
-    /// Overwrites the parameters.
-    ///
-    /// # Panics
-    /// If a count or a length differs from the layout's.
-    pub fn write_parameters(&mut self, values: &[Vec<f32>]) -> Result<(), BackendError> {
-        write(&mut self.backend, &mut self.params, values)
-    }
-
-    /// Gradients accumulated since the last update.
-    pub fn read_gradients(&self) -> Result<Vec<Vec<f32>>, BackendError> {
-        self.read(&self.gradients)
-    }
-
-    /// First and second moments.
-    #[allow(clippy::type_complexity, reason = "two lists of arrays")]
-    pub fn read_moments(&self) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>), BackendError> {
-        Ok((self.read(&self.first)?, self.read(&self.second)?))
-    }
-
-    /// Overwrites the moments.
-    ///
-    /// # Panics
-    /// If a count or a length differs from the layout's.
-    pub fn write_moments(
-        &mut self,
-        first: &[Vec<f32>],
-        second: &[Vec<f32>],
-    ) -> Result<(), BackendError> {
-        write(&mut self.backend, &mut self.first, first)?;
-        write(&mut self.backend, &mut self.second, second)
-    }
-
-    /// Bytes this model keeps: parameters, gradients, moments, activations, scratch.
-    pub fn bytes(&self) -> u64 {
-        self.backend.bytes()
-    }
-
-    fn read(&self, params: &Params<B::Buffer>) -> Result<Vec<Vec<f32>>, BackendError> {
-        let read = |buffer| self.backend.read(buffer);
-        params.all().iter().map(read).collect()
     }
 
     /// Asserts lengths and ids; the number of targets that count.
@@ -367,16 +313,6 @@ impl<B: Backend> Gpt<B> {
 
 fn last<T>(residual: &[T]) -> &T {
     residual.last().expect("the embedding is always there")
-}
-
-fn write<B: Backend>(
-    backend: &mut B,
-    params: &mut Params<B::Buffer>,
-    values: &[Vec<f32>],
-) -> Result<(), BackendError> {
-    assert_eq!(values.len(), params.all().len(), "tensors of the model");
-    let mut pairs = params.all_mut().iter_mut().zip(values);
-    pairs.try_for_each(|(buffer, values)| backend.write(buffer, values))
 }
 
 /// Sinusoids and rotation, as far as a model has them.

@@ -34,8 +34,21 @@ impl<T> Params<T> {
         backend: &mut B,
         config: &Config,
     ) -> Result<Self, BackendError> {
-        let buffers = layout::tensors(config)
-            .map(|spec| backend.buffer(spec.len(), Kind::State))
+        let lengths = layout::tensors(config).map(|spec| spec.len());
+        Self::of_lengths(backend, config, lengths)
+    }
+
+    /// Zeros on `backend`, of other lengths than the tensors have.
+    ///
+    /// # Errors
+    /// A [`BackendError`] if the device has not the memory.
+    pub fn of_lengths<B: Backend<Buffer = T>>(
+        backend: &mut B,
+        config: &Config,
+        lengths: impl Iterator<Item = usize>,
+    ) -> Result<Self, BackendError> {
+        let buffers = lengths
+            .map(|len| backend.buffer(len, Kind::State))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             config: *config,

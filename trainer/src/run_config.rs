@@ -15,6 +15,9 @@ use core::fmt;
 use minigpt_runtime::config::{Config, ConfigError};
 use serde::{Deserialize, Serialize};
 
+use crate::optimizer::Method;
+use crate::schedule::Course;
+
 pub use difference::Difference;
 pub use overlay::Overlay;
 pub use sections::{DataSettings, Facts, ModelSettings, RunSettings, TrainingSettings};
@@ -90,6 +93,13 @@ impl RunConfig {
         let schedule = self.training.schedule();
         self.training.min_learning_rate = Some(schedule.min_learning_rate);
         self.training.warmup_steps = Some(schedule.warmup_steps);
+        if schedule.course == Course::Wsd {
+            self.training.decay_steps = Some(schedule.decay_steps);
+        }
+        if self.training.optimizer == Method::Muon {
+            let rate = &mut self.training.muon_learning_rate;
+            rate.get_or_insert(self.training.learning_rate);
+        }
         Ok(self)
     }
 
@@ -106,6 +116,7 @@ impl RunConfig {
         let training = TrainingSettings {
             min_learning_rate: None,
             warmup_steps: None,
+            decay_steps: None,
             ..self.training.clone()
         };
         let schedule = training.schedule();
@@ -116,6 +127,10 @@ impl RunConfig {
         rate.take_if(|rate| *rate == schedule.min_learning_rate);
         let warmup = &mut training.warmup_steps;
         warmup.take_if(|steps| *steps == schedule.warmup_steps);
+        let decay = &mut training.decay_steps;
+        decay.take_if(|steps| *steps == schedule.decay_steps);
+        let rate = &mut training.muon_learning_rate;
+        rate.take_if(|rate| *rate == training.learning_rate);
         self
     }
 }

@@ -239,6 +239,9 @@ fn say_ending(summary: &Summary, run: &Run, again: &str) {
         _ => format!("finished {step} steps"),
     };
     say!("{what}");
+    if summary.skipped > 0 {
+        say!("skipped as outliers: {} of {step} steps", summary.skipped);
+    }
     if let Some(best) = summary.best {
         say!(
             "best validation at step {}: {:.4} nats per token, {:.4} bits per byte",

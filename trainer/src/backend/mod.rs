@@ -10,7 +10,7 @@
 
 use minigpt_runtime::config::Config;
 
-use crate::optimizer::AdamW;
+use crate::optimizer::{Optimizer, Rule};
 
 pub mod cpu;
 mod error;
@@ -167,15 +167,15 @@ pub struct Optimized<'a, T> {
     pub params: &'a mut [T],
     /// Their gradients; zero afterwards.
     pub gradients: &'a mut [T],
-    /// First moments.
+    /// First moments, of [`crate::optimizer::Muon`] the momentum.
     pub first: &'a mut [T],
-    /// Second moments.
+    /// Second moments, [`Rule::second_len`] each.
     pub second: &'a mut [T],
-    /// Whether the tensor decays.
-    pub decays: &'a [bool],
+    /// How each tensor is updated.
+    pub rules: &'a [Rule],
 }
 
-/// A device that trains: 18 steps.
+/// A device that trains: 19 steps.
 ///
 /// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
 /// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
@@ -359,13 +359,21 @@ pub trait Backend {
     /// Root of the sum of squares of all `gradients`.
     fn gradient_norm(&mut self, gradients: &[Self::Buffer]) -> Result<Self::Scalar, BackendError>;
 
-    /// An [`AdamW`] step number `step` (from 1) on gradients of norm `norm`, clipped; clears the
-    /// gradients, which is all it does if `norm` is not finite.
-    fn adamw(
+    /// Step number `step` (from 1) of each tensor's [`Rule`] on gradients of norm `norm`, clipped; clears
+    /// the gradients, which is all it does if there is no `norm` or it is not finite.
+    fn update(
         &mut self,
         state: Optimized<'_, Self::Buffer>,
-        optimizer: &AdamW,
-        norm: &Self::Scalar,
+        optimizer: &Optimizer,
+        norm: Option<&Self::Scalar>,
         step: u64,
+    ) -> Result<(), BackendError>;
+
+    /// `average = decay average + (1 - decay) params`
+    fn average(
+        &mut self,
+        average: &mut [Self::Buffer],
+        params: &[Self::Buffer],
+        decay: f32,
     ) -> Result<(), BackendError>;
 }

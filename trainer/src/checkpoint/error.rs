@@ -109,7 +109,7 @@ impl fmt::Display for CheckpointError {
             ),
             Self::Version { path, version } => write!(
                 f,
-                "{} is a checkpoint of version {version}, and this minigpt reads version {VERSION}",
+                "{} is a checkpoint of version {version}, and this minigpt reads versions up to {VERSION}",
                 path.display()
             ),
             Self::Absent { path, tensor } => write!(

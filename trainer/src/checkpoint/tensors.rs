@@ -10,12 +10,13 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::CheckpointError;
 
-/// Groups of arrays, each with what stands before its names.
+/// Groups of arrays, each with what stands before its names; empty arrays are left out.
 pub(super) fn encode(config: &Config, groups: &[(&str, &Vec<Vec<f32>>)]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (prefix, arrays) in groups {
         assert_eq!(arrays.len(), layout::tensors(config).count());
-        for (spec, array) in layout::tensors(config).zip(*arrays) {
+        let arrays = layout::tensors(config).zip(*arrays);
+        for (spec, array) in arrays.filter(|(_, array)| !array.is_empty()) {
             bytes.push((
                 format!("{prefix}{}", spec.id),
                 shape(&spec),
@@ -37,22 +38,37 @@ pub(super) fn decode(
     config: &Config,
     prefix: &str,
 ) -> Result<Vec<Vec<f32>>, CheckpointError> {
+    decode_some(path, bytes, config, prefix, |_| true)
+}
+
+/// [`decode`], where only tensors that are `wanted` are in the file; the other arrays are empty.
+pub(super) fn decode_some(
+    path: &Path,
+    bytes: &[u8],
+    config: &Config,
+    prefix: &str,
+    wanted: impl Fn(&TensorSpec) -> bool,
+) -> Result<Vec<Vec<f32>>, CheckpointError> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| CheckpointError::Malformed {
         path: path.to_owned(),
         message: error.to_string(),
     })?;
     let arrays = layout::tensors(config)
-        .map(|spec| array(path, &file, &spec, prefix))
+        .map(|spec| match wanted(&spec) {
+            true => array(path, &file, &spec, prefix),
+            false => Ok(Vec::new()),
+        })
         .collect::<Result<Vec<_>, _>>()?;
+    let needed = arrays.iter().filter(|array| !array.is_empty()).count();
     let names = file.names();
     let found = names.iter().filter(|name| name.starts_with(prefix)).count();
-    if found == arrays.len() {
+    if found == needed {
         Ok(arrays)
     } else {
         Err(CheckpointError::Surplus {
             path: path.to_owned(),
             found,
-            needed: arrays.len(),
+            needed,
         })
     }
 }

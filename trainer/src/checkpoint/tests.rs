@@ -27,6 +27,7 @@ fn snapshot(step: u64) -> Snapshot {
         parameters: arrays(1.0),
         first: arrays(2.0),
         second: arrays(3.0),
+        average: None,
     }
 }
 
@@ -43,6 +44,32 @@ fn what_is_saved_comes_back_to_the_bit() {
     );
     loaded.state.files.clear();
     assert_eq!(loaded, saved);
+}
+
+#[test]
+fn the_average_is_what_a_model_is_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut saved = snapshot(3);
+    saved.average = Some(saved.second.clone());
+    let path = save(dir.path(), &config(1), &saved).unwrap();
+    assert_eq!(load_parameters(&path, &config(1)).unwrap(), saved.second);
+    let mut loaded = load(&path, &config(1)).unwrap();
+    loaded.state.files.clear();
+    assert_eq!(loaded, saved);
+}
+
+#[test]
+fn checkpoints_of_version_1_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save(dir.path(), &config(1), &snapshot(3)).unwrap();
+    let text = fs::read(path.join(STATE)).unwrap();
+    let mut state: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    state["version"] = 1.into();
+    assert!(state.as_object_mut().unwrap().remove("outliers").is_some());
+    fs::write(path.join(STATE), state.to_string()).unwrap();
+    let mut loaded = load(&path, &config(1)).unwrap();
+    loaded.state.files.clear();
+    assert_eq!(loaded, snapshot(3));
 }
 
 #[test]
@@ -79,7 +106,7 @@ fn damage_and_foreign_shapes_are_told() {
     let state = fs::read_to_string(path.join(STATE)).unwrap();
     fs::write(
         path.join(STATE),
-        state.replace("\"version\": 1", "\"version\": 9"),
+        state.replace("\"version\": 2", "\"version\": 9"),
     )
     .unwrap();
     assert!(matches!(

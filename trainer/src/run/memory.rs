@@ -7,16 +7,22 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout;
 
 use super::RunError;
-use crate::run_config::RunConfig;
+use crate::optimizer::Rule;
+use crate::run_config::{RunConfig, TrainingSettings};
 
 /// Arrays of the size of the parameters that exist at once while a checkpoint is written: the
 /// parameters, gradients and both moments, a copy of all but the gradients, and five on their way
 /// into files.
 const STATES: u128 = 4 + 3 + 5;
+/// The same of a moving average: it, its copy, and that on its way into a file.
+const AVERAGE: u128 = 3;
+/// The same of second moments, which Muon has none of: they, their copy, and two on their way into a
+/// file.
+const SECOND: u128 = 4;
 
 /// Fails if training with `settings` takes more memory than there is. `n_vocab` may be a lower bound.
 pub(crate) fn check(settings: &RunConfig, config: &Config) -> Result<(), RunError> {
-    let needed = training_bytes(config, settings.training.batch);
+    let needed = training_bytes(config, &settings.training);
     enough(
         needed,
         "lower --batch, or n_ctx, n_embd or n_layer with --set",
@@ -31,16 +37,24 @@ pub(super) fn check_stories(bytes: u64) -> Result<(), RunError> {
 
 /// Bytes that training keeps at least: state, and activations of a batch with the gradients that
 /// attention's backward makes of them.
-fn training_bytes(config: &Config, batch: u32) -> u128 {
+fn training_bytes(config: &Config, training: &TrainingSettings) -> u128 {
     let size = |n: usize| n as u128;
-    let rows = u128::from(batch) * size(config.n_ctx());
+    let rows = u128::from(training.batch) * size(config.n_ctx());
     let saved = 2 * size(config.n_embd()) // the residual stream
         + size(config.n_qkv()) + size(config.n_embd()) + size(config.n_head()) // attention
         + size(config.n_fc()) // MLP
         + 4; // statistics of two norms
     let around = 7 * size(config.n_embd());
     let activations = rows * (saved * size(config.n_layer()) + around);
-    let states = STATES * u128::from(layout::n_params(config));
+    let arrays = match training.ema_decay > 0.0 {
+        true => STATES + AVERAGE,
+        false => STATES,
+    };
+    let second = layout::tensors(config).map(|spec| {
+        let rule = Rule::of(&spec, config, training.optimizer);
+        (spec.len() - rule.second_len(spec.len())) as u128
+    });
+    let states = arrays * u128::from(layout::n_params(config)) - SECOND * second.sum::<u128>();
     (activations + states) * size(size_of::<f32>())
 }
 
@@ -75,19 +89,28 @@ mod tests {
     use super::*;
     use crate::backend::{Batch, cpu::Cpu};
     use crate::model::Gpt;
+    use crate::optimizer::Method;
     use minigpt_runtime::config::Mlp;
 
     #[test]
     fn no_run_that_fits_is_refused() {
-        for mlp in [Mlp::Gelu, Mlp::Swiglu] {
+        let (adamw, muon) = (Method::AdamW, Method::Muon);
+        for (mlp, method, ema_decay) in [
+            (Mlp::Gelu, adamw, 0.0),
+            (Mlp::Swiglu, adamw, 0.0),
+            (Mlp::Gelu, adamw, 0.9),
+            (Mlp::Swiglu, muon, 0.9),
+        ] {
             let mut settings = RunConfig::default();
             settings.model.mlp = mlp;
+            settings.training.ema_decay = ema_decay;
+            settings.training.optimizer = method;
             let config = Config::new(settings.model.hyperparameters(65)).unwrap();
             let batch = Batch {
                 n_batch: settings.training.batch as usize,
                 n_time: config.n_ctx(),
             };
-            let mut model = Gpt::new(Cpu::default(), config, batch, 1).unwrap();
+            let mut model = Gpt::with_method(Cpu::default(), config, batch, 1, method).unwrap();
             let ids = vec![1; batch.rows()];
             let pass = crate::model::PassOptions {
                 dropout: 0.0,
@@ -96,9 +119,18 @@ mod tests {
                 accumulation: 1,
             };
             model.accumulate(&ids, &ids, pass).unwrap();
-            // While a checkpoint is written there are eight more arrays of parameters.
-            let peak = model.bytes() + 8 * 4 * layout::n_params(&config);
-            let needed = training_bytes(&config, settings.training.batch) as u64;
+            // While a checkpoint is written there are eight more arrays of parameters, and two of an
+            // average.
+            let mut arrays = 8;
+            if ema_decay > 0.0 {
+                model.average(0.0).unwrap();
+                arrays += 2;
+            }
+            let (_, second) = model.read_moments().unwrap();
+            let second = second.iter().map(Vec::len).sum::<usize>() as u64;
+            let absent = layout::n_params(&config) - second;
+            let peak = model.bytes() + 4 * (arrays * layout::n_params(&config) - 3 * absent);
+            let needed = training_bytes(&config, &settings.training) as u64;
             assert!(needed <= peak && needed > peak / 2, "{needed} {peak}");
         }
         check(&RunConfig::default(), &small()).unwrap();

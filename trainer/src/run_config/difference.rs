@@ -62,17 +62,18 @@ impl RunConfig {
         found
     }
 
-    /// Whether `field` is a warm-up that may have followed from fewer steps: a run that was taken
-    /// further keeps the one it began with.
+    /// Whether `field` is a warm-up or a decay that may have followed from fewer steps: a run that was
+    /// taken further keeps those it began with.
     fn extended(&self, field: &str) -> bool {
         let mut rule = self.training.clone();
-        rule.warmup_steps = None;
-        let most = rule.schedule().warmup_steps;
-        field == "warmup_steps"
-            && self
-                .training
-                .warmup_steps
-                .is_some_and(|steps| steps <= most)
+        (rule.warmup_steps, rule.decay_steps) = (None, None);
+        let most = rule.schedule();
+        let (steps, most) = match field {
+            "warmup_steps" => (self.training.warmup_steps, most.warmup_steps),
+            "decay_steps" => (self.training.decay_steps, most.decay_steps),
+            _ => return false,
+        };
+        steps.is_some_and(|steps| steps <= most)
     }
 }
 

@@ -3,6 +3,8 @@
 use toml::{Table, Value};
 
 use super::{RunConfig, RunConfigError};
+use crate::optimizer::Method;
+use crate::schedule::Course;
 
 /// A [`RunConfig`] in the making.
 #[derive(Clone, Debug)]
@@ -19,7 +21,11 @@ impl Overlay {
     /// Never: a `RunConfig` always is a TOML table.
     #[must_use]
     pub fn new(base: &RunConfig) -> Self {
-        let full = RunConfig::default().resolve();
+        let mut full = RunConfig::default();
+        // Those of which every setting is stated.
+        full.training.schedule = Course::Wsd;
+        full.training.optimizer = Method::Muon;
+        let full = full.resolve();
         Self {
             table: to_table(base),
             known: to_table(&full.expect("the default configuration is valid")),

@@ -27,6 +27,7 @@ impl RunConfig {
             ("batch", training.batch.into(), 1),
             ("accumulation", training.accumulation.into(), 1),
             ("warmup_steps", training.warmup_steps.unwrap_or(0), 0),
+            ("decay_steps", training.decay_steps.unwrap_or(0), 0),
             ("eval_interval", training.eval_interval, 1),
             ("log_interval", run.log_interval, 1),
             ("checkpoint_interval", run.checkpoint_interval, 1),
@@ -56,8 +57,10 @@ impl RunConfig {
 
     fn check_rates(&self) -> Checked {
         let training = &self.training;
+        let muon = training.muon_learning_rate;
         for (field, value) in [
             ("learning_rate", training.learning_rate),
+            ("muon_learning_rate", muon.unwrap_or(training.learning_rate)),
             ("eps", training.eps),
         ] {
             let single = value as f32;
@@ -69,6 +72,7 @@ impl RunConfig {
             ("min_learning_rate", least),
             ("weight_decay", training.weight_decay),
             ("grad_clip", training.grad_clip),
+            ("skip_z", training.skip_z),
             ("max_seconds", self.run.max_seconds),
         ];
         for (field, value) in not_negative {
@@ -79,7 +83,9 @@ impl RunConfig {
         range("min_learning_rate", least, fits, "at most learning_rate")?;
         let clip = training.grad_clip;
         let fits = clip == 0.0 || clip as f32 > 0.0;
-        range("grad_clip", clip, fits, "0, or above 0 in 32 bits")
+        range("grad_clip", clip, fits, "0, or above 0 in 32 bits")?;
+        let z = training.skip_z;
+        range("skip_z", z, z == 0.0 || z >= 1.0, "0, or at least 1")
     }
 
     fn check_shares(&self) -> Checked {
@@ -87,6 +93,8 @@ impl RunConfig {
         let below_1 = [
             ("beta1", training.beta1),
             ("beta2", training.beta2),
+            ("muon_momentum", training.muon_momentum),
+            ("ema_decay", training.ema_decay),
             ("dropout", training.dropout),
             ("val_fraction", self.data.val_fraction),
         ];

@@ -50,6 +50,29 @@ fn what_depends_follows_what_is_set() {
 }
 
 #[test]
+fn the_floor_and_the_decay_follow_the_schedule() {
+    let training = |more: &[&str]| {
+        let all = [&["learning_rate=0.01", "steps=50"], more].concat();
+        overlaid(&all).unwrap().training
+    };
+    let of = |more: &[&str]| {
+        let training = training(more);
+        (training.min_learning_rate, training.decay_steps)
+    };
+    assert_eq!(of(&[]), (Some(0.001), None));
+    assert_eq!(of(&["schedule=constant"]), (Some(0.01), None));
+    assert_eq!(of(&["schedule=wsd"]), (Some(0.0), Some(10)));
+    let stated = ["schedule=wsd", "decay_steps=7", "min_learning_rate=0.002"];
+    assert_eq!(of(&stated), (Some(0.002), Some(7)));
+    // What is not stated follows again, and a run that was taken further keeps its decay.
+    let mut old = overlaid(&["schedule=wsd", "steps=50"]).unwrap();
+    assert_eq!(old.clone().without_derived().training.decay_steps, None);
+    old.training.steps = 100;
+    let again = overlaid(&["schedule=wsd", "steps=100"]).unwrap();
+    assert!(fields(&old, &again.without_derived()).is_empty());
+}
+
+#[test]
 fn errors_name_the_field() {
     let cases: [(&[&str], &str); 8] = [
         (
@@ -126,6 +149,9 @@ fn numbers_are_checked_as_they_are_used() {
         "beta2=0.99999999",
         "eps=1e-50",
         "grad_clip=1e-60",
+        "skip_z=0.9",
+        "skip_z=inf",
+        "ema_decay=1",
         "learning_rate=1e-50",
         "learning_rate=1e300",
         "weight_decay=1e300",

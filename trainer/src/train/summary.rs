@@ -31,6 +31,8 @@ pub struct Summary {
     pub step: u64,
     /// Tokens trained on.
     pub tokens: u64,
+    /// Steps among them that were skipped as outliers.
+    pub skipped: u64,
     /// The best validation, if there is any.
     pub best: Option<Best>,
     /// The latest checkpoint.
@@ -44,6 +46,7 @@ pub(super) fn summary(ending: Ending, start: u64, state: &State, checkpoint: Pat
         start,
         step: state.step,
         tokens: state.tokens,
+        skipped: state.outliers.skipped,
         best: state.best,
         checkpoint,
     }

@@ -11,7 +11,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{
     AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape,
 };
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 
 mod attention;
 mod buffer;
@@ -21,6 +21,7 @@ mod heads;
 mod linear;
 mod loss;
 mod mlp;
+mod muon;
 mod norm;
 mod outer;
 mod panels;
@@ -238,21 +239,34 @@ impl Backend for Cpu {
         Ok(f64::from(self.run(|_| update::norm(gradients))))
     }
 
-    fn adamw(
+    fn update(
         &mut self,
         state: Optimized<'_, Buffer>,
-        optimizer: &AdamW,
-        norm: &f64,
+        optimizer: &Optimizer,
+        norm: Option<&f64>,
         step: u64,
     ) -> Result<(), BackendError> {
-        if norm.is_finite() {
-            let clip = optimizer.clip_scale(*norm as f32);
-            self.run(|_| update::adamw(state, optimizer, clip, step));
-        } else {
-            for gradient in state.gradients {
-                gradient.fill(0.0);
+        match norm.filter(|norm| norm.is_finite()) {
+            Some(norm) => {
+                let clip = optimizer.adamw.clip_scale(*norm as f32);
+                self.run(|_| update::update(state, optimizer, clip, step));
+            }
+            None => {
+                for gradient in state.gradients {
+                    gradient.fill(0.0);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn average(
+        &mut self,
+        average: &mut [Buffer],
+        params: &[Buffer],
+        decay: f32,
+    ) -> Result<(), BackendError> {
+        self.run(|_| update::average(average, params, decay));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use super::wide::tests::{choose, widths};
 use super::*;
 use crate::backend::{Batch, Loss};
 use crate::model::{Gpt, PassOptions};
+use crate::optimizer::{AdamW, Method};
 
 /// A backend whose threads use the kernels of `arch`.
 fn backend(arch: Arch) -> Cpu {
@@ -20,8 +21,8 @@ fn backend(arch: Arch) -> Cpu {
 }
 
 /// Losses, then parameters, of two steps of training.
-fn train(arch: Arch, config: Config, batch: Batch) -> (Vec<Loss>, Vec<Vec<f32>>) {
-    let mut model = Gpt::new(backend(arch), config, batch, 3).unwrap();
+fn train(arch: Arch, config: Config, batch: Batch, method: Method) -> (Vec<Loss>, Vec<Vec<f32>>) {
+    let mut model = Gpt::with_method(backend(arch), config, batch, 3, method).unwrap();
     let mut rng = Rng::new(5, 0);
     let mut ids = || -> Vec<u32> {
         let id = |_| rng.next_below(config.n_vocab()) as u32;
@@ -73,11 +74,12 @@ fn training_is_the_same_bits_at_every_width() {
         n_batch: 3,
         n_time: 67,
     };
-    for hyper in [gelu, swiglu] {
+    for (hyper, method) in [(gelu, Method::AdamW), (swiglu, Method::Muon)] {
         let config = Config::new(hyper).unwrap();
-        let scalar = train(Arch::Scalar, config, batch);
+        let scalar = train(Arch::Scalar, config, batch, method);
         for arch in widths() {
-            assert!(train(arch, config, batch) == scalar, "{arch:?}");
+            let wide = train(arch, config, batch, method);
+            assert!(wide == scalar, "{arch:?}");
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Norm of the gradients and the optimiser step, over chunks of all tensors.
+//! Norm of the gradients, the optimiser step and the average, over chunks of all tensors.
 
 use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::Buffer;
+use super::muon;
 use super::wide::wide;
 use crate::backend::Optimized;
-use crate::optimizer::AdamW;
+use crate::optimizer::{AdamW, Optimizer, Rule};
 
 /// Values that one thread updates at once.
 const CHUNK: usize = 1 << 14;
@@ -24,37 +25,67 @@ pub(super) fn norm(gradients: &[Buffer]) -> f32 {
     squares.iter().sum::<f64>().sqrt() as f32
 }
 
-/// [`crate::backend::Backend::adamw`].
-pub(super) fn adamw(state: Optimized<'_, Buffer>, optimizer: &AdamW, clip: f32, step: u64) {
+/// [`crate::backend::Backend::update`].
+pub(super) fn update(state: Optimized<'_, Buffer>, optimizer: &Optimizer, clip: f32, step: u64) {
     let Optimized {
         params,
         gradients,
         first,
         second,
-        decays,
+        rules,
     } = state;
     let values = params.iter_mut().zip(gradients);
-    let tensors = values.zip(first.iter_mut().zip(second)).zip(decays);
-    let mut chunks: Vec<Chunk<'_>> = Vec::new();
-    for (((param, gradient), (first, second)), &decays) in tensors {
-        let values = param.chunks_mut(CHUNK).zip(gradient.chunks_mut(CHUNK));
-        let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
-        chunks.extend(
-            values
-                .zip(moments)
-                .map(|((param, gradient), (first, second))| Chunk {
-                    param,
-                    gradient,
-                    first,
-                    second,
-                    decays,
-                }),
-        );
+    let tensors = values.zip(first.iter_mut().zip(second)).zip(rules);
+    let (mut chunks, mut matrices) = (Vec::new(), Vec::new());
+    for (((param, gradient), (first, second)), rule) in tensors {
+        match rule {
+            Rule::AdamW { decays } => {
+                chunks.extend(chunked([param, gradient, first, second], *decays));
+            }
+            Rule::Muon { rows, cols } => {
+                matrices.extend(muon::matrices([param, gradient, first], rows, *cols));
+            }
+        }
     }
     chunks.par_iter_mut().for_each(|chunk| {
         wide(
             #[inline(always)]
-            || update(chunk, optimizer, clip, step),
+            || adamw(chunk, &optimizer.adamw, clip, step),
+        );
+    });
+    let matrices = matrices.par_iter_mut().with_max_len(1);
+    matrices.for_each(|matrix| muon::update(matrix, &optimizer.muon, clip));
+}
+
+/// A tensor in chunks.
+fn chunked(tensor: [&mut Buffer; 4], decays: bool) -> impl Iterator<Item = Chunk<'_>> {
+    let [param, gradient, first, second] = tensor;
+    let values = param.chunks_mut(CHUNK).zip(gradient.chunks_mut(CHUNK));
+    let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+    let both = values.zip(moments);
+    both.map(move |((param, gradient), (first, second))| Chunk {
+        param,
+        gradient,
+        first,
+        second,
+        decays,
+    })
+}
+
+/// [`crate::backend::Backend::average`].
+pub(super) fn average(average: &mut [Buffer], params: &[Buffer], decay: f32) {
+    let tensors = average.iter_mut().zip(params);
+    let mut chunks: Vec<(&mut [f32], &[f32])> = tensors
+        .flat_map(|(average, params)| average.chunks_mut(CHUNK).zip(params.chunks(CHUNK)))
+        .collect();
+    chunks.par_iter_mut().for_each(|(average, params)| {
+        wide(
+            #[inline(always)]
+            || {
+                for (average, param) in average.iter_mut().zip(*params) {
+                    *average = decay * *average + (1.0 - decay) * param;
+                }
+            },
         );
     });
 }
@@ -69,7 +100,7 @@ struct Chunk<'a> {
 
 /// The formula of [`AdamW`].
 #[inline(always)]
-fn update(chunk: &mut Chunk<'_>, optimizer: &AdamW, clip: f32, step: u64) {
+fn adamw(chunk: &mut Chunk<'_>, optimizer: &AdamW, clip: f32, step: u64) {
     let AdamW {
         learning_rate,
         beta1,

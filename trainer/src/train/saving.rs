@@ -1,0 +1,55 @@
+//! Keeping what training has come to.
+
+use std::path::PathBuf;
+
+use super::{Observer, TrainError, Training};
+use crate::backend::Backend;
+use crate::checkpoint::{self, Snapshot};
+use crate::durable;
+use crate::loss_plot::loss_plot;
+use crate::run::{Run, RunError};
+
+impl<B: Backend> Training<'_, B> {
+    /// Saves a checkpoint and the picture, and removes checkpoints that are no longer needed.
+    pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
+        // The record first: it must not end before the checkpoint does.
+        self.run.log.sync()?;
+        let snapshot = self.snapshot().map_err(|error| self.located(error))?;
+        let directory = self.run.checkpoints();
+        let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
+        let keep = self.run.settings.run.keep_checkpoints as usize;
+        // The checkpoint is safe: what follows is no reason to stop.
+        let best = self.state.best.map(|best| best.step);
+        warn(observer, checkpoint::prune(&directory, keep, best));
+        warn(observer, draw(self.run));
+        self.checkpoint = Some(path.clone());
+        Ok(path)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        let (first, second) = self.gpt.read_moments()?;
+        Ok(Snapshot {
+            state: self.state.clone(),
+            parameters: self.gpt.read_parameters()?,
+            first,
+            second,
+            average: self.gpt.read_average()?,
+        })
+    }
+}
+
+pub(super) fn warn<E: core::fmt::Display>(observer: &mut dyn Observer, result: Result<(), E>) {
+    if let Err(error) = result {
+        observer.warning(&error.to_string());
+    }
+}
+
+/// Writes `loss.svg`.
+pub(super) fn draw(run: &Run) -> Result<(), RunError> {
+    let picture = run.picture();
+    let svg = loss_plot(&run.path().display().to_string(), run.log.history());
+    durable::replace_file(&picture, svg.as_bytes()).map_err(|error| RunError::File {
+        path: picture,
+        error,
+    })
+}

@@ -1,0 +1,188 @@
+//! One step of training, validation included.
+
+use std::time::Instant;
+
+use super::{Diverged, Diverging, Observer, TrainError, Training};
+use crate::backend::Backend;
+use crate::metrics::Metrics;
+use crate::model::{PassOptions, PendingLoss};
+use crate::optimizer::{AdamW, Muon, Optimizer};
+use crate::run_config::TrainingSettings;
+
+impl<B: Backend> Training<'_, B> {
+    /// One step of the optimiser and, where it is due, validation.
+    pub(super) fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics, TrainError> {
+        let settings = self.run.settings.training.clone();
+        let step = self.state.step + 1;
+        let begin = Instant::now();
+        let losses = self.accumulate(step, &settings)?;
+        let learning_rate = settings.schedule().at(step);
+        let norm = self.gpt.gradient_norm()?;
+        let judged = settings.skip_z > 0.0;
+        if !judged {
+            // All is asked for before anything is waited for.
+            self.descend(&settings, learning_rate, &norm, step)?;
+        }
+        let train_loss = self.mean_loss(&losses)?;
+        if !train_loss.is_finite() {
+            return Err(self.diverged(Diverging::TrainingLoss, train_loss));
+        }
+        let grad_norm = self.gpt.norm(&norm)?;
+        if !grad_norm.is_finite() {
+            return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
+        }
+        let outliers = &mut self.state.outliers;
+        if judged {
+            match outliers.judge(step, train_loss, grad_norm, settings.skip_z) {
+                Some(outlier) => {
+                    self.gpt
+                        .descend(optimizer(&settings, learning_rate), None, step)?;
+                    observer.skipped(&outlier);
+                }
+                None => self.descend(&settings, learning_rate, &norm, step)?,
+            }
+        }
+        let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
+        self.state.step = step;
+        self.state.tokens += tokens;
+        self.pace.0 += begin.elapsed().as_secs_f64();
+        self.pace.1 += tokens;
+        let mut metrics = Metrics {
+            step,
+            tokens: self.state.tokens,
+            train_loss,
+            learning_rate,
+            grad_norm,
+            skipped: self.state.outliers.skipped,
+            tokens_per_second: (self.pace.1 as f64 / self.pace.0.max(1e-9)).round(),
+            val_loss: None,
+            val_bits_per_byte: None,
+        };
+        if step.is_multiple_of(settings.eval_interval) || step == settings.steps {
+            self.validate(&mut metrics)?;
+        }
+        Ok(metrics)
+    }
+
+    /// Forward and backward of all passes of step `step`; their losses.
+    fn accumulate(
+        &mut self,
+        step: u64,
+        settings: &TrainingSettings,
+    ) -> Result<Vec<PendingLoss<B::Scalar>>, TrainError> {
+        let mut losses = Vec::new();
+        for pass in 0..u64::from(settings.accumulation) {
+            let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
+            self.batch
+                .draw(&self.run.train, self.bos, settings.seed, micro_step);
+            let options = PassOptions {
+                dropout: settings.dropout as f32,
+                seed: settings.seed,
+                micro_step,
+                accumulation: settings.accumulation as usize,
+            };
+            let (tokens, targets) = (&self.batch.tokens, &self.batch.targets);
+            losses.push(self.gpt.accumulate(tokens, targets, options)?);
+        }
+        Ok(losses)
+    }
+
+    /// The mean loss of the passes of a step.
+    fn mean_loss(&self, losses: &[PendingLoss<B::Scalar>]) -> Result<f64, TrainError> {
+        let (mut sum, mut count) = (0.0, 0);
+        for pending in losses {
+            let loss = self.gpt.loss(pending)?;
+            sum += loss.sum;
+            count += loss.count;
+        }
+        Ok(sum / count as f64)
+    }
+
+    /// The update of step `step`, and that of the average.
+    fn descend(
+        &mut self,
+        settings: &TrainingSettings,
+        learning_rate: f64,
+        norm: &B::Scalar,
+        step: u64,
+    ) -> Result<(), TrainError> {
+        let updates = step - self.state.outliers.skipped;
+        let optimizer = optimizer(settings, learning_rate);
+        self.gpt.descend(optimizer, Some(norm), updates)?;
+        if settings.ema_decay > 0.0 {
+            let decay = average_decay(settings.ema_decay, updates);
+            self.gpt.average(decay)?;
+        }
+        Ok(())
+    }
+
+    fn validate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
+        let Some(validation) = &self.validation else {
+            return Ok(());
+        };
+        self.gpt.swap_average();
+        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch)?;
+        self.gpt.swap_average();
+        if !best.val_loss.is_finite() {
+            return Err(self.diverged(Diverging::ValidationLoss, best.val_loss));
+        }
+        metrics.val_loss = Some(best.val_loss);
+        metrics.val_bits_per_byte = Some(best.val_bits_per_byte);
+        if self
+            .state
+            .best
+            .is_none_or(|old| best.val_loss < old.val_loss)
+        {
+            self.state.best = Some(best);
+            self.state.stale_evaluations = 0;
+        } else {
+            self.state.stale_evaluations += 1;
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, what: Diverging, value: f64) -> TrainError {
+        let schedule = self.run.settings.training.schedule();
+        TrainError::Diverged(Diverged {
+            what,
+            value,
+            // Validation is of a step that is done; the others end one that is not.
+            step: self.state.step + u64::from(what != Diverging::ValidationLoss),
+            checkpoint: self.checkpoint.clone(),
+            learning_rate: schedule.learning_rate,
+            warmup_steps: schedule.warmup_steps,
+        })
+    }
+}
+
+fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> Optimizer {
+    let adamw = AdamW {
+        learning_rate: learning_rate as f32,
+        beta1: settings.beta1 as f32,
+        beta2: settings.beta2 as f32,
+        eps: settings.eps as f32,
+        weight_decay: settings.weight_decay as f32,
+        max_norm: match settings.grad_clip {
+            0.0 => f32::INFINITY,
+            norm => norm as f32,
+        },
+    };
+    let muon_peak = settings.muon_learning_rate;
+    let share = muon_peak.map_or(1.0, |peak| peak / settings.learning_rate);
+    let muon = Muon {
+        learning_rate: (learning_rate * share) as f32,
+        momentum: settings.muon_momentum as f32,
+        weight_decay: settings.weight_decay as f32,
+    };
+    Optimizer { adamw, muon }
+}
+
+/// What stays of the moving average at update `n`, counted from 1: less while there are few, so that
+/// it forgets the weights that training began with.
+///
+/// # Source
+/// TensorFlow, `tf.train.ExponentialMovingAverage`, `num_updates`.
+fn average_decay(decay: f64, n: u64) -> f32 {
+    let n = n as f64;
+    decay.min((1.0 + n) / (10.0 + n)) as f32
+}
