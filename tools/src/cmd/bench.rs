@@ -128,7 +128,7 @@ fn on_random_weights(
     let directory = tempfile::tempdir();
     let directory = directory.map_err(|error| Failure::writing(Path::new("."), &error))?;
     let parameters = shape.random_parameters();
-    let all = [Format::F32, Format::F16, Format::Q8];
+    let all = [Format::F32, Format::F16, Format::Q8, Format::Q4];
     let formats = match args.format.is_empty() {
         true => &all,
         false => args.format.as_slice(),

@@ -32,12 +32,12 @@ fn folder_of(target: &str) -> PathBuf {
 }
 
 /// Weight formats that can be built in.
-const FORMATS: &str = "f32,f16,q8,q8-dsp";
+const FORMATS: &str = "f32,f16,q8,q8-dsp,q4";
 
 /// `cargo xtask capi [--target T] [--formats F,F] -o DIR`.
 pub(crate) fn command(args: &[&str]) -> Result<(), String> {
     const USAGE: &str =
-        "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp] -o DIR";
+        "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp,q4] -o DIR";
     let (mut target, mut formats, mut out) = (None, None, None);
     let mut args = args.iter();
     while let Some(arg) = args.next() {

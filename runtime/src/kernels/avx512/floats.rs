@@ -18,6 +18,9 @@ const ROWS: usize = 4;
 /// Tokens of a tile: with its rows as many sums as there are registers for.
 const TOKENS: usize = 6;
 
+/// Bytes of rows that stay in the second cache while the tokens of a tile, in the first, meet them.
+const BLOCK_BYTES: usize = 1 << 17;
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn matmul_f32(out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
     matmul(out, w, x, cols, |w| load(w));
@@ -40,31 +43,35 @@ fn matmul<W: Copy + Default>(
     cols: usize,
     widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
 ) {
-    for w in w.chunks(ROWS * cols) {
-        let n = w.len() / cols;
-        // Where rows are missing the last one stands in; what it gives is dropped.
-        let mut rows = [w; ROWS];
-        for (r, row) in rows.iter_mut().enumerate() {
-            *row = part(w, r.min(n - 1) * cols, cols);
-        }
+    let block = (BLOCK_BYTES / (cols * size_of::<W>()))
+        .max(1)
+        .next_multiple_of(ROWS);
+    for w in w.chunks(block * cols) {
         for (tile, x) in x.chunks(TOKENS * cols).enumerate() {
-            let (out, place) = (
-                &mut *out.values,
-                (tile * TOKENS * out.stride + out.first, out.stride, n),
-            );
-            match x.len() / cols {
-                1 => {
-                    let sums = reduce(one_by_one(rows, x, widen));
-                    out[place.0..place.0 + n].copy_from_slice(&sums[..n]);
+            let mut first = tile * TOKENS * out.stride + out.first;
+            for w in w.chunks(ROWS * cols) {
+                let n = w.len() / cols;
+                // Where rows are missing the last one stands in; what it gives is dropped.
+                let mut rows = [w; ROWS];
+                for (r, row) in rows.iter_mut().enumerate() {
+                    *row = part(w, r.min(n - 1) * cols, cols);
                 }
-                2 => dots::<W, 2>(out, place, rows, x, cols, widen),
-                3 => dots::<W, 3>(out, place, rows, x, cols, widen),
-                4 => dots::<W, 4>(out, place, rows, x, cols, widen),
-                5 => dots::<W, 5>(out, place, rows, x, cols, widen),
-                _ => dots::<W, TOKENS>(out, place, rows, x, cols, widen),
+                let (out, place) = (&mut *out.values, (first, out.stride, n));
+                match x.len() / cols {
+                    1 => {
+                        let sums = reduce(one_by_one(rows, x, widen));
+                        out[first..first + n].copy_from_slice(&sums[..n]);
+                    }
+                    2 => dots::<W, 2>(out, place, rows, x, cols, widen),
+                    3 => dots::<W, 3>(out, place, rows, x, cols, widen),
+                    4 => dots::<W, 4>(out, place, rows, x, cols, widen),
+                    5 => dots::<W, 5>(out, place, rows, x, cols, widen),
+                    _ => dots::<W, TOKENS>(out, place, rows, x, cols, widen),
+                }
+                first += n;
             }
         }
-        out.first += n;
+        out.first += w.len() / cols;
     }
 }
 
@@ -91,7 +98,8 @@ fn dots<W: Copy + Default, const T: usize>(
     {
         assert!(x == cols, "rows and tokens have the same width");
     }
-    let mut sums = [[_mm512_setzero_ps(); ROWS]; T];
+    // What other loops index as well would be stored at each step.
+    let mut registers = [[_mm512_setzero_ps(); ROWS]; T];
     for start in (0..whole).step_by(WIDTH) {
         let mut w = [_mm512_setzero_ps(); ROWS];
         for r in 0..ROWS {
@@ -102,10 +110,11 @@ fn dots<W: Copy + Default, const T: usize>(
             // SAFETY: all tokens have `cols` values too.
             let x = load(unsafe { chunk(tokens[t], start) });
             for r in 0..ROWS {
-                sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
+                registers[t][r] = _mm512_fmadd_ps(w[r], x, registers[t][r]);
             }
         }
     }
+    let mut sums = registers;
     if whole < cols {
         for t in 0..T {
             for r in 0..ROWS {

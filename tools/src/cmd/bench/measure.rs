@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use minigpt_runtime::layout::{self, Role, Tensor, TensorId};
+use minigpt_runtime::layout::{self, Tensor, TensorId};
 use minigpt_runtime::{Isa, KvFormat, ModelFile, SessionError, SessionOptions, rng};
 use minigpt_trainer::inference::{self, AnySession};
 use serde::Serialize;
