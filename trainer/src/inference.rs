@@ -120,7 +120,7 @@ pub fn arena(file: &ModelFile<'_>, options: &SessionOptions) -> Result<AlignedBy
         .ok_or(SessionError::ArenaTooSmall { needed, given: 0 })
 }
 
-/// Runs `work` where sessions divide theirs among `n` threads, see [`Session::set_threads`].
+/// Runs `work`, in which an [`AnySession`] divides its work among `n` threads: see [`Session::set_threads`].
 ///
 /// # Errors
 /// What the system says when it starts no thread.
@@ -136,7 +136,7 @@ pub fn on_threads<R: Send>(
 }
 
 impl<'a> AnySession<'a> {
-    /// Starts an empty sequence in `memory`, see [`arena`].
+    /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`] on as many threads.
     ///
     /// # Errors
     /// As [`Session::new`].
@@ -149,14 +149,17 @@ impl<'a> AnySession<'a> {
         options: &SessionOptions,
     ) -> Result<Self, SessionError> {
         const SAME: &str = "the type is that of the file";
-        Ok(match file.format() {
+        let mut session = match file.format() {
             Format::F32 => Self::F32(Session::new(file.model().expect(SAME), memory, options)?),
             Format::F16 => Self::F16(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8 => Self::Q8(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q4 => Self::Q4(Session::new(file.model().expect(SAME), memory, options)?),
             format => unreachable!("no session for {}", format.name()),
-        })
+        };
+        let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
+        each!(&mut session, session => session.set_threads(threads));
+        Ok(session)
     }
 
     /// As [`Session::forward`].
@@ -206,11 +209,6 @@ impl<'a> AnySession<'a> {
     #[must_use]
     pub fn n_ctx(&self) -> usize {
         each!(self, session => session.n_ctx())
-    }
-
-    /// As [`Session::set_threads`].
-    pub fn set_threads(&mut self, n: usize) {
-        each!(self, session => session.set_threads(n));
     }
 
     /// The kernels in use.

@@ -55,7 +55,9 @@ impl Avx512 {
     }
 
     pub(super) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
-        if self.vnni {
+        if x.blocks.n > integers::MOST_BLOCKS {
+            self.avx2.matmul_q8(out, w, x);
+        } else if self.vnni {
             // SAFETY: as above, and `vnni` is true only where it was found.
             unsafe { integers::matmul_q8_vnni(out, w, x) }
         } else {
@@ -65,7 +67,9 @@ impl Avx512 {
     }
 
     pub(super) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
-        if self.vnni {
+        if x.blocks.n > integers::MOST_BLOCKS {
+            self.avx2.matmul_q4(out, w, x);
+        } else if self.vnni {
             // SAFETY: as above, and `vnni` is true only where it was found.
             unsafe { integers::matmul_q4_vnni(out, w, x) }
         } else {

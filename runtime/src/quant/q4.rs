@@ -52,6 +52,12 @@ impl<'w> Q4Matrix<'w> {
         rows.map(|(nibbles, scales)| Q4Row { nibbles, scales })
     }
 
+    /// All integers and all scales, row by row.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const fn stored(&self) -> (&'w [i8], &'w [f16]) {
+        (self.nibbles, self.scales)
+    }
+
     /// The matrix of these rows.
     fn part(self, rows: Range<usize>) -> Self {
         let (n, bytes) = (self.blocks, self.blocks * BYTES);

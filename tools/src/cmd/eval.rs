@@ -7,11 +7,12 @@ use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile};
 use minigpt_trainer::data::sources;
 use minigpt_trainer::evaluate::evaluate;
+use minigpt_trainer::inference;
 use minigpt_trainer::run::RunError;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
-use super::{count, kv_parser, open_model};
+use super::{count, kv_parser, open_model, threads};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::TokenProgress;
@@ -37,6 +38,9 @@ pub(crate) struct EvalArgs {
     /// How keys and values are kept
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_parser())]
     kv: KvFormat,
+    /// Threads [default: as many as the machine runs at once]; the result is the same with any number
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<i64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,6 +64,7 @@ struct Report {
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     let most = args.max_tokens.unwrap_or(i64::MAX);
     let most = count("--max-tokens", most, 1)?.saturating_add(1);
+    let n = threads(args.threads)?;
     let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
     let mut tokens = encode(&file, &args.data)?;
@@ -71,9 +76,9 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     }
     let mut progress = TokenProgress::new("eval", tokens.len() - 1);
     let start = Instant::now();
-    let sums = evaluate(&file, &tokens, args.kv, |n| progress.set(n));
+    let sums = inference::on_threads(n, || evaluate(&file, &tokens, args.kv, |n| progress.set(n)));
     progress.finish();
-    let sums = sums.map_err(Failure::failed)?;
+    let sums = sums.map_err(Failure::failed)?.map_err(Failure::failed)?;
     let report = Report {
         loss: sums.loss(),
         perplexity: sums.perplexity(),

@@ -13,15 +13,12 @@ use minigpt_runtime::{
 use minigpt_trainer::inference::{self, AnySession};
 
 use self::writer::{Report, Writer};
-use super::{at_least, context, count, kv_parser, open_model};
+use super::{at_least, context, count, kv_parser, open_model, threads};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
 
 /// Largest `--top-k`.
 const MAX_TOP_K: usize = 1024;
-
-/// Tokens of a prompt that go through the model together.
-const CHUNK: usize = 32;
 
 /// Continue a text with a model.
 ///
@@ -63,6 +60,9 @@ pub(crate) struct GenerateArgs {
     /// How keys and values are kept
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_parser())]
     kv: KvFormat,
+    /// Threads [default: as many as the machine runs at once]; the text is the same with any number
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<i64>,
     /// Print one JSON object with text, counts and speed instead of the text
     #[arg(long)]
     json: bool,
@@ -136,13 +136,14 @@ pub(crate) fn story(model: &Path, max_tokens: i64, seed: u64) -> Result<String, 
         },
         context: None,
         kv: KvFormat::F32,
+        threads: None,
         json: true,
     };
-    report(&args).map(|(report, _)| report.text)
+    on_threads(&args).map(|(report, _)| report.text)
 }
 
 pub(crate) fn run(args: &GenerateArgs) -> Outcome {
-    let (report, format) = report(args)?;
+    let (report, format) = on_threads(args)?;
     if args.json {
         return output::print_json(&report);
     }
@@ -155,6 +156,12 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
         report.kernels
     );
     Ok(())
+}
+
+/// [`report`] on `--threads` threads.
+fn on_threads(args: &GenerateArgs) -> Result<(Report, Format), Failure> {
+    let n = threads(args.threads)?;
+    inference::on_threads(n, || report(args)).map_err(Failure::failed)?
 }
 
 /// Makes the text, and writes it as it is made unless it is to be JSON.
@@ -191,7 +198,7 @@ impl GenerateArgs {
     fn session_options(&self, file: &ModelFile<'_>) -> Result<SessionOptions, Failure> {
         Ok(SessionOptions {
             n_ctx: context(self.context, file)?,
-            n_chunk: CHUNK,
+            n_chunk: inference::CHUNK,
             kv: self.kv,
         })
     }

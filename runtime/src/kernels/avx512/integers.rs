@@ -17,7 +17,7 @@ use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix
 /// Rows of a tile.
 const ROWS: usize = 4;
 
-/// Tokens that a row meets while its integers are in registers.
+/// Most tokens that a row meets while its integers are in registers.
 const TOKENS: usize = 32;
 
 /// Bytes of eight blocks of activations, or of `q8` weights.
@@ -26,8 +26,20 @@ const GROUP: usize = LANES * BLOCK;
 /// Bytes of eight blocks of `q4` weights.
 const Q4_GROUP: usize = LANES * Q4_BYTES;
 
-/// Groups of a token that are kept transposed: a longer one is a tile of one token.
-const MOST_GROUPS: usize = 32;
+/// Groups of tokens that are kept transposed.
+const MOST_GROUPS: usize = 128;
+
+/// The longest row.
+pub(super) const MOST_BLOCKS: usize = MOST_GROUPS * LANES;
+
+/// Groups of a row that meets a single token on a path of its own.
+const SHORT: usize = 12;
+
+/// Bytes of rows that stay in the second cache while tokens meet them.
+const BLOCK_BYTES: usize = 1 << 17;
+
+/// Bytes that are asked for before they are needed.
+const AHEAD: usize = 4096;
 
 /// Lane of the specification in each lane here, of each of two rows.
 const ORDER: [i32; 16] = [0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
@@ -47,7 +59,7 @@ pub(super) fn matmul_q8_vnni(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<
     let sign = _mm512_set1_epi8(i8::MIN);
     matmul::<GROUP>(
         out,
-        w.rows().map(|row| (row.quants, row.scales)),
+        w.stored(),
         x,
         |w| {
             let [a, b, c, d] = q8_group(w);
@@ -63,7 +75,7 @@ pub(super) fn matmul_q8_vnni(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<
 pub(super) fn matmul_q4_vnni(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
     matmul::<Q4_GROUP>(
         out,
-        w.rows().map(|row| (row.nibbles, row.scales)),
+        w.stored(),
         x,
         |w| q4_group(w),
         |sum, w, x| _mm512_dpbusd_epi32(sum, w, x),
@@ -75,7 +87,7 @@ pub(super) fn matmul_q4_vnni(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<
 pub(super) fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
     matmul::<Q4_GROUP>(
         out,
-        w.rows().map(|row| (row.nibbles, row.scales)),
+        w.stored(),
         x,
         |w| q4_group(w),
         |sum, w, x| {
@@ -91,7 +103,7 @@ pub(super) fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) 
 pub(super) fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
     matmul::<GROUP>(
         out,
-        w.rows().map(|row| (row.quants, row.scales)),
+        w.stored(),
         x,
         |w| q8_group(w),
         |sum, w, x| {
@@ -111,38 +123,47 @@ pub(super) fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) 
 /// products; `offset` is what `widen` added to each.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-fn matmul<'w, const BYTES: usize>(
+fn matmul<const BYTES: usize>(
     out: Output<'_>,
-    mut rows: impl Iterator<Item = (&'w [i8], &'w [f16])>,
+    (bytes, scales): (&[i8], &[f16]),
     x: Q8Activations<'_>,
     widen: impl Fn(&[i8]) -> Group,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
     offset: Option<__m512i>,
 ) {
-    let n_tokens = x.scales.len() / x.blocks.n.max(1);
-    if n_tokens == 1 && x.blocks.n <= MOST_GROUPS * LANES {
-        return one_token::<BYTES>(out, rows, x, widen, add, offset);
+    let (n_blocks, n_tokens) = (x.blocks.n, x.scales.len() / x.blocks.n.max(1));
+    let (n_rows, groups) = (scales.len() / n_blocks, n_blocks.div_ceil(LANES));
+    let row_bytes = n_blocks * BYTES / LANES;
+    let row = |i: usize| Row {
+        bytes: part(bytes, i * row_bytes, row_bytes),
+        scales: part(scales, i * n_blocks, n_blocks),
+    };
+    if n_tokens == 1 && groups <= SHORT {
+        return one_token::<BYTES>(out, (0..n_rows).map(row), x, widen, add, offset);
     }
-    let mut first = out.first;
-    while let Some((bytes, scales)) = rows.next() {
-        let mut n = 1;
-        // Where rows are missing the first one stands in; what it gives is dropped.
-        let mut tile = [Row { bytes, scales }; ROWS];
-        while n < ROWS
-            && let Some((bytes, scales)) = rows.next()
-        {
-            tile[n] = Row { bytes, scales };
-            n += 1;
-        }
-        for start in (0..n_tokens).step_by(TOKENS) {
-            let end = (start + TOKENS).min(n_tokens);
-            let sums = dots::<BYTES>(&tile, x, start, end, &widen, &add, offset);
-            for (token, sums) in (start..end).zip(&sums) {
-                let place = token * out.stride + first;
-                out.values[place..place + n].copy_from_slice(&reduce(*sums)[..n]);
+    let mut room = [Token::NONE; MOST_GROUPS];
+    let batch = (MOST_GROUPS / groups).min(TOKENS);
+    let block = (BLOCK_BYTES / row_bytes).next_multiple_of(ROWS);
+    for rows in (0..n_rows).step_by(block) {
+        for start in (0..n_tokens).step_by(batch) {
+            let tokens = &mut room[..batch.min(n_tokens - start) * groups];
+            for (i, token) in tokens.iter_mut().enumerate() {
+                *token = self::token(x, start + i / groups, i % groups, &add, offset);
+            }
+            for first in (rows..(rows + block).min(n_rows)).step_by(ROWS) {
+                let n = ROWS.min(n_rows - first);
+                // Where rows are missing the last one stands in; what it gives is dropped.
+                let mut tile = [row(first); ROWS];
+                for (i, tile) in tile.iter_mut().enumerate() {
+                    *tile = row((first + i).min(n_rows - 1));
+                }
+                let sums = dots::<BYTES>(&tile, tokens, groups, &widen, &add);
+                for (i, sums) in sums.iter().enumerate().take(tokens.len() / groups) {
+                    let place = (start + i) * out.stride + out.first + first;
+                    out.values[place..place + n].copy_from_slice(&reduce(*sums)[..n]);
+                }
             }
         }
-        first += n;
     }
 }
 
@@ -151,49 +172,38 @@ fn matmul<'w, const BYTES: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
 fn one_token<'w, const BYTES: usize>(
     out: Output<'_>,
-    rows: impl Iterator<Item = (&'w [i8], &'w [f16])>,
+    rows: impl Iterator<Item = Row<'w>>,
     x: Q8Activations<'_>,
     widen: impl Fn(&[i8]) -> Group,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
     offset: Option<__m512i>,
 ) {
     let order = _mm512_castsi512_si256(order(false));
-    let none = Token {
-        quants: [_mm512_setzero_si512(); 4],
-        off: _mm512_setzero_si512(),
-        scales: _mm256_setzero_ps(),
-    };
-    let mut token = [none; MOST_GROUPS];
-    let groups = x.blocks.n.div_ceil(LANES);
-    for (group, token) in token.iter_mut().enumerate().take(groups) {
-        let quants = transpose(q8_group(x.quants.get(group * GROUP..).unwrap_or_default()));
-        let scales = load_f32(x.scales.get(group * LANES..).unwrap_or_default());
-        *token = Token {
-            quants,
-            off: off(quants, &add, offset),
-            scales: _mm256_permutevar8x32_ps(scales, order),
-        };
+    let mut room = [Token::NONE; SHORT];
+    let token = &mut room[..x.blocks.n.div_ceil(LANES)];
+    for (group, place) in token.iter_mut().enumerate() {
+        *place = self::token(x, 0, group, &add, offset);
     }
-    for (out, (bytes, scales)) in out.values[out.first..].iter_mut().zip(rows) {
+    for (out, row) in out.values[out.first..].iter_mut().zip(rows) {
         let mut sums = _mm256_setzero_ps();
-        for (group, x) in token[..groups].iter().enumerate() {
-            let w = transpose(widen(bytes.get(group * BYTES..).unwrap_or_default()));
+        for (group, x) in token.iter().enumerate() {
+            let bytes = row.bytes.get(group * BYTES..).unwrap_or_default();
+            prefetch::<BYTES>(bytes);
+            let w = transpose(widen(bytes));
             let mut dots = x.off;
             for i in 0..4 {
                 dots = add(dots, w[i], x.quants[i]);
             }
-            let (a, b) = (
-                _mm512_castsi512_si256(dots),
-                _mm512_extracti64x4_epi64::<1>(dots),
-            );
+            let upper = _mm512_extracti64x4_epi64::<1>(dots);
+            let lower = _mm512_castsi512_si256(dots);
             let exact = _mm256_add_epi32(
-                _mm256_permute2x128_si256::<0x20>(a, b),
-                _mm256_permute2x128_si256::<0x31>(a, b),
+                _mm256_permute2x128_si256::<0x20>(lower, upper),
+                _mm256_permute2x128_si256::<0x31>(lower, upper),
             );
-            let w_scales = load_f16(scales.get(group * LANES..).unwrap_or_default());
+            let w_scales = load_f16(row.scales.get(group * LANES..).unwrap_or_default());
             let w_scales = _mm256_permutevar8x32_ps(w_scales, order);
-            let scaled =
-                _mm256_mul_ps(_mm256_cvtepi32_ps(exact), _mm256_mul_ps(w_scales, x.scales));
+            let scales = _mm256_mul_ps(w_scales, _mm512_castps512_ps256(x.scales));
+            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(exact), scales);
             sums = _mm256_add_ps(sums, scaled);
         }
         *out = reduce([_mm512_castps256_ps512(sums); ROWS / 2])[0];
@@ -203,71 +213,82 @@ fn one_token<'w, const BYTES: usize>(
 /// What a token has of a group of blocks.
 #[derive(Clone, Copy)]
 struct Token {
+    /// Transposed.
     quants: Group,
     /// What takes off the offset of the weights.
     off: __m512i,
-    scales: __m256,
+    /// In [`ORDER`], twice.
+    scales: __m512,
 }
 
-/// The lanes of each row and each of the tokens `start..end`, at most [`TOKENS`].
+impl Token {
+    // SAFETY: registers are bits, and zeros a value of them.
+    const NONE: Self = unsafe { core::mem::zeroed() };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+fn token(
+    x: Q8Activations<'_>,
+    token: usize,
+    group: usize,
+    add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+    offset: Option<__m512i>,
+) -> Token {
+    let quants = part(x.quants, token * x.blocks.quants, x.blocks.quants);
+    let scales = part(x.scales, token * x.blocks.n, x.blocks.n);
+    let quants = transpose(q8_group(quants.get(group * GROUP..).unwrap_or_default()));
+    let scales = load_f32(scales.get(group * LANES..).unwrap_or_default());
+    let mut sum = _mm512_setzero_si512();
+    if let Some(offset) = offset {
+        for x in quants {
+            sum = add(sum, offset, x);
+        }
+    }
+    Token {
+        quants,
+        off: _mm512_sub_epi32(_mm512_setzero_si512(), sum),
+        scales: _mm512_permutexvar_ps(order(false), _mm512_castps256_ps512(scales)),
+    }
+}
+
+/// The lanes of each row of a tile and each token.
+///
+/// # Shapes
+/// `tokens` `[T, groups]`, `T` at most [`TOKENS`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
 fn dots<const BYTES: usize>(
     tile: &[Row<'_>; ROWS],
-    x: Q8Activations<'_>,
-    start: usize,
-    end: usize,
+    tokens: &[Token],
+    groups: usize,
     widen: impl Fn(&[i8]) -> Group,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
-    offset: Option<__m512i>,
 ) -> [[__m512; ROWS / 2]; TOKENS] {
     let mut sums = [[_mm512_setzero_ps(); ROWS / 2]; TOKENS];
-    for group in 0..x.blocks.n.div_ceil(LANES) {
+    for group in 0..groups {
         let w_scales = pair_scales(tile, group);
         let mut w = [[_mm512_setzero_si512(); 4]; ROWS];
         for r in 0..ROWS {
-            let bytes = tile[r].bytes.get(group * BYTES..).unwrap_or_default();
-            w[r] = transpose(widen(bytes));
+            w[r] = transpose(widen(
+                tile[r].bytes.get(group * BYTES..).unwrap_or_default(),
+            ));
         }
-        for (token, sums) in (start..end).zip(&mut sums) {
-            let quants = part(x.quants, token * x.blocks.quants, x.blocks.quants);
-            let scales = part(x.scales, token * x.blocks.n, x.blocks.n);
-            let x = transpose(q8_group(quants.get(group * GROUP..).unwrap_or_default()));
-            let x_scales = scales.get(group * LANES..).unwrap_or_default();
-            let x_scales = _mm512_castps256_ps512(load_f32(x_scales));
-            let x_scales = _mm512_permutexvar_ps(order(false), x_scales);
-            let off = off(x, &add, offset);
-            let mut dots = [off; ROWS];
+        for (x, sums) in tokens.iter().skip(group).step_by(groups).zip(&mut sums) {
+            let mut dots = [x.off; ROWS];
             for r in 0..ROWS {
                 for i in 0..4 {
-                    dots[r] = add(dots[r], w[r][i], x[i]);
+                    dots[r] = add(dots[r], w[r][i], x.quants[i]);
                 }
             }
             for i in 0..ROWS / 2 {
                 let exact = _mm512_cvtepi32_ps(join(dots[2 * i], dots[2 * i + 1]));
-                let scaled = _mm512_mul_ps(exact, _mm512_mul_ps(w_scales[i], x_scales));
+                let scaled = _mm512_mul_ps(exact, _mm512_mul_ps(w_scales[i], x.scales));
                 sums[i] = _mm512_add_ps(sums[i], scaled);
             }
         }
     }
     sums
-}
-
-/// What takes `offset * sum(x)` off.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn off(
-    x: Group,
-    add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
-    offset: Option<__m512i>,
-) -> __m512i {
-    let mut sum = _mm512_setzero_si512();
-    if let Some(offset) = offset {
-        for x in x {
-            sum = add(sum, offset, x);
-        }
-    }
-    _mm512_sub_epi32(_mm512_setzero_si512(), sum)
 }
 
 /// The scales of a group of blocks of two pairs of rows, in [`ORDER`].
@@ -364,16 +385,32 @@ fn q8_group(bytes: &[i8]) -> Group {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q4_group(bytes: &[i8]) -> Group {
     let mut group = [_mm512_setzero_si512(); 4];
-    let twice = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3);
-    let shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    let halves = |blocks, twice| {
+        let blocks = _mm512_permutexvar_epi64(twice, blocks);
+        let shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+        _mm512_and_si512(_mm512_srlv_epi64(blocks, shifts), _mm512_set1_epi8(15))
+    };
+    let first_two = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3);
+    if let Some(bytes) = bytes.first_chunk::<Q4_GROUP>() {
+        let last_two = _mm512_setr_epi64(4, 5, 4, 5, 6, 7, 6, 7);
+        for (parts, bytes) in group
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .zip(bytes.as_chunks::<64>().0)
+        {
+            // SAFETY: the array is 64 readable bytes; the load needs no alignment.
+            let blocks = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+            *parts = [halves(blocks, first_two), halves(blocks, last_two)];
+        }
+        return group;
+    }
     for (i, part) in group.iter_mut().enumerate() {
         let there = bytes.len().saturating_sub(i * 32);
         let from = bytes.as_ptr().wrapping_add(i * 32);
         // SAFETY: only as many bytes are read as there are; the load needs no alignment.
         let blocks = unsafe { _mm256_maskz_loadu_epi8(first(there) as u32, from) };
-        let blocks = _mm512_permutexvar_epi64(twice, _mm512_castsi256_si512(blocks));
-        let halves = _mm512_srlv_epi64(blocks, shifts);
-        *part = _mm512_and_si512(halves, _mm512_set1_epi8(15));
+        *part = halves(_mm512_castsi256_si512(blocks), first_two);
     }
     group
 }
@@ -403,4 +440,14 @@ fn load_f16(x: &[f16]) -> __m256 {
 fn load_f32(x: &[f32]) -> __m256 {
     // SAFETY: only as many bytes are read as there are; the load needs no alignment.
     unsafe { _mm256_maskz_loadu_ps(first(x.len()) as u8, x.as_ptr()) }
+}
+
+/// Asks for the `BYTES` that come [`AHEAD`] of these.
+#[inline(always)]
+fn prefetch<const BYTES: usize>(bytes: &[i8]) {
+    for line in (0..BYTES).step_by(64) {
+        let ahead = bytes.as_ptr().wrapping_add(AHEAD + line);
+        // SAFETY: a prefetch reads nothing that a program could see, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+    }
 }

@@ -57,11 +57,10 @@ pub(super) fn measure(
         kv,
     };
     let measured = inference::on_threads(threads, || {
-        let (load_ms, first_token_ms) = starts(path, &options, threads, lengths.repeat)?;
+        let (load_ms, first_token_ms) = starts(path, &options, lengths.repeat)?;
         let mut memory = inference::arena(file, &options).map_err(Failure::failed)?;
         let mut session =
             AnySession::new(file, memory.bytes_mut(), &options).map_err(Failure::failed)?;
-        session.set_threads(threads);
         let (prefill, decode) = rates(&mut session, lengths).map_err(Failure::failed)?;
         let speed = Speed {
             load_ms,
@@ -79,12 +78,7 @@ pub(super) fn measure(
 }
 
 /// Milliseconds to a session and to its first token.
-fn starts(
-    path: &Path,
-    options: &SessionOptions,
-    threads: usize,
-    repeat: usize,
-) -> Result<(f64, f64), Failure> {
+fn starts(path: &Path, options: &SessionOptions, repeat: usize) -> Result<(f64, f64), Failure> {
     let (mut load, mut first) = (Vec::new(), Vec::new());
     for _ in 0..repeat {
         let start = Instant::now();
@@ -93,7 +87,6 @@ fn starts(
         let mut memory = inference::arena(&file, options).map_err(Failure::failed)?;
         let mut session =
             AnySession::new(&file, memory.bytes_mut(), options).map_err(Failure::failed)?;
-        session.set_threads(threads);
         load.push(start.elapsed().as_secs_f64() * 1e3);
         likeliest(session.forward(&[0]).map_err(Failure::failed)?);
         first.push(start.elapsed().as_secs_f64() * 1e3);
