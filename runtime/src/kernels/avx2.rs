@@ -90,6 +90,11 @@ impl Avx2 {
         unsafe { vectorized(work) }
     }
 
+    pub(super) fn narrow_f16(self, out: &mut [f16], x: &[f32]) {
+        // SAFETY: as above.
+        unsafe { narrow_f16(out, x) }
+    }
+
     pub(super) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         // SAFETY: as above.
         unsafe { widen_f16(out, x) }
@@ -314,4 +319,21 @@ fn widen_f16(out: &mut [f32], x: &[f16]) {
         unsafe { _mm256_storeu_ps(out.as_mut_ptr(), x) };
     }
     scalar::widen_f16(out_rest, x_rest);
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn narrow_f16(out: &mut [f16], x: &[f32]) {
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (out, out_rest) = out.as_chunks_mut::<LANES>();
+    let most = _mm256_set1_ps(f16::MAX.to_f32());
+    let least = _mm256_set1_ps(f16::MIN.to_f32());
+    for (out, x) in out.iter_mut().zip(x) {
+        let x = load(x);
+        let x = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
+        let x = _mm256_max_ps(_mm256_min_ps(x, most), least);
+        let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+        // SAFETY: the array is 16 writable bytes; the store needs no alignment.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), half) };
+    }
+    scalar::narrow_f16(out_rest, x_rest);
 }

@@ -347,6 +347,15 @@ impl Isa {
         }
     }
 
+    /// `out[i]` is the half precision number nearest to `x[i]`; beyond its range the largest, for NaN 0.
+    pub(crate) fn narrow_f16(self, out: &mut [f16], x: &[f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            return isa.narrow_f16(out, x);
+        }
+        scalar::narrow_f16(out, x);
+    }
+
     /// `out[i] = x[i]`, exactly.
     pub(crate) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         match self {

@@ -33,7 +33,7 @@ impl Cache<'_> {
         values: &[f32],
     ) {
         match self {
-            Self::Float(cache) => cache.write(config, place, keys, values),
+            Self::Float(cache) => cache.write(isa, config, place, keys, values),
             Self::Integer(cache) => cache.write(isa, place, keys, values),
         }
     }

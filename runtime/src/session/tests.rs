@@ -229,21 +229,84 @@ fn sets_agree<W: WeightFormat>(hyper: Hyperparameters) {
     }
 }
 
+/// On a shape whose products and attention are large enough to be divided.
+#[cfg(feature = "rayon")]
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    fn check<W: WeightFormat>(hyper: Hyperparameters, kv: KvFormat) {
+        let mut file = file(hyper, W::FORMAT);
+        let opened = ModelFile::open(file.bytes()).unwrap();
+        let options = SessionOptions {
+            n_ctx: 48,
+            n_chunk: 30,
+            kv,
+        };
+        let run = |threads: usize| {
+            let plan = MemoryPlan::new(opened.config(), W::FORMAT, &options);
+            let mut memory = Buffer::new(plan.total() as usize);
+            let model = opened.model::<W>().unwrap();
+            let mut session = Session::new(model, memory.bytes(), &options).unwrap();
+            session.set_threads(threads);
+            let prompt: Vec<u32> = (0..45).map(|i| i * 37 % 250).collect();
+            let mut seen = bits(session.forward(&prompt).unwrap());
+            for token in [7, 200] {
+                seen.extend(bits(session.forward(&[token]).unwrap()));
+            }
+            seen
+        };
+        let expected = run(1);
+        for threads in [2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let seen = pool.build().unwrap().install(|| run(threads));
+            assert!(
+                seen == expected,
+                "{threads} threads, {:?}, {kv:?}",
+                W::FORMAT
+            );
+        }
+    }
+    if cfg!(miri) {
+        return;
+    }
+    for hyper in shapes() {
+        let hyper = Hyperparameters {
+            n_vocab: 1031,
+            n_ctx: 48,
+            n_embd: 132,
+            n_ff: 517,
+            ..hyper
+        };
+        for kv in KvFormat::ALL {
+            check::<F32>(hyper, kv);
+            check::<F16>(hyper, kv);
+            check::<Q8>(hyper, kv);
+            check::<Q8Dsp>(hyper, kv);
+            check::<Q4>(hyper, kv);
+        }
+    }
+}
+
 #[test]
 fn keys_and_values_beyond_half_precision_stay_finite() {
-    let mut values = Buffer::new(16);
-    let mut cache = Floats::F16(crate::bytes::cast_mut(values.bytes()));
     let (nan, infinity) = (f32::NAN, f32::INFINITY);
-    cache.write(1, &[1e6, -1e30, nan, infinity, -infinity, -0.0, 1e-9]);
-    let Floats::F16(values) = cache else {
-        unreachable!()
-    };
-    let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    // More than a register holds, on an odd place.
+    let x = [
+        1e6, -1e30, nan, infinity, -infinity, -0.0, 1e-9, -nan, 65504.0, 0.5,
+    ];
     let largest = 65504.0;
-    assert_eq!(
-        bits(&wide[1..]),
-        bits(&[largest, -largest, 0.0, largest, -largest, -0.0, 0.0])
-    );
+    let expected = [
+        largest, -largest, 0.0, largest, -largest, -0.0, 0.0, 0.0, largest, 0.5,
+    ];
+    for isa in every_isa() {
+        let mut values = Buffer::new(32);
+        let mut cache = Floats::F16(crate::bytes::cast_mut(values.bytes()));
+        cache.write(isa, 1, &x);
+        let Floats::F16(values) = cache else {
+            unreachable!()
+        };
+        let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+        assert_eq!(bits(&wide[1..11]), bits(&expected), "{isa:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use crate::kernels::Output;
-use crate::parts::{copy, part};
+use crate::parts::{copy, part, part_mut};
 
 /// Values of a register.
 const WIDTH: usize = 16;
@@ -60,7 +60,7 @@ fn matmul<W: Copy + Default>(
                 match x.len() / cols {
                     1 => {
                         let sums = reduce(one_by_one(rows, x, widen));
-                        out[first..first + n].copy_from_slice(&sums[..n]);
+                        copy(part_mut(out, first, n), &sums);
                     }
                     2 => dots::<W, 2>(out, place, rows, x, cols, widen),
                     3 => dots::<W, 3>(out, place, rows, x, cols, widen),
@@ -125,7 +125,10 @@ fn dots<W: Copy + Default, const T: usize>(
     }
     for (t, sums) in sums.iter().enumerate() {
         let place = first + t * stride;
-        out[place..place + n].copy_from_slice(&reduce(*sums)[..n]);
+        match part_mut(out, place, n).as_mut_array() {
+            Some(out) => *out = reduce(*sums),
+            None => copy(part_mut(out, place, n), &reduce(*sums)),
+        }
     }
 }
 

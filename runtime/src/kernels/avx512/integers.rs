@@ -11,7 +11,7 @@ use half::f16;
 
 use crate::kernels::Output;
 use crate::ops::LANES;
-use crate::parts::part;
+use crate::parts::{copy, part};
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Rows of a tile.
@@ -142,6 +142,7 @@ fn matmul<const BYTES: usize>(
         return one_token::<BYTES>(out, (0..n_rows).map(row), x, widen, add, offset);
     }
     let mut room = [Token::NONE; MOST_GROUPS];
+    let mut sums = [[_mm512_setzero_ps(); ROWS / 2]; TOKENS];
     let batch = (MOST_GROUPS / groups).min(TOKENS);
     let block = (BLOCK_BYTES / row_bytes).next_multiple_of(ROWS);
     for rows in (0..n_rows).step_by(block) {
@@ -157,10 +158,11 @@ fn matmul<const BYTES: usize>(
                 for (i, tile) in tile.iter_mut().enumerate() {
                     *tile = row((first + i).min(n_rows - 1));
                 }
-                let sums = dots::<BYTES>(&tile, tokens, groups, &widen, &add);
-                for (i, sums) in sums.iter().enumerate().take(tokens.len() / groups) {
+                let sums = &mut sums[..tokens.len() / groups];
+                dots::<BYTES>(sums, &tile, tokens, groups, &widen, &add);
+                for (i, sums) in sums.iter().enumerate() {
                     let place = (start + i) * out.stride + out.first + first;
-                    out.values[place..place + n].copy_from_slice(&reduce(*sums)[..n]);
+                    store(&mut out.values[place..place + n], reduce(*sums));
                 }
             }
         }
@@ -255,17 +257,18 @@ fn token(
 /// The lanes of each row of a tile and each token.
 ///
 /// # Shapes
-/// `tokens` `[T, groups]`, `T` at most [`TOKENS`].
+/// `sums` `[T]`, `tokens` `[T, groups]`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
 fn dots<const BYTES: usize>(
+    sums: &mut [[__m512; ROWS / 2]],
     tile: &[Row<'_>; ROWS],
     tokens: &[Token],
     groups: usize,
     widen: impl Fn(&[i8]) -> Group,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
-) -> [[__m512; ROWS / 2]; TOKENS] {
-    let mut sums = [[_mm512_setzero_ps(); ROWS / 2]; TOKENS];
+) {
+    sums.fill([_mm512_setzero_ps(); ROWS / 2]);
     for group in 0..groups {
         let w_scales = pair_scales(tile, group);
         let mut w = [[_mm512_setzero_si512(); 4]; ROWS];
@@ -274,7 +277,7 @@ fn dots<const BYTES: usize>(
                 tile[r].bytes.get(group * BYTES..).unwrap_or_default(),
             ));
         }
-        for (x, sums) in tokens.iter().skip(group).step_by(groups).zip(&mut sums) {
+        for (x, sums) in tokens.iter().skip(group).step_by(groups).zip(&mut *sums) {
             let mut dots = [x.off; ROWS];
             for r in 0..ROWS {
                 for i in 0..4 {
@@ -288,7 +291,6 @@ fn dots<const BYTES: usize>(
             }
         }
     }
-    sums
 }
 
 /// The scales of a group of blocks of two pairs of rows, in [`ORDER`].
@@ -339,6 +341,15 @@ fn join(a: __m512i, b: __m512i) -> __m512i {
         _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
         _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
     )
+}
+
+/// Writes what belongs to rows that are there.
+#[inline(always)]
+fn store(out: &mut [f32], sums: [f32; ROWS]) {
+    match out.as_mut_array() {
+        Some(out) => *out = sums,
+        None => copy(out, &sums),
+    }
 }
 
 /// [`crate::ops::reduce`] of each row, whose lanes are in [`ORDER`].

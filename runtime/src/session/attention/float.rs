@@ -6,7 +6,6 @@ use super::Place;
 use crate::config::Config;
 use crate::kernels::Isa;
 use crate::parts::{copy, part, part_mut};
-use crate::quant::nearest_f16;
 use crate::{math, ops};
 
 /// Keys or values of all layers, `[n_layer, n_ctx, n_kv]`.
@@ -38,14 +37,10 @@ pub(in crate::session) struct SharedFloats<'b, 'a> {
 }
 
 impl Floats<'_> {
-    pub(crate) fn write(&mut self, start: usize, x: &[f32]) {
+    pub(crate) fn write(&mut self, isa: Isa, start: usize, x: &[f32]) {
         match self {
             Self::F32(cache) => copy(part_mut(cache, start, x.len()), x),
-            Self::F16(cache) => {
-                for (cache, x) in part_mut(cache, start, x.len()).iter_mut().zip(x) {
-                    *cache = nearest_f16(*x);
-                }
-            }
+            Self::F16(cache) => isa.narrow_f16(part_mut(cache, start, x.len()), x),
         }
     }
 
@@ -62,10 +57,17 @@ impl Floats<'_> {
 }
 
 impl FloatCache<'_> {
-    pub(super) fn write(&mut self, config: &Config, place: Place, keys: &[f32], values: &[f32]) {
+    pub(super) fn write(
+        &mut self,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        keys: &[f32],
+        values: &[f32],
+    ) {
         let row = (place.layer * self.n_ctx + place.position) * config.n_kv();
-        self.keys.write(row, keys);
-        self.values.write(row, values);
+        self.keys.write(isa, row, keys);
+        self.values.write(isa, row, values);
     }
 
     pub(super) fn attend(
