@@ -3,10 +3,10 @@
 //! A block is 16 bytes: byte `i` holds value `i` in its lower half and value `i + 16` in its upper one, both
 //! plus 8. All blocks of a matrix come first, row by row, then all scales.
 //!
-//! Sixteen steps are few, so where they lie matters. The largest magnitude becomes -8, the end that has one
-//! step more, whatever its sign: the scale is negative then. Of the scales about that one [`encode_block`] takes the
-//! one whose block has the least error, the sum of `(value - scale * integer)^2 * value^2`: large weights
-//! count for more.
+//! Sixteen steps are few, so where they lie matters: [`encode_block`] tries scales at which the largest
+//! magnitude becomes some number from -9.5 to -6.5 or from 6 to 8, in steps of an eighth, and takes the one
+//! with the least squared error. Most scales are such that the largest magnitude becomes about -8, the
+//! end that has one step more, whatever its sign: scales may be negative.
 
 use core::ops::Range;
 
@@ -89,36 +89,33 @@ pub(crate) fn integers(block: &[i8; BYTES]) -> [i8; BLOCK] {
 
 /// Scale and integers of a block, which may be shorter than [`BLOCK`].
 fn encode_block(values: &[f32]) -> (f16, [i8; BLOCK]) {
-    let number = |value: &f32| {
-        if value.is_nan() {
+    let mut numbers = [0.0f32; BLOCK];
+    for (number, value) in numbers.iter_mut().zip(values) {
+        *number = if value.is_nan() {
             0.0
         } else {
             value.clamp(f32::MIN, f32::MAX)
-        }
-    };
-    let largest = values.iter().map(number).fold(0.0f32, |most, value| {
-        if value.abs() > most.abs() {
-            value
-        } else {
-            most
-        }
-    });
-    let (mut best, mut least) = ((f16::ZERO, [0; BLOCK]), f64::INFINITY);
-    for step in STEPS {
-        let scale = super::f16::nearest(largest / step);
-        let inverse = match scale.to_f32() {
-            0.0 => 0.0,
-            scale => 1.0 / scale,
         };
-        let (mut quants, mut error) = ([0; BLOCK], 0.0);
-        for (quant, value) in quants.iter_mut().zip(values.iter().map(number)) {
-            *quant = libm::rintf(value * inverse).clamp(-8.0, 7.0) as i8;
-            let (value, stored) = (
-                f64::from(value),
-                f64::from(*quant) * f64::from(scale.to_f32()),
-            );
-            error += (value - stored) * (value - stored) * value * value;
+    }
+    let larger = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
+    let largest = numbers.iter().copied().fold(0.0, larger);
+    let (mut best, mut least) = ((f16::ZERO, [0; BLOCK]), f32::INFINITY);
+    for step in steps() {
+        let scale = super::f16::nearest(largest / step);
+        let wide = scale.to_f32();
+        if wide == 0.0 {
+            continue;
         }
+        let (inverse, mut quants, mut error) = (1.0 / wide, [0; BLOCK], 0.0);
+        for (quant, number) in quants.iter_mut().zip(numbers) {
+            let scaled = number * inverse;
+            let rounded = libm::rintf(scaled).clamp(-8.0, 7.0);
+            error += (scaled - rounded) * (scaled - rounded);
+            *quant = rounded as i8;
+        }
+        // In units of the largest magnitude, whose square may be more than a number holds.
+        let unit = wide / largest;
+        error *= unit * unit;
         if error < least {
             (best, least) = ((scale, quants), error);
         }
@@ -126,11 +123,11 @@ fn encode_block(values: &[f32]) -> (f16, [i8; BLOCK]) {
     best
 }
 
-/// What the largest magnitude may become, in integers: its own end of the range first.
-const STEPS: [f32; 17] = [
-    -8.0, -7.0, -7.25, -7.5, -7.75, -8.25, -8.5, -8.75, -9.0, -9.25, -9.5, 6.5, 6.75, 7.0, 7.25,
-    7.5, 8.0,
-];
+/// What the largest magnitude may become, in integers.
+fn steps() -> impl Iterator<Item = f32> {
+    let eighths = |range: Range<i32>| range.map(|i| i as f32 / 8.0);
+    eighths(-76..-51).chain(eighths(48..65))
+}
 
 #[expect(private_interfaces, reason = "sealed")]
 impl WeightFormat for Q4 {
