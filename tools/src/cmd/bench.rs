@@ -100,6 +100,7 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
         repeat: count("--repeat", args.repeat, 1)?,
     };
     let threads = threads(&args.threads)?;
+    check_context(args, lengths)?;
     let bandwidths = bandwidth::measure(&threads).map_err(Failure::failed)?;
     let mut rows = Vec::new();
     let mut measure = |path: &Path, name: &str| -> Outcome {
@@ -117,6 +118,26 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
         true => output::print_json(&rows),
         false => output::print(&table(&rows)),
     }
+}
+
+/// Whether the context holds what is to be measured.
+fn check_context(args: &BenchArgs, lengths: Lengths) -> Outcome {
+    let n_ctx = match (&args.model, args.shape) {
+        (Some(path), _) => {
+            let model = open_model(path)?;
+            let file = model.file().map_err(|e| Failure::with(path, e))?;
+            file.config().n_ctx()
+        }
+        (None, Some(shape)) => shape.n_ctx(),
+        (None, None) => return Ok(()),
+    };
+    let asked = lengths.prompt.saturating_add(lengths.decode);
+    if asked <= n_ctx {
+        return Ok(());
+    }
+    Err(Failure::Misuse(format!(
+        "--prompt and --tokens are {asked} together and the context holds {n_ctx}; give less"
+    )))
 }
 
 /// Measures a file of random weights in each format.
@@ -153,13 +174,6 @@ fn row(
 ) -> Result<Row, Failure> {
     let model = open_model(path)?;
     let file = model.file().map_err(|e| Failure::with(path, e))?;
-    let n_ctx = file.config().n_ctx();
-    let asked = lengths.prompt.saturating_add(lengths.decode);
-    if asked > n_ctx {
-        return Err(Failure::Misuse(format!(
-            "--prompt and --tokens are {asked} together and the context of {name} holds {n_ctx}; give less"
-        )));
-    }
     if !args.json {
         say!("{name}, {}, {threads} threads", file.format().name());
     }

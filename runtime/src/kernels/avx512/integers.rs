@@ -38,9 +38,6 @@ const SHORT: usize = 12;
 /// Bytes of rows that stay in the second cache while tokens meet them.
 const BLOCK_BYTES: usize = 1 << 17;
 
-/// Bytes that are asked for before they are needed.
-const AHEAD: usize = 4096;
-
 /// Lane of the specification in each lane here, of each of two rows.
 const ORDER: [i32; 16] = [0, 2, 4, 6, 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7];
 
@@ -190,7 +187,6 @@ fn one_token<'w, const BYTES: usize>(
         let mut sums = _mm256_setzero_ps();
         for (group, x) in token.iter().enumerate() {
             let bytes = row.bytes.get(group * BYTES..).unwrap_or_default();
-            prefetch::<BYTES>(bytes);
             let w = transpose(widen(bytes));
             let mut dots = x.off;
             for i in 0..4 {
@@ -451,14 +447,4 @@ fn load_f16(x: &[f16]) -> __m256 {
 fn load_f32(x: &[f32]) -> __m256 {
     // SAFETY: only as many bytes are read as there are; the load needs no alignment.
     unsafe { _mm256_maskz_loadu_ps(first(x.len()) as u8, x.as_ptr()) }
-}
-
-/// Asks for the `BYTES` that come [`AHEAD`] of these.
-#[inline(always)]
-fn prefetch<const BYTES: usize>(bytes: &[i8]) {
-    for line in (0..BYTES).step_by(64) {
-        let ahead = bytes.as_ptr().wrapping_add(AHEAD + line);
-        // SAFETY: a prefetch reads nothing that a program could see, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
-    }
 }

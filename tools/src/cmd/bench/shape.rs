@@ -37,6 +37,10 @@ impl Shape {
         }
     }
 
+    pub(super) const fn n_ctx(self) -> usize {
+        self.hyperparameters().n_ctx as usize
+    }
+
     const fn hyperparameters(self) -> Hyperparameters {
         let (n_vocab, n_ctx, n_embd, n_head, n_head_kv, n_layer, n_ff) = match self {
             Self::Stories260K => (512, 512, 64, 8, 4, 5, 172),
