@@ -4,7 +4,9 @@
 use std::env;
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(kernel_dsp, kernel_dsp_optional, soft_float)");
+    println!(
+        "cargo::rustc-check-cfg=cfg(kernel_scalar, kernel_dsp, kernel_dsp_optional, kernel_thumb2, soft_float)"
+    );
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET").unwrap_or_default();
     let integer_only = [
@@ -18,14 +20,22 @@ fn main() {
     if soft || target.starts_with("thumb") && target.ends_with("-eabi") {
         println!("cargo::rustc-cfg=soft_float");
     }
+    let thumb2 = ["thumbv7m-", "thumbv7em-", "thumbv8m.main-"];
+    if thumb2.iter().any(|core| target.starts_with(core)) && target.ends_with("-eabi") {
+        println!("cargo::rustc-cfg=kernel_thumb2");
+    }
     // The kernels use floating point as well.
-    if target.ends_with("-eabihf") {
-        if target.starts_with("thumbv7em-") {
-            println!("cargo::rustc-cfg=kernel_dsp");
-        }
-        if target.starts_with("thumbv8m.main-") {
-            println!("cargo::rustc-cfg=kernel_dsp");
-            println!("cargo::rustc-cfg=kernel_dsp_optional");
-        }
+    let hard_float = target.ends_with("-eabihf");
+    let dsp = hard_float && target.starts_with("thumbv7em-");
+    let dsp_optional = hard_float && target.starts_with("thumbv8m.main-");
+    if dsp || dsp_optional {
+        println!("cargo::rustc-cfg=kernel_dsp");
+    }
+    if dsp_optional {
+        println!("cargo::rustc-cfg=kernel_dsp_optional");
+    }
+    // Where every core of the target has the extension, nothing else takes room.
+    if !dsp {
+        println!("cargo::rustc-cfg=kernel_scalar");
     }
 }

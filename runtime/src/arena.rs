@@ -2,10 +2,13 @@
 
 use crate::bytes;
 use crate::config::{Config, Positions};
+use crate::kernels::BaseScale;
 use crate::layout::ALIGNMENT;
 use crate::parts::part_mut;
 use crate::quant::Format;
-use crate::session::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
+use crate::session::{Cache, CacheShape, IntegerCache};
+#[cfg(feature = "kv-float")]
+use crate::session::{FloatCache, Floats};
 
 /// Every part of the arena starts at a multiple of this many bytes, and so must the arena.
 pub const ARENA_ALIGNMENT: usize = ALIGNMENT;
@@ -102,7 +105,7 @@ pub struct MemoryPlan {
     /// The same as integers, for integer weights.
     pub quants: u64,
     /// Attention scores of one head; with a cache of `f16` also one head's key or value in `f32`, with
-    /// `q8` its query and its output as integers.
+    /// `q8` the queries of a token and a head's output as integers.
     pub scores: u64,
     /// Logits of one token.
     pub logits: u64,
@@ -121,7 +124,10 @@ impl MemoryPlan {
                 + aligned(sizes.rope, 4)
                 + aligned(sizes.frequencies, 4),
             quants: aligned(sizes.quants, 1) + aligned(sizes.quant_scales, 4),
-            scores: aligned(sizes.scores, 4) + aligned(sizes.head, 4) + aligned(sizes.query, 2),
+            scores: aligned(sizes.scores, 4)
+                + aligned(sizes.head, 4)
+                + aligned(sizes.heads, 2)
+                + aligned(sizes.head_exponents, 1),
             logits: aligned(sizes.logits, 4),
         }
     }
@@ -152,7 +158,8 @@ struct Sizes {
     quant_scales: u64,
     scores: u64,
     head: u64,
-    query: u64,
+    heads: u64,
+    head_exponents: u64,
     logits: u64,
 }
 
@@ -178,7 +185,7 @@ impl Sizes {
         let integers = CacheShape::new(config, n_ctx as usize);
         let floats = config.n_layer() as u64 * n_ctx * config.n_kv() as u64;
         let width = integers.width as u64;
-        let (cache, cache_value, exponents, scores, head, query) = match options.kv {
+        let (cache, cache_value, exponents, scores, head, n_head) = match options.kv {
             KvFormat::F32 => (floats, 4, 0, n_ctx, 0, 0),
             KvFormat::F16 => (floats, 2, 0, n_ctx, head_size, 0),
             KvFormat::Q8 => (
@@ -187,7 +194,7 @@ impl Sizes {
                 integers.exponents(),
                 integers.n_ctx as u64,
                 width,
-                width,
+                config.n_head() as u64,
             ),
         };
         Self {
@@ -203,7 +210,8 @@ impl Sizes {
             quant_scales: n_chunk * blocks.n as u64,
             scores,
             head,
-            query,
+            heads: n_head * width,
+            head_exponents: n_head,
             logits: config.n_vocab() as u64,
         }
     }
@@ -242,13 +250,15 @@ impl<'a> Arena<'a> {
         let sizes = Sizes::new(config, format, options);
         let mut rest = Rest(memory);
         let cache = match options.kv {
+            #[cfg(feature = "kv-float")]
             KvFormat::F32 => rest.float_cache(&sizes, config, options, |rest, len| {
                 Floats::F32(rest.take(len))
             }),
+            #[cfg(feature = "kv-float")]
             KvFormat::F16 => rest.float_cache(&sizes, config, options, |rest, len| {
                 Floats::F16(rest.take(len))
             }),
-            KvFormat::Q8 => Cache::Integer(IntegerCache {
+            _ => Cache::Integer(IntegerCache {
                 shape: CacheShape::new(config, options.context(config)),
                 keys: rest.take(sizes.cache),
                 values: rest.take(sizes.cache),
@@ -256,9 +266,9 @@ impl<'a> Arena<'a> {
                 value_exponents: rest.take(sizes.exponents),
                 scores: rest.take(sizes.scores),
                 sums: rest.take(sizes.head),
-                query: rest.take(sizes.query),
+                heads: rest.take(sizes.heads),
+                head_exponents: rest.take(sizes.head_exponents),
                 scale: BaseScale::new(config.head_size()),
-                largest: None,
             }),
         };
         Self {
@@ -278,6 +288,7 @@ impl<'a> Arena<'a> {
 struct Rest<'a>(&'a mut [u8]);
 
 impl<'a> Rest<'a> {
+    #[cfg(feature = "kv-float")]
     fn float_cache(
         &mut self,
         sizes: &Sizes,

@@ -8,6 +8,7 @@ mod error;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::ConfigError;
+use crate::features::{Feature, cargo_feature};
 
 /// Most tokens a vocabulary may have.
 pub const MAX_VOCAB: u32 = 1 << 24;
@@ -26,6 +27,11 @@ pub enum Positions {
     Rope,
 }
 
+impl Positions {
+    /// All of them, as numbered.
+    pub const ALL: [Self; 3] = [Self::Learned, Self::Sinusoidal, Self::Rope];
+}
+
 /// What stands before attention, before the MLP and before the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +42,11 @@ pub enum Norm {
     LayerNorm,
     /// Root of the mean square (Llama).
     RmsNorm,
+}
+
+impl Norm {
+    /// All of them, as numbered.
+    pub const ALL: [Self; 2] = [Self::LayerNorm, Self::RmsNorm];
 }
 
 /// The function between the two matrices of the MLP.
@@ -52,6 +63,11 @@ pub enum Mlp {
     Swiglu,
     /// `max(x, 0)^2` (Primer; nanochat).
     ReluSquared,
+}
+
+impl Mlp {
+    /// All of them, as numbered.
+    pub const ALL: [Self; 4] = [Self::Relu, Self::Gelu, Self::Swiglu, Self::ReluSquared];
 }
 
 /// A model's shape as stated, not yet checked.
@@ -101,23 +117,34 @@ pub struct Hyperparameters {
 #[serde(transparent)]
 pub struct Config(Hyperparameters);
 
-const fn within(field: &'static str, value: u32, max: u32) -> Result<(), ConfigError> {
-    if value == 0 {
-        Err(ConfigError::Zero { field })
-    } else if value > max {
-        Err(ConfigError::TooLarge { field, value, max })
-    } else {
-        Ok(())
-    }
-}
+/// The largest that each size may be.
+const LIMITS: [(&str, u32); 7] = [
+    ("n_vocab", MAX_VOCAB),
+    ("n_ctx", 1 << 24),
+    ("n_embd", 1 << 20),
+    ("n_head", 1 << 20),
+    ("n_head_kv", 1 << 20),
+    ("n_layer", 1 << 16),
+    ("n_ff", 1 << 20),
+];
 
-/// `?` for `const fn`.
-macro_rules! check {
-    ($result:expr) => {
-        if let Err(error) = $result {
-            return Err(error);
-        }
+/// The features of this crate that a model of this shape needs.
+pub(crate) const fn features(hyper: &Hyperparameters) -> [Option<Feature>; 3] {
+    let positions = match hyper.positions {
+        Positions::Learned => None,
+        Positions::Sinusoidal => Some(cargo_feature!("sinusoidal")),
+        Positions::Rope => Some(cargo_feature!("rope")),
     };
+    let norm = match hyper.norm {
+        Norm::LayerNorm => cargo_feature!("layer-norm"),
+        Norm::RmsNorm => cargo_feature!("rms-norm"),
+    };
+    let mlp = match hyper.mlp {
+        Mlp::Relu | Mlp::ReluSquared => None,
+        Mlp::Gelu => Some(cargo_feature!("gelu")),
+        Mlp::Swiglu => Some(cargo_feature!("swiglu")),
+    };
+    [positions, Some(norm), mlp]
 }
 
 impl Config {
@@ -126,14 +153,22 @@ impl Config {
     /// # Errors
     /// A [`ConfigError`] that names the first field that is wrong, with its numbers.
     pub const fn new(hyper: Hyperparameters) -> Result<Self, ConfigError> {
-        check!(within("n_vocab", hyper.n_vocab, MAX_VOCAB));
-        check!(within("n_ctx", hyper.n_ctx, 1 << 24));
-        check!(within("n_embd", hyper.n_embd, 1 << 20));
-        check!(within("n_head", hyper.n_head, 1 << 20));
-        check!(within("n_head_kv", hyper.n_head_kv, 1 << 20));
-        check!(within("n_layer", hyper.n_layer, 1 << 16));
-        check!(within("n_ff", hyper.n_ff, 1 << 20));
         let (n_embd, n_head, n_head_kv) = (hyper.n_embd, hyper.n_head, hyper.n_head_kv);
+        let (n_vocab, n_ctx, n_layer, n_ff) =
+            (hyper.n_vocab, hyper.n_ctx, hyper.n_layer, hyper.n_ff);
+        let sizes = [n_vocab, n_ctx, n_embd, n_head, n_head_kv, n_layer, n_ff];
+        let mut i = 0;
+        while i < sizes.len() {
+            let (field, max) = LIMITS[i];
+            if sizes[i] == 0 {
+                return Err(ConfigError::Zero { field });
+            }
+            if sizes[i] > max {
+                let value = sizes[i];
+                return Err(ConfigError::TooLarge { field, value, max });
+            }
+            i += 1;
+        }
         if !n_embd.is_multiple_of(n_head) {
             return Err(ConfigError::HeadSize { n_embd, n_head });
         }
@@ -143,10 +178,24 @@ impl Config {
         let (field, value) = match hyper.positions {
             Positions::Learned => ("", 0),
             Positions::Sinusoidal => ("n_embd", n_embd),
-            Positions::Rope => ("head_size = n_embd / n_head", n_embd / n_head),
+            Positions::Rope => (
+                "head_size = n_embd / n_head",
+                Self(hyper).head_size() as u32,
+            ),
         };
         if value % 2 != 0 {
             return Err(ConfigError::OddWidth { field, value });
+        }
+        let features = features(&hyper);
+        let mut i = 0;
+        while i < features.len() {
+            if let Some(feature) = features[i]
+                && !feature.present
+            {
+                let feature = feature.name;
+                return Err(ConfigError::Absent { feature });
+            }
+            i += 1;
         }
         let value = hyper.rope_theta;
         let rope = matches!(hyper.positions, Positions::Rope);
@@ -346,5 +395,29 @@ mod tests {
         };
         assert!(with(Positions::Learned).is_ok() && with(Positions::Sinusoidal).is_ok());
         assert!(with(Positions::Rope).is_err());
+    }
+    #[test]
+    fn a_program_names_what_it_was_built_without() {
+        for positions in Positions::ALL {
+            for norm in Norm::ALL {
+                for mlp in Mlp::ALL {
+                    let hyper = Hyperparameters {
+                        positions,
+                        norm,
+                        mlp,
+                        ..GPT2
+                    };
+                    let needed = features(&hyper).into_iter().flatten();
+                    let absent = needed.clone().find(|feature| !feature.present);
+                    let feature = absent.map(|feature| feature.name);
+                    let error = feature.map(|feature| ConfigError::Absent { feature });
+                    assert_eq!(Config::new(hyper).err(), error);
+                    let names: std::vec::Vec<_> = needed.map(|feature| feature.name).collect();
+                    assert_eq!(names.contains(&"gelu"), mlp == Mlp::Gelu);
+                    assert_eq!(names.contains(&"rope"), positions == Positions::Rope);
+                    assert_eq!(names.contains(&"rms-norm"), norm == Norm::RmsNorm);
+                }
+            }
+        }
     }
 }

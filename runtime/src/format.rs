@@ -8,6 +8,7 @@
 //! | weight format | [`Format`] |
 //! | tokenizer | [`Tokenizer`] |
 //! | metadata | [`Metadata`] |
+//! | chat template | a string, from version 3 on |
 //! | checksum | XXH32 of the whole file with these 4 bytes as zeros, little-endian |
 //! | pad | 0 to 15 zero bytes, behind their number |
 //! | weights | the tensors of [`crate::layout`], behind their number of bytes |
@@ -19,14 +20,16 @@
 mod error;
 #[cfg(test)]
 mod golden;
+mod reader;
 mod write;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh32::Xxh32;
 
 pub use self::error::{HeaderError, LoadError, WriteError};
+use self::reader::Reader;
 pub use self::write::{file_bytes, write};
-use crate::config::{Config, Hyperparameters};
+use crate::config::{self, Config, Hyperparameters};
 use crate::layout::{self, ALIGNMENT, TensorId};
 use crate::model::Model;
 use crate::parts::part;
@@ -42,8 +45,12 @@ pub const MAGIC: [u8; 4] = *b"MGPT";
 /// |---|---|
 /// | 1 | |
 /// | 2 | [`Format::Q8Dsp`] |
-/// | 3 | [`Format::Q4`] |
-pub const VERSION: u8 = 3;
+/// | 3 | [`Metadata::chat_template`] |
+/// | 4 | [`Format::Q4`] |
+pub const VERSION: u8 = 4;
+
+/// The first version that has a chat template.
+const TEMPLATE_VERSION: u8 = 3;
 
 /// Bytes of magic and version.
 const PREFIX: usize = MAGIC.len() + 1;
@@ -79,9 +86,21 @@ pub struct Metadata<'a> {
     pub bits_per_byte: Option<f32>,
     /// How it was made: the command, the data, the seed.
     pub made_by: &'a str,
+    /// How a conversation is written for it, in Jinja as Hugging Face's chat templates are; empty for none.
+    // Behind the header, where its version has it.
+    #[serde(skip)]
+    pub chat_template: &'a str,
 }
 
 impl Header<'_> {
+    /// The oldest version of the file that can hold this.
+    pub(crate) fn version(&self) -> u8 {
+        match self.metadata.chat_template {
+            "" => self.format.version(),
+            _ => self.format.version().max(TEMPLATE_VERSION),
+        }
+    }
+
     /// Checks the header, and gives the shape it states.
     ///
     /// A tokenizer may have fewer tokens than the model has rows, and often does: rows are added up
@@ -100,6 +119,14 @@ impl Header<'_> {
             return Err(HeaderError::Vocabulary { n_vocab, tokens });
         }
         Ok(config)
+    }
+
+    /// The features of this crate that a program for this model needs, besides one for `f32` or `f16` as the
+    /// format of keys and values: `kv-float`.
+    pub fn features(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let shape = config::features(&self.hyperparameters);
+        let needed = shape.into_iter().chain([self.tokenizer.feature()]);
+        needed.flatten().map(|feature| feature.name)
     }
 }
 
@@ -137,17 +164,18 @@ impl<'a> ModelFile<'a> {
     /// As [`Self::open`].
     pub fn open_at(bytes: &'a [u8]) -> Result<Self, LoadError> {
         let (version, rest) = after_prefix(bytes)?;
-        let (header, rest): (Header<'a>, _) = take(rest)?;
-        if header.format.version() > version {
+        let mut reader = Reader::new(rest);
+        let mut header = reader.header();
+        if version >= TEMPLATE_VERSION {
+            header.metadata.chat_template = reader.text();
+        }
+        let checksum_at = bytes.len() - reader.rest()?.len();
+        let (checksum, pad, weights) = (reader.checksum(), reader.bytes(), reader.bytes());
+        let bytes = part(bytes, 0, bytes.len() - reader.rest()?.len());
+        let zeros = pad.iter().all(|byte| *byte == 0);
+        if header.format.version() > version || pad.len() >= ALIGNMENT || !zeros {
             return Err(LoadError::Malformed);
         }
-        let checksum_at = bytes.len() - rest.len();
-        let (checksum, rest): ([u8; CHECKSUM], _) = take(rest)?;
-        let ((pad, weights), rest): ((&[u8], &'a [u8]), _) = take(rest)?;
-        if pad.len() >= ALIGNMENT || pad.iter().any(|byte| *byte != 0) {
-            return Err(LoadError::Malformed);
-        }
-        let bytes = part(bytes, 0, bytes.len() - rest.len());
         let config = header.config().map_err(LoadError::Header)?;
         let (needed, given) = (layout::weights_bytes(&config, header.format), weights.len());
         if needed != given as u64 {
@@ -161,7 +189,7 @@ impl<'a> ModelFile<'a> {
             bytes,
             header,
             config,
-            checksum: u32::from_le_bytes(checksum),
+            checksum,
             checksum_at,
             weights,
         })
@@ -259,13 +287,6 @@ fn after_prefix(bytes: &[u8]) -> Result<(u8, &[u8]), LoadError> {
         return Err(LoadError::Version { found: version });
     }
     Ok((version, rest))
-}
-
-fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), LoadError> {
-    postcard::take_from_bytes(bytes).map_err(|error| match error {
-        postcard::Error::DeserializeUnexpectedEnd => LoadError::Truncated,
-        _ => LoadError::Malformed,
-    })
 }
 
 fn checksum(bytes: &[u8], at: usize) -> u32 {

@@ -142,67 +142,85 @@ pub const fn spec(config: &Config, id: TensorId) -> Option<TensorSpec> {
     }
 }
 
-/// How many of `group` exist, and their bytes, up to `end` (all of them if `end` is not there).
-const fn extent(config: &Config, group: &[Tensor], end: Tensor, format: Format) -> (usize, u64) {
-    let (mut count, mut bytes, mut i) = (0, 0, 0);
+/// Where the tensors lie in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offsets {
+    /// Bytes before each tensor, in the first layer where it is in a layer.
+    pub(crate) first: [u64; Tensor::ALL.len()],
+    /// Bytes from a tensor of one layer to that of the next.
+    pub(crate) layer: u64,
+    /// Bytes of all.
+    pub(crate) total: u64,
+}
+
+impl Offsets {
+    /// Of a file of `format`.
+    pub(crate) const fn new(config: &Config, format: Format) -> Self {
+        let mut offsets = Self {
+            first: [0; Tensor::ALL.len()],
+            layer: 0,
+            total: 0,
+        };
+        let groups: [&[Tensor]; 3] = [&FRONT, &LAYER, &BACK];
+        let mut group = 0;
+        while group < groups.len() {
+            let start = offsets.total;
+            let mut i = 0;
+            while i < groups[group].len() {
+                let tensor = groups[group][i];
+                offsets.first[tensor as usize] = offsets.total;
+                if let Some(spec) = spec(config, TensorId::new(tensor, 0)) {
+                    offsets.total += spec.bytes(format);
+                }
+                i += 1;
+            }
+            if group == 1 {
+                offsets.layer = offsets.total - start;
+                offsets.total = start + config.n_layer() as u64 * offsets.layer;
+            }
+            group += 1;
+        }
+        offsets
+    }
+}
+
+/// How many of `group` exist, up to `end` (all of them if `end` is not there).
+const fn count(config: &Config, group: &[Tensor], end: Tensor) -> usize {
+    let (mut count, mut i) = (0, 0);
     while i < group.len() && group[i] as u8 != end as u8 {
-        if let Some(spec) = spec(config, TensorId::new(group[i], 0)) {
+        if spec(config, TensorId::new(group[i], 0)).is_some() {
             count += 1;
-            bytes += spec.bytes(format);
         }
         i += 1;
     }
-    (count, bytes)
-}
-
-/// Where `id` stands: its index in [`tensors`] and its offset in bytes from the start of the weights.
-const fn position(config: &Config, id: TensorId, format: Format) -> (usize, u64) {
-    let n_layer = config.n_layer();
-    let front = extent(config, &FRONT, id.tensor, format);
-    let layer = extent(config, &LAYER, id.tensor, format);
-    if matches!(id.tensor, Tensor::Wte | Tensor::Wpe) {
-        front
-    } else if id.tensor.in_layer() {
-        let whole = extent(config, &LAYER, Tensor::Wte, format);
-        (
-            front.0 + id.layer * whole.0 + layer.0,
-            front.1 + id.layer as u64 * layer_bytes(config, format) + layer.1,
-        )
-    } else {
-        let back = extent(config, &BACK, id.tensor, format);
-        (
-            front.0 + n_layer * layer.0 + back.0,
-            front.1 + n_layer as u64 * layer.1 + back.1,
-        )
-    }
+    count
 }
 
 /// Index of `id`, which [`spec`] knows, in [`tensors`].
 #[must_use]
 pub const fn index(config: &Config, id: TensorId) -> usize {
-    position(config, id, Format::F32).0
+    let front = count(config, &FRONT, id.tensor);
+    let layer = count(config, &LAYER, id.tensor);
+    if matches!(id.tensor, Tensor::Wte | Tensor::Wpe) {
+        front
+    } else if id.tensor.in_layer() {
+        front + id.layer * count(config, &LAYER, Tensor::Wte) + layer
+    } else {
+        front + config.n_layer() * layer + count(config, &BACK, id.tensor)
+    }
 }
 
 /// Bytes from the start of the weights to `id`, which [`spec`] knows, in a file of `format`.
 #[must_use]
 pub const fn offset(config: &Config, id: TensorId, format: Format) -> u64 {
-    position(config, id, format).1
-}
-
-/// Bytes from a tensor of one layer to that of the next in a file of `format`.
-pub(crate) const fn layer_bytes(config: &Config, format: Format) -> u64 {
-    extent(config, &LAYER, Tensor::Wte, format).1
+    let offsets = Offsets::new(config, format);
+    offsets.first[id.tensor as usize] + id.layer as u64 * offsets.layer
 }
 
 /// Bytes of all weights in a file of `format`.
 #[must_use]
 pub const fn weights_bytes(config: &Config, format: Format) -> u64 {
-    let last = TensorId::new(Tensor::LmHead, 0);
-    let head = match spec(config, last) {
-        Some(spec) => spec.bytes(format),
-        None => 0,
-    };
-    offset(config, last, format) + head
+    Offsets::new(config, format).total
 }
 
 /// Number of trained values in the model.

@@ -85,6 +85,11 @@
 //! `std` (on by default) asks the processor for its instruction sets when a session begins; without it
 //! those that the compiler's target has for certain are used. `rayon` adds `Session::set_threads`. Nothing
 //! else changes.
+//!
+//! `any-model` (on by default) is every part that a model may need: tokenizers `char`, `bpe`, `sentencepiece`,
+//! positions `sinusoidal`, `rope`, norms `layer-norm`, `rms-norm`, nonlinearities `gelu`, `swiglu`, and keys
+//! and values as floats, `kv-float`. A program that knows its model names what that one has,
+//! [`format::Header::features`], and is smaller: the README says by how much.
 #![no_std]
 
 #[cfg(any(test, feature = "std"))]
@@ -93,6 +98,7 @@ extern crate std;
 mod arena;
 mod bytes;
 pub mod config;
+mod features;
 pub mod format;
 mod kernels;
 pub mod layout;
@@ -114,7 +120,8 @@ pub use format::{HeaderError, LoadError, ModelFile};
 pub use kernels::Isa;
 pub use model::{Model, ReadError};
 pub use quant::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat};
-pub use sampler::{Sampler, SamplerError, SamplerOptions};
+pub use sampler::logits::{Penalties, PenaltyError, PenaltyOptions};
+pub use sampler::{EmptyStop, Sampler, SamplerError, SamplerOptions, StopStrings};
 pub use session::{Session, SessionError};
 pub use tokenizer::{Specials, StreamDecoder, Tokenizer};
 

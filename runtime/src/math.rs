@@ -4,6 +4,9 @@
 //! exponential, sine and cosine are polynomials of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
 
+#[cfg(kernel_dsp)]
+use crate::kernels::root;
+
 /// Adding and subtracting this rounds a small `f32` to the nearest integer, ties to even.
 pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
@@ -79,7 +82,10 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 #[must_use]
 pub fn sqrt(x: f32) -> f32 {
-    libm::sqrtf(x)
+    #[cfg(kernel_dsp)]
+    return root(x);
+    #[cfg(not(kernel_dsp))]
+    return libm::sqrtf(x);
 }
 
 /// Sine and cosine of `x` radians, to within 1.2e-7 absolute up to 8,192 radians and 2e-6 up to 131,072;

@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use crate::bytes;
 use crate::config::Config;
 use crate::kernels::Isa;
-use crate::layout::{self, Role, Tensor, TensorId};
+use crate::layout::{self, Offsets, Role, Tensor, TensorId};
 use crate::parts::part;
 use crate::quant::WeightFormat;
 
@@ -70,12 +70,12 @@ impl core::error::Error for ReadError {}
 impl<'w, W: WeightFormat> Model<'w, W> {
     /// `weights` are aligned and as long as [`layout::weights_bytes`] says.
     pub(crate) fn new(config: Config, weights: &'w [u8]) -> Self {
-        let offset = |tensor| layout::offset(&config, TensorId::new(tensor, 0), W::FORMAT) as usize;
+        let offsets = Offsets::new(&config, W::FORMAT);
         Self {
             config,
             weights,
-            offsets: Tensor::ALL.map(offset),
-            layer_bytes: layout::layer_bytes(&config, W::FORMAT) as usize,
+            offsets: offsets.first.map(|offset| offset as usize),
+            layer_bytes: offsets.layer as usize,
             format: PhantomData,
         }
     }
@@ -143,7 +143,11 @@ impl<'w, W: WeightFormat> Model<'w, W> {
         Linear {
             weight,
             rows,
-            bias: self.vector(TensorId::new(bias, layer)),
+            bias: if self.config.bias() {
+                self.vector(TensorId::new(bias, layer))
+            } else {
+                None
+            },
         }
     }
 

@@ -98,13 +98,13 @@ pub fn layer_norm_stats(x: &[f32]) -> (f32, f32) {
 #[inline(always)]
 #[must_use]
 pub fn rms_norm_stats(x: &[f32]) -> f32 {
-    rms_scale(dot(x, x), x.len())
+    rms_scale(dot(x, x), x.len(), math::sqrt)
 }
 
 /// [`rms_norm_stats`] of `n` values whose squares sum to `square`.
 #[inline(always)]
-pub(crate) fn rms_scale(square: f32, n: usize) -> f32 {
-    1.0 / math::sqrt(square * (1.0 / n as f32) + NORM_EPS)
+pub(crate) fn rms_scale(square: f32, n: usize, sqrt: impl Fn(f32) -> f32) -> f32 {
+    1.0 / sqrt(square * (1.0 / n as f32) + NORM_EPS)
 }
 
 /// `out[i] = (x[i] - mean) * rstd * weight[i] + bias[i]`; RMS norm is `mean` 0 without bias.
@@ -265,6 +265,16 @@ pub fn rope(head: &mut [f32], table: &[f32]) {
     let (angles, _) = table.as_chunks::<2>();
     for ([x, y], [cos, sin]) in pairs.iter_mut().zip(angles) {
         (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+    }
+}
+
+/// [`rope`] of some heads.
+///
+/// # Shapes
+/// `heads` `[heads, HS]`, `table` `[HS]`.
+pub(crate) fn rope_heads(heads: &mut [f32], table: &[f32]) {
+    for head in heads.chunks_exact_mut(table.len().max(1)) {
+        rope(head, table);
     }
 }
 

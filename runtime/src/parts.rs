@@ -6,16 +6,14 @@
 /// `len` elements from `start` on, or nothing.
 #[inline(always)]
 pub(crate) fn part<T>(x: &[T], start: usize, len: usize) -> &[T] {
-    x.get(start..)
-        .and_then(|rest| rest.get(..len))
-        .unwrap_or_default()
+    // An end that wraps around lies before the start: nothing.
+    x.get(start..start.wrapping_add(len)).unwrap_or_default()
 }
 
 /// [`part`], to be written to.
 #[inline(always)]
 pub(crate) fn part_mut<T>(x: &mut [T], start: usize, len: usize) -> &mut [T] {
-    x.get_mut(start..)
-        .and_then(|rest| rest.get_mut(..len))
+    x.get_mut(start..start.wrapping_add(len))
         .unwrap_or_default()
 }
 

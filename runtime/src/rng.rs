@@ -11,12 +11,20 @@
 #[inline]
 #[must_use]
 pub const fn random(seed: u64, stream: u64, counter: u64) -> u64 {
-    const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
-    let key = mix(mix(seed.wrapping_add(GAMMA)) ^ stream.wrapping_mul(GAMMA));
-    mix(key.wrapping_add(counter.wrapping_add(1).wrapping_mul(GAMMA)))
+    numbered(key(seed, stream), counter)
+}
+
+const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+const fn key(seed: u64, stream: u64) -> u64 {
+    mix(mix(seed.wrapping_add(GAMMA)) ^ stream.wrapping_mul(GAMMA))
 }
 
 #[inline]
+const fn numbered(key: u64, counter: u64) -> u64 {
+    mix(key.wrapping_add(counter.wrapping_add(1).wrapping_mul(GAMMA)))
+}
+
 const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -27,7 +35,7 @@ const fn mix(mut z: u64) -> u64 {
 #[inline]
 #[must_use]
 pub const fn unit(random: u64) -> f32 {
-    (random >> 40) as f32 / 16_777_216.0
+    (random >> 40) as u32 as f32 / 16_777_216.0
 }
 
 /// A number in `0..n`, without bias that matters (below 2^-32 for `n` under 2^32).
@@ -40,8 +48,8 @@ pub const fn below(random: u64, n: u64) -> u64 {
 /// A generator that walks one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rng {
-    seed: u64,
-    stream: u64,
+    /// Of seed and stream.
+    key: u64,
     counter: u64,
 }
 
@@ -50,15 +58,14 @@ impl Rng {
     #[must_use]
     pub const fn new(seed: u64, stream: u64) -> Self {
         Self {
-            seed,
-            stream,
+            key: key(seed, stream),
             counter: 0,
         }
     }
 
     /// The next number.
     pub const fn next(&mut self) -> u64 {
-        let number = random(self.seed, self.stream, self.counter);
+        let number = numbered(self.key, self.counter);
         self.counter = self.counter.wrapping_add(1);
         number
     }

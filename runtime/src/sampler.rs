@@ -1,14 +1,19 @@
 //! Choosing the next token.
 //!
 //! The order is Hugging Face's: temperature, then top-k, then top-p, then a draw. The same seed
-//! draws the same tokens on every target.
+//! draws the same tokens on every target. Biases, penalties and min-p change the logits before: see
+//! [`logits`]. Texts end at [`StopStrings`].
+
+pub mod logits;
+mod stop;
+
+pub use self::stop::{EmptyStop, StopStrings};
 
 use core::cmp::Ordering;
 use core::fmt;
 
-use heapless::binary_heap::{BinaryHeap, Min};
-
 use crate::math;
+use crate::parts::part_mut;
 use crate::rng::Rng;
 
 /// How tokens are chosen.
@@ -91,6 +96,14 @@ struct Candidate {
     token: u32,
 }
 
+impl Candidate {
+    /// Less than any.
+    const NONE: Self = Self {
+        value: f32::NEG_INFINITY,
+        token: u32::MAX,
+    };
+}
+
 impl Eq for Candidate {}
 
 impl Ord for Candidate {
@@ -147,50 +160,33 @@ impl<const K: usize> Sampler<K> {
         if self.options.temperature == 0.0 {
             return argmax(logits);
         }
+        let unit = self.rng.next_unit();
         match self.options.top_k {
-            Some(k) if k < logits.len() => self.sample_top_k(logits, k),
-            _ => self.sample_all(logits),
+            Some(k) if k < logits.len() => self.sample_top_k(logits, k, unit),
+            _ => self.sample_all(logits, unit),
         }
     }
 
-    /// The `k` likeliest by a heap of `k`, likeliest first, then as many of them as `top_p` allows.
-    fn sample_top_k(&mut self, logits: &[f32], k: usize) -> u32 {
-        let mut heap: BinaryHeap<Candidate, Min, K> = BinaryHeap::new();
-        for (token, &value) in logits.iter().enumerate() {
-            let candidate = Candidate {
-                value,
-                token: token as u32,
-            };
-            if heap.len() < k {
-                // There is room: `k` is at most `K`.
-                let _ = heap.push(candidate);
-            } else if heap.peek().is_some_and(|least| candidate > *least)
-                && let Some(mut least) = heap.peek_mut()
-            {
-                *least = candidate;
-            }
-        }
-        let mut candidates: heapless::Vec<Candidate, K> = heapless::Vec::new();
-        while let Some(least) = heap.pop() {
-            // As many as the heap held.
-            let _ = candidates.push(least);
-        }
-        candidates.reverse();
+    /// The `k` likeliest, then as many of them as `top_p` allows; `unit` draws.
+    fn sample_top_k(&self, logits: &[f32], k: usize, unit: f32) -> u32 {
+        let mut room = [Candidate::NONE; K];
+        let candidates = part_mut(&mut room, 0, k);
+        keep_likeliest(candidates, logits);
         let largest = candidates.first().map_or(0.0, |first| first.value);
         let mut sum = 0.0;
-        for candidate in &mut candidates {
+        for candidate in candidates.iter_mut() {
             candidate.value = self.weight(candidate.value, largest);
             sum += candidate.value;
         }
         let (mut mass, mut kept) = (0.0, 0);
-        for candidate in &candidates {
+        for candidate in candidates.iter() {
             if mass >= self.options.top_p * sum {
                 break;
             }
             mass += candidate.value;
             kept += 1;
         }
-        let mut rest = self.rng.next_unit() * mass;
+        let mut rest = unit * mass;
         for candidate in candidates.iter().take(kept) {
             if rest < candidate.value {
                 return candidate.token;
@@ -201,7 +197,7 @@ impl<const K: usize> Sampler<K> {
     }
 
     /// Every token counts, or those of at least the probability that `top_p` asks for.
-    fn sample_all(&mut self, logits: &mut [f32]) -> u32 {
+    fn sample_all(&self, logits: &mut [f32], unit: f32) -> u32 {
         let largest = crate::ops::max(logits);
         let mut sum = 0.0;
         for logit in logits.iter_mut() {
@@ -211,7 +207,7 @@ impl<const K: usize> Sampler<K> {
         if self.options.top_p < 1.0 {
             sum = keep_nucleus(logits, self.options.top_p * sum);
         }
-        let mut rest = self.rng.next_unit() * sum;
+        let mut rest = unit * sum;
         for (token, weight) in logits.iter().enumerate() {
             if rest < *weight {
                 return token as u32;
@@ -227,6 +223,23 @@ impl<const K: usize> Sampler<K> {
             1.0
         } else {
             math::exp((logit - largest) / self.options.temperature)
+        }
+    }
+}
+
+/// Fills `candidates` with the likeliest of `logits`, likeliest first.
+///
+/// Most tokens are less likely than the last of them, and cost a comparison.
+fn keep_likeliest(candidates: &mut [Candidate], logits: &[f32]) {
+    for (token, &value) in logits.iter().enumerate() {
+        let token = token as u32;
+        let mut moved = Candidate { value, token };
+        if candidates.last().is_some_and(|last| moved > *last) {
+            for candidate in candidates.iter_mut() {
+                if moved > *candidate {
+                    core::mem::swap(candidate, &mut moved);
+                }
+            }
         }
     }
 }

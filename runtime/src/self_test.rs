@@ -145,7 +145,8 @@ fn products<W: WeightFormat>(isa: Isa, x: &[f32; COLS]) -> u32 {
     let blocks = W::FORMAT.blocks(COLS);
     let (mut quants, mut scales) = (Aligned([0; TOKEN_BYTES]), [0.0; COLS.div_ceil(BLOCK)]);
     let quants = part_mut(&mut quants.0, 0, blocks.quants);
-    W::quantize(isa, quants, &mut scales, x, COLS);
+    let mut values = *x;
+    W::quantize(isa, quants, &mut scales, &mut values, COLS);
     let q8 = Q8Activations {
         quants,
         scales: &scales,
@@ -158,7 +159,8 @@ fn products<W: WeightFormat>(isa: Isa, x: &[f32; COLS]) -> u32 {
         first: 0,
     };
     let matrix = W::matrix(bytes, ROWS, COLS);
-    W::matmul(isa, output, matrix, 0..ROWS, Activations { values: x, q8 });
+    let values = &values;
+    W::matmul(isa, output, matrix, 0..ROWS, Activations { values, q8 });
     let mut hash = Xxh32::new(0);
     update(&mut hash, &out);
     hash.digest()

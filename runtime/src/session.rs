@@ -4,12 +4,15 @@ mod attention;
 mod error;
 mod forward;
 #[cfg(test)]
+#[cfg(feature = "any-model")]
 mod tests;
 
-pub(crate) use self::attention::{BaseScale, Cache, CacheShape, FloatCache, Floats, IntegerCache};
+pub(crate) use self::attention::{Cache, CacheShape, IntegerCache};
+#[cfg(feature = "kv-float")]
+pub(crate) use self::attention::{FloatCache, Floats};
 pub use self::error::SessionError;
 use self::forward::Pass;
-use crate::arena::{ARENA_ALIGNMENT, Arena, MemoryPlan, SessionOptions};
+use crate::arena::{ARENA_ALIGNMENT, Arena, KvFormat, MemoryPlan, SessionOptions};
 use crate::kernels::Isa;
 use crate::model::Model;
 use crate::parts::{part, part_mut};
@@ -36,7 +39,8 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     /// Starts an empty sequence in `memory`.
     ///
     /// # Errors
-    /// [`SessionError::ArenaMisaligned`] and [`SessionError::ArenaTooSmall`].
+    /// [`SessionError::ArenaMisaligned`] and [`SessionError::ArenaTooSmall`]; [`SessionError::Absent`] where this
+    /// program was built without the format of `options` for keys and values.
     pub fn new(
         model: Model<'a, W>,
         memory: &'a mut [u8],
@@ -58,6 +62,10 @@ impl<'a, W: WeightFormat> Session<'a, W> {
         let offset = memory.as_ptr().addr() % ARENA_ALIGNMENT;
         if offset != 0 {
             return Err(SessionError::ArenaMisaligned { offset });
+        }
+        if options.kv != KvFormat::Q8 && !cfg!(feature = "kv-float") {
+            let feature = "kv-float";
+            return Err(SessionError::Absent { feature });
         }
         let needed = MemoryPlan::new(model.config(), W::FORMAT, options).total();
         let given = memory.len() as u64;
@@ -196,7 +204,7 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     /// `[V]` if it is done, else with `None`.
     ///
     /// The logits are those of [`Self::forward`] to the bit. A step exceeds its budget by at most one piece
-    /// that is not divided: four rows of a matrix and what follows its last ones, attention of one head (`2 * head_size` multiply-adds and
+    /// that is not divided: eight rows of a matrix and what follows its last ones, attention of one head (`2 * head_size` multiply-adds and
     /// about ten more for each token of the context), the nonlinearity of 32 values (about 16 each), or what
     /// happens before and after a matrix to its whole input and output: norm, rounding, rotation, the cache
     /// (about 16 a value). But for attention and the nonlinearity, times the tokens that were begun with.

@@ -11,6 +11,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::features::{Feature, cargo_feature};
+
 mod bpe;
 mod chars;
 mod decoder;
@@ -30,6 +32,12 @@ pub use error::{TokenizeError, TokenizerError};
 pub use sentencepiece::SentencePiece;
 pub use vocabulary::Vocabulary;
 pub use words::Words;
+
+// The kinds that this build has code for, besides bytes, which stand in where a kind is absent:
+// `Tokenizer::validate` refuses it.
+const CHAR: bool = cargo_feature!("char").present;
+const BPE: bool = cargo_feature!("bpe").present;
+const SENTENCE_PIECE: bool = cargo_feature!("sentencepiece").present;
 
 /// Most tokens a vocabulary may have: as many as a model.
 pub const MAX_VOCAB: usize = crate::config::MAX_VOCAB as usize;
@@ -90,15 +98,21 @@ impl Tokenizer<'_> {
     /// # Errors
     /// The first [`TokenizerError`] found.
     pub fn validate(&self) -> Result<(), TokenizerError> {
+        if let Some(feature) = self.feature()
+            && !feature.present
+        {
+            let feature = feature.name;
+            return Err(TokenizerError::Absent { feature });
+        }
         let n_vocab = self.n_vocab();
         if n_vocab == 0 || n_vocab > MAX_VOCAB {
             return Err(TokenizerError::Size { n_vocab });
         }
         match self {
-            Self::Byte => Ok(()),
-            Self::Char(chars) => chars.validate(),
-            Self::Bpe(bpe) => bpe.validate(),
-            Self::SentencePiece(pieces) => pieces.validate(),
+            Self::Char(chars) if CHAR => chars.validate(),
+            Self::Bpe(bpe) if BPE => bpe.validate(),
+            Self::SentencePiece(pieces) if SENTENCE_PIECE => pieces.validate(),
+            _ => Ok(()),
         }
     }
 
@@ -106,10 +120,10 @@ impl Tokenizer<'_> {
     #[must_use]
     pub fn n_vocab(&self) -> usize {
         match self {
-            Self::Byte => 256,
-            Self::Char(chars) => chars.n_vocab(),
-            Self::Bpe(bpe) => bpe.vocabulary.len(),
-            Self::SentencePiece(pieces) => pieces.vocabulary.len(),
+            Self::Char(chars) if CHAR => chars.n_vocab(),
+            Self::Bpe(bpe) if BPE => bpe.vocabulary.len(),
+            Self::SentencePiece(pieces) if SENTENCE_PIECE => pieces.vocabulary.len(),
+            _ => 256,
         }
     }
 
@@ -117,9 +131,19 @@ impl Tokenizer<'_> {
     #[must_use]
     pub fn specials(&self) -> Specials {
         match self {
-            Self::Byte | Self::Char(_) => Specials::default(),
-            Self::Bpe(bpe) => bpe.specials,
-            Self::SentencePiece(_) => SentencePiece::SPECIALS,
+            Self::Bpe(bpe) if BPE => bpe.specials,
+            Self::SentencePiece(_) if SENTENCE_PIECE => SentencePiece::SPECIALS,
+            _ => Specials::default(),
+        }
+    }
+
+    /// The feature of this crate that has this kind.
+    pub(crate) const fn feature(&self) -> Option<Feature> {
+        match self {
+            Self::Byte => None,
+            Self::Char(_) => Some(cargo_feature!("char")),
+            Self::Bpe(_) => Some(cargo_feature!("bpe")),
+            Self::SentencePiece(_) => Some(cargo_feature!("sentencepiece")),
         }
     }
 
@@ -163,10 +187,12 @@ impl Tokenizer<'_> {
     #[must_use]
     pub fn pieces<'t>(&self, text: &'t [u8]) -> Pieces<'t> {
         Pieces(match self {
-            Self::Byte | Self::Char(_) => Cut::Whole(text),
+            #[cfg(feature = "bpe")]
             Self::Bpe(_) => Cut::Words(Words::new(text)),
-            Self::SentencePiece(pieces) if pieces.cuts_at_spaces => Cut::Spaces(text),
-            Self::SentencePiece(_) => Cut::Whole(text),
+            Self::SentencePiece(pieces) if SENTENCE_PIECE && pieces.cuts_at_spaces => {
+                Cut::Spaces(text)
+            }
+            _ => Cut::Whole(text),
         })
     }
 
@@ -185,11 +211,11 @@ impl Tokenizer<'_> {
             return Ok(0);
         };
         Ok(match self {
-            Self::Byte | Self::Char(_) => n,
-            Self::Bpe(bpe) => merge::merge_all(ids, |left, right| bpe.merge(left, right)),
-            Self::SentencePiece(pieces) => {
+            Self::Bpe(bpe) if BPE => merge::merge_all(ids, |left, right| bpe.merge(left, right)),
+            Self::SentencePiece(pieces) if SENTENCE_PIECE => {
                 merge::merge_all(ids, |left, right| pieces.merge(left, right))
             }
+            _ => n,
         })
     }
 
@@ -204,10 +230,10 @@ impl Tokenizer<'_> {
         out: &mut [u32],
     ) -> Result<usize, TokenizeError> {
         match self {
-            Self::Byte => put(piece, out, u32::from),
-            Self::Char(chars) => chars.encode(piece, out),
-            Self::Bpe(bpe) => put(piece, out, |byte| bpe.byte_id(byte)),
-            Self::SentencePiece(pieces) => pieces.symbols(piece, first, out),
+            Self::Char(chars) if CHAR => chars.encode(piece, out),
+            Self::Bpe(bpe) if BPE => put(piece, out, |byte| bpe.byte_id(byte)),
+            Self::SentencePiece(pieces) if SENTENCE_PIECE => pieces.symbols(piece, first, out),
+            _ => put(piece, out, u32::from),
         }
     }
 
@@ -217,16 +243,16 @@ impl Tokenizer<'_> {
     #[must_use]
     pub fn token_bytes<'b>(&'b self, id: u32, buf: &'b mut [u8; 4]) -> Option<&'b [u8]> {
         match self {
-            Self::Byte => {
+            Self::Char(chars) if CHAR => Some(chars.char(id)?.encode_utf8(buf).as_bytes()),
+            Self::Bpe(bpe) if BPE => {
+                let text = bpe.vocabulary.token(id)?;
+                Some(if bpe.specials.contains(id) { &[] } else { text })
+            }
+            Self::SentencePiece(pieces) if SENTENCE_PIECE => pieces.token_bytes(id, buf),
+            _ => {
                 buf[0] = u8::try_from(id).ok()?;
                 Some(&buf[..1])
             }
-            Self::Char(chars) => Some(chars.char(id)?.encode_utf8(buf).as_bytes()),
-            Self::Bpe(bpe) if bpe.specials.contains(id) => {
-                bpe.vocabulary.token(id).map(|_| &[][..])
-            }
-            Self::Bpe(bpe) => bpe.vocabulary.token(id),
-            Self::SentencePiece(pieces) => pieces.token_bytes(id, buf),
         }
     }
 }
@@ -253,6 +279,7 @@ pub struct Pieces<'t>(Cut<'t>);
 #[derive(Clone, Debug)]
 enum Cut<'t> {
     Whole(&'t [u8]),
+    #[cfg(feature = "bpe")]
     Words(Words<'t>),
     Spaces(&'t [u8]),
 }
@@ -264,6 +291,7 @@ impl<'t> Iterator for Pieces<'t> {
         match &mut self.0 {
             Cut::Whole([]) | Cut::Spaces([]) => None,
             Cut::Whole(text) => Some(core::mem::take(text)),
+            #[cfg(feature = "bpe")]
             Cut::Words(words) => words.next(),
             Cut::Spaces(text) => {
                 let (piece, rest) = text.split_at(sentencepiece::piece_len(text));

@@ -19,7 +19,7 @@ Lily was sad and didn't know what to do. She said, \"I'm sorry, Lily. I didn't k
 Lily didn't want to help her mom, so she
 ";
 
-fn run(dir: &Path, args: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(MINIGPT)
         .current_dir(dir)
         .args(args)
@@ -27,17 +27,17 @@ fn run(dir: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", stderr(output));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap()
 }
 
 /// A directory with a trained run `runs/fish`, made once for all tests.
-fn trained() -> &'static Path {
+pub(crate) fn trained() -> &'static Path {
     static TRAINED: OnceLock<TempDir> = OnceLock::new();
     let dir = TRAINED.get_or_init(|| {
         let dir = directory();
@@ -224,11 +224,18 @@ fn a_run_directory_stands_for_its_model() {
     assert_eq!(text("runs/fish"), text("runs/fish/model.mgpt"));
     let json = json(&run(dir, &["inspect", "runs/fish", "--json"]));
     assert_eq!(json["config"]["n_embd"], 16);
+    assert!(
+        json["features"]
+            .as_array()
+            .unwrap()
+            .contains(&"gelu".into())
+    );
     let report = stdout(&run(dir, &["inspect", "runs/fish"]));
     for line in [
         "norm       layer_norm\n",
         "mlp        gelu\n",
         "tied_head  true\n",
+        "\nfeatures of minigpt-runtime that it needs: layer-norm, gelu",
     ] {
         assert!(report.contains(line), "{line:?} is not in {report}");
     }
@@ -449,7 +456,10 @@ fn bench_refuses_what_cannot_be() {
             &["bench", "a.mgpt", "--shape", "15m"],
             "cannot be used with",
         ),
-        (&["bench", "a.mgpt", "--format", "q8"], "--shape"),
+        (
+            &["bench", "a.mgpt", "--format", "q8"],
+            "cannot be used with",
+        ),
     ] {
         let output = run(dir.path(), args);
         assert_eq!(output.status.code(), Some(2));

@@ -9,11 +9,17 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
+mod attention;
+mod chat;
+mod evaluation;
+mod fine_tuning;
 mod firmware;
 mod fit;
+mod generation;
 mod inference;
 mod mistakes;
 mod models;
+mod readme;
 mod train;
 
 /// The binary.

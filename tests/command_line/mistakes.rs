@@ -79,7 +79,7 @@ fn bad_settings_name_themselves() {
         ),
         (
             &["--set", "optimizer=sgd"],
-            &["--set optimizer=sgd", "`adamw`, `muon`"],
+            &["--set optimizer=sgd", "`adamw` or `muon`"],
         ),
         (
             &["--set", "muon_momentum=1"],

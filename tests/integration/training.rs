@@ -226,7 +226,7 @@ fn numbers_beyond_floats_stop_training_with_advice() {
     for part in [
         "training diverged",
         " at step ",
-        "the last good checkpoint is ",
+        "the run is back at the last good checkpoint, ",
         "--learning-rate",
         "--set warmup_steps=",
     ] {
@@ -234,6 +234,29 @@ fn numbers_beyond_floats_stop_training_with_advice() {
     }
     let lines = curve(run.path());
     assert!(lines.iter().all(|line| line.train_loss.is_finite()));
+}
+
+#[test]
+fn a_rate_that_makes_it_worse_than_it_began_goes_back_to_the_last_checkpoint() {
+    let dir = TempDir::new().unwrap();
+    let more = [
+        "learning_rate=30",
+        "warmup_steps=20",
+        "checkpoint_interval=1",
+        "steps=100",
+        "grad_clip=0",
+        "schedule=constant",
+    ];
+    let mut run = create(&dir, "run", &more);
+    let error = train(&mut run, Cpu::new(Some(1)), &mut ()).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("three times that of the first step"),
+        "{message}"
+    );
+    assert!(message.contains("warmup_steps=100 (it is 20)"), "{message}");
+    let (step, _) = checkpoint::list(&run.checkpoints()).unwrap().pop().unwrap();
+    assert_eq!(curve(run.path()).last().unwrap().step, step);
 }
 
 #[test]

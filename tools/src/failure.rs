@@ -30,6 +30,25 @@ impl Failure {
         Self::Misuse(error.to_string())
     }
 
+    /// A misuse, in the words of clap, which takes several lines for them.
+    pub(crate) fn usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let paragraphs = text.split("\n\n").take_while(|paragraph| {
+            let paragraph = paragraph.trim_start();
+            !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more")
+        });
+        let sentences = paragraphs.map(|paragraph| {
+            let words: Vec<&str> = paragraph.split_whitespace().collect();
+            let words = words.join(" ");
+            let bare = words
+                .strip_prefix("error: ")
+                .or(words.strip_prefix("tip: "));
+            bare.unwrap_or(&words).to_owned()
+        });
+        let sentences: Vec<String> = sentences.collect();
+        Self::Misuse(format!("{}; try --help", sentences.join("; ")))
+    }
+
     /// A failure, in the words of `error`.
     pub(crate) fn failed(error: impl Display) -> Self {
         Self::Failed(error.to_string())

@@ -5,6 +5,7 @@ mod board;
 mod cmd;
 mod convert;
 mod failure;
+mod generation;
 mod interrupt;
 mod output;
 mod progress;
@@ -13,8 +14,13 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
-use crate::cmd::{bench, eval, export, firmware, fit, generate, import, inspect, train};
+use crate::cmd::{bench, chat, eval, export, firmware, fit, generate, import, inspect, train};
+use crate::failure::Failure;
+
+/// The kind of error for which clap shows the help.
+const NO_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 tried and failed; 2 the command line, or a file it names, asks for something that \
@@ -26,6 +32,7 @@ cannot be; 130 stopped by Ctrl-C.";
 enum Cli {
     Train(train::TrainArgs),
     Generate(generate::GenerateArgs),
+    Chat(chat::ChatArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     Export(export::ExportArgs),
@@ -36,9 +43,15 @@ enum Cli {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse() {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.exit_code() == 0 || error.kind() == NO_COMMAND => error.exit(),
+        Err(error) => return Failure::usage(&error).report(),
+    };
+    let outcome = match cli {
         Cli::Train(args) => train::run(&args),
         Cli::Generate(args) => generate::run(&args),
+        Cli::Chat(args) => chat::run(&args),
         Cli::Eval(args) => eval::run(&args),
         Cli::Bench(args) => bench::run(&args),
         Cli::Export(args) => export::run(&args),

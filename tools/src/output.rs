@@ -44,6 +44,12 @@ pub(crate) fn print_json(value: &impl Serialize) -> Outcome {
     print(&(json + "\n"))
 }
 
+/// Writes `value` to standard output as one line of JSON.
+pub(crate) fn print_json_line(value: &impl Serialize) -> Outcome {
+    let json = serde_json::to_string(value).map_err(Failure::failed)?;
+    print(&(json + "\n"))
+}
+
 /// Writes a model to `path`, as [`replace_alike`] does.
 pub(crate) fn write_model(path: &Path, bytes: &[u8]) -> Result<&'static str, Failure> {
     replace_alike(path, bytes, "model")
@@ -97,6 +103,21 @@ fn begins_alike(path: &Path, bytes: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// `text` for a page.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            character => out.push(character),
+        }
+    }
+    out
 }
 
 /// `n` with a thin mark every three digits: `1,234,567`.

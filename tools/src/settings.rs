@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use minigpt_models::{PRESETS, Preset};
 use minigpt_trainer::durable::Reading;
-use minigpt_trainer::run_config::{ModelSettings, RunConfig, RunConfigError, mistake};
+use minigpt_trainer::run_config::{ModelSettings, Overlay, RunConfig, RunConfigError, mistake};
 use toml::{Table, Value};
 
 use crate::failure::Failure;
@@ -29,7 +29,11 @@ pub(crate) fn with_preset(mut base: RunConfig, preset: &Preset) -> Result<RunCon
     base.training.steps = preset.steps;
     base.training.batch = preset.n_batch;
     base.training.learning_rate = preset.learning_rate;
-    Ok(base)
+    let mut overlay = Overlay::new(&base);
+    for assignment in preset.settings {
+        overlay.assign(assignment).map_err(Failure::misuse)?;
+    }
+    overlay.finish().map_err(Failure::misuse)
 }
 
 /// A configuration file.
@@ -180,6 +184,9 @@ pub(crate) fn help(examples: &str) -> String {
         text += &format!(
             "\n  {name:<8} {about}\n           {steps} steps of {batch} windows, learning rate {rate}"
         );
+        for setting in preset.settings {
+            text += &format!(", {setting}");
+        }
     }
     text
 }

@@ -70,6 +70,9 @@ pub struct State {
     pub best: Option<Best>,
     /// Validations since the best one.
     pub stale_evaluations: u32,
+    /// The loss of the first step.
+    #[serde(default)]
+    pub first_loss: Option<f64>,
     /// The watch for steps to be skipped.
     #[serde(default)]
     pub outliers: Outliers,
@@ -105,6 +108,7 @@ impl State {
             tokens: 0,
             best: None,
             stale_evaluations: 0,
+            first_loss: None,
             outliers: Outliers::default(),
             files: BTreeMap::new(),
             settings,

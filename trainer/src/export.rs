@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use minigpt_runtime::format::{self, Header, WriteError};
-use minigpt_runtime::layout::{self, Role, TensorId};
+use minigpt_runtime::format::{self, Header, Metadata, WriteError};
+use minigpt_runtime::layout::{self, Role, TensorId, TensorSpec};
 use minigpt_runtime::quant::reorder;
 use minigpt_runtime::{Config, Format, ModelFile};
 
@@ -120,22 +120,48 @@ pub fn reordered(file: &ModelFile<'_>) -> Result<ModelBytes, ExportError> {
     if file.format() != Format::Q8 {
         return Err(ExportError::Order { tensor: None });
     }
-    let bytes = format::file_bytes(&header)?;
+    copied(file, &header, |spec, place, stored| match spec.role {
+        Role::Matrix => {
+            let reordered = reorder(place, stored, spec.rows, spec.cols);
+            let tensor = Some(spec.id);
+            reordered.map_err(|_| ExportError::Order { tensor })
+        }
+        _ => {
+            place.copy_from_slice(stored);
+            Ok(())
+        }
+    })
+}
+
+/// The same model with other metadata.
+///
+/// # Errors
+/// [`ExportError::Memory`] if there is none for the file.
+pub fn with_metadata(
+    file: &ModelFile<'_>,
+    metadata: Metadata<'_>,
+) -> Result<ModelBytes, ExportError> {
+    let header = Header {
+        metadata,
+        ..*file.header()
+    };
+    copied(file, &header, |_, place, stored| {
+        place.copy_from_slice(stored);
+        Ok(())
+    })
+}
+
+/// A file of `header` whose tensors `fill` makes of the bytes stored in `file`.
+fn copied(
+    file: &ModelFile<'_>,
+    header: &Header<'_>,
+    fill: impl Fn(&TensorSpec, &mut [u8], &[u8]) -> Result<(), ExportError>,
+) -> Result<ModelBytes, ExportError> {
+    let bytes = format::file_bytes(header)?;
     let memory = usize::try_from(bytes).ok().and_then(AlignedBytes::zeroed);
     let mut memory = memory.ok_or(ExportError::Memory { bytes })?;
-    format::write::<ExportError>(memory.bytes_mut(), &header, |spec, place| {
-        let stored = file.stored(spec.id).unwrap_or_default();
-        match spec.role {
-            Role::Matrix => {
-                let reordered = reorder(place, stored, spec.rows, spec.cols);
-                let tensor = Some(spec.id);
-                reordered.map_err(|_| ExportError::Order { tensor })
-            }
-            _ => {
-                place.copy_from_slice(stored);
-                Ok(())
-            }
-        }
+    format::write::<ExportError>(memory.bytes_mut(), header, |spec, place| {
+        fill(spec, place, file.stored(spec.id).unwrap_or_default())
     })?;
     Ok(ModelBytes::Owned(memory))
 }

@@ -5,9 +5,10 @@ use core::fmt;
 use std::io;
 use std::path::Path;
 
+use minigpt_runtime::layout::{self, TensorId};
 use minigpt_runtime::{
     F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Session, SessionError,
-    SessionOptions,
+    SessionOptions, WeightFormat,
 };
 
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
@@ -135,6 +136,33 @@ pub fn on_threads<R: Send>(
     Ok(pool.install(work))
 }
 
+/// Reads tensor `id` as `f32`, row by row: `each` gets the row's index and its values. A model without this
+/// tensor has no rows of it.
+///
+/// # Panics
+/// Never: the type is chosen by the file's own format.
+pub fn read_rows(file: &ModelFile<'_>, id: TensorId, mut each: impl FnMut(usize, &[f32])) {
+    fn read<W: WeightFormat>(
+        file: &ModelFile<'_>,
+        id: TensorId,
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) {
+        let model = file.model::<W>().expect("the type is that of the file");
+        let cols = layout::spec(file.config(), id).map_or(0, |spec| spec.cols);
+        // The room is that of a row, and no such tensor is no rows.
+        let _ = model.read(id, &mut vec![0.0; cols], each);
+    }
+    let each: &mut dyn FnMut(usize, &[f32]) = &mut each;
+    match file.format() {
+        Format::F32 => read::<F32>(file, id, each),
+        Format::F16 => read::<F16>(file, id, each),
+        Format::Q8 => read::<Q8>(file, id, each),
+        Format::Q8Dsp => read::<Q8Dsp>(file, id, each),
+        Format::Q4 => read::<Q4>(file, id, each),
+        format => unreachable!("no reading of {}", format.name()),
+    }
+}
+
 impl<'a> AnySession<'a> {
     /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`] on as many threads.
     ///
@@ -197,6 +225,11 @@ impl<'a> AnySession<'a> {
     /// Forgets everything.
     pub fn reset(&mut self) {
         each!(self, session => session.reset());
+    }
+
+    /// Forgets all but the first `n_tokens` tokens.
+    pub fn truncate(&mut self, n_tokens: usize) {
+        each!(self, session => session.truncate(n_tokens));
     }
 
     /// Tokens in the context.

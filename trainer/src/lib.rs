@@ -6,7 +6,7 @@
 //! - [`run`] and [`run_config`] describe a run and its directory; [`mod@train`] is its loop, with
 //!   [`checkpoint`], [`metrics`] and [`loss_plot`] beside it.
 //! - [`data`] reads texts, [`tokenizer`] and [`bpe`] turn them into tokens; [`stories`] writes a
-//!   corpus where there is none.
+//!   corpus where there is none; [`base`] is another model to begin with.
 //! - [`model`] wires forward and backward of the layers, once for all devices: [`params`] and
 //!   [`activations`] are its buffers, [`optimizer`], [`schedule`] and [`outliers`] the rules of a step.
 //! - [`backend`] is the seam to a device; [`backend::cpu`] is the one with threads and vectors.
@@ -40,6 +40,7 @@
 pub mod activations;
 pub mod aligned;
 pub mod backend;
+pub mod base;
 pub mod bpe;
 pub mod checkpoint;
 pub mod data;

@@ -1,17 +1,18 @@
 //! A GPT in training: forward and backward, wired once for all backends.
 
 mod state;
+mod tables;
 
 use core::mem;
 
-use minigpt_runtime::config::{Config, Positions};
+use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Tensor};
-use minigpt_runtime::ops;
 
 use crate::activations::{Activations, LayerSaved};
-use crate::backend::{Backend, BackendError, Batch, Dropout, Kind, Loss, Shape};
+use crate::backend::{Backend, BackendError, Batch, Dropout, Loss, Shape};
 use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
+use tables::tables;
 
 /// Target id that takes no part in the loss (padding).
 pub const IGNORE: u32 = u32::MAX;
@@ -313,39 +314,4 @@ impl<B: Backend> Gpt<B> {
 
 fn last<T>(residual: &[T]) -> &T {
     residual.last().expect("the embedding is always there")
-}
-
-/// Sinusoids and rotation, as far as a model has them.
-type Tables<T> = (Option<T>, Option<T>);
-
-/// Tables of fixed positions: sinusoids `[T, C]`, rotation `[T, HS]`.
-fn tables<B: Backend>(backend: &mut B, shape: &Shape) -> Result<Tables<B::Buffer>, BackendError> {
-    let (config, n_time) = (&shape.config, shape.batch.n_time);
-    let mut table = |width: usize, fill: &dyn Fn(&mut [f32], usize)| {
-        let mut values = vec![0.0; n_time * width];
-        for (position, row) in values.chunks_exact_mut(width).enumerate() {
-            fill(row, position);
-        }
-        let mut buffer = backend.buffer(values.len(), Kind::State)?;
-        backend.write(&mut buffer, &values)?;
-        Ok(buffer)
-    };
-    let frequencies = |width: usize, base| {
-        let mut frequencies = vec![0.0; width / 2];
-        ops::frequencies(&mut frequencies, base);
-        frequencies
-    };
-    match config.positions() {
-        Positions::Sinusoidal => {
-            let turns = frequencies(config.n_embd(), ops::SINUSOID_BASE);
-            let fill = |row: &mut [f32], position| ops::sinusoid(row, position, &turns);
-            Ok((Some(table(config.n_embd(), &fill)?), None))
-        }
-        Positions::Rope => {
-            let turns = frequencies(config.head_size(), config.rope_theta());
-            let fill = |row: &mut [f32], position| ops::rope_table(row, position, &turns);
-            Ok((None, Some(table(config.head_size(), &fill)?)))
-        }
-        _ => Ok((None, None)),
-    }
 }

@@ -7,6 +7,7 @@
 //! metrics.jsonl   one line per logged step
 //! loss.svg        the same as a picture
 //! checkpoints/    the latest, and the best
+//! loaded.txt      what came from the model to begin with, if there was one
 //! samples/        texts that the model wrote
 //! model.mgpt      the result
 //! ```
@@ -18,6 +19,8 @@ mod files;
 mod inputs;
 pub(crate) mod memory;
 mod prepare;
+mod start;
+mod threads;
 mod trained;
 mod unfinished;
 
@@ -26,7 +29,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
-use rayon::ThreadPoolBuilder;
 
 use crate::checkpoint;
 use crate::data::token_file::TokenFile;
@@ -35,10 +37,12 @@ use crate::metrics::MetricsLog;
 use crate::run_config::{Difference, RunConfig, RunConfigError};
 use crate::tokenizer::OwnedTokenizer;
 
+pub use self::memory::available as available_memory;
 pub use error::RunError;
 use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;
 use prepare::prepare;
+pub use threads::start_threads;
 pub use trained::Trained;
 use unfinished::Unfinished;
 
@@ -49,6 +53,8 @@ const DATA: &str = "data";
 const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const PICTURE: &str = "loss.svg";
+/// What became of the tensors of the model to begin with.
+const LOADED: &str = "loaded.txt";
 
 /// Settings that may change when a run is taken further.
 pub(crate) const EXTENDABLE: [&str; 2] = ["steps", "patience"];
@@ -130,7 +136,9 @@ impl Run {
     /// # Errors
     /// A [`RunError`] if the directory cannot be read.
     pub fn has_checkpoint(path: &Path) -> Result<bool, RunError> {
-        Ok(!checkpoint::list(&path.join(CHECKPOINTS))?.is_empty())
+        let found = checkpoint::list(&path.join(CHECKPOINTS))?;
+        // That of step 0 holds the weights to begin with.
+        Ok(found.iter().any(|(step, _)| *step > 0))
     }
 
     /// Makes a run for `settings` in the directory `path` and opens it. What may be there already is
@@ -263,24 +271,17 @@ impl Run {
         self.path.join(PICTURE)
     }
 
+    /// Where it says what came from the model to begin with.
+    #[must_use]
+    pub fn loaded(&self) -> PathBuf {
+        self.path.join(LOADED)
+    }
+
     /// Where its result is.
     #[must_use]
     pub fn model(&self) -> PathBuf {
         self.path.join("model.mgpt")
     }
-}
-
-/// Starts the threads that prepare and train: `threads`, or with 0 one a core. Once in a process,
-/// and before anything else is computed there.
-///
-/// # Errors
-/// [`RunError::Threads`] if the system refuses, or if they are already running.
-pub fn start_threads(threads: u32) -> Result<(), RunError> {
-    let builder = ThreadPoolBuilder::new().num_threads(threads as usize);
-    builder.build_global().map_err(|error| RunError::Threads {
-        threads,
-        message: error.to_string(),
-    })
 }
 
 /// What `new` may not change of `old`. To extend a run is to raise its steps, never to lower them.

@@ -75,6 +75,8 @@ struct Training<'r, B: Backend> {
     start: u64,
     /// The latest checkpoint.
     checkpoint: Option<PathBuf>,
+    /// The step that it is of.
+    saved: Option<u64>,
     batch: WindowBatch,
     /// The token that documents begin with.
     bos: Option<u32>,
@@ -113,6 +115,7 @@ impl<'r, B: Backend> Training<'r, B> {
         Ok(Self {
             gpt,
             start: state.step,
+            saved: checkpoint.is_some().then_some(state.step),
             state,
             checkpoint,
             batch: WindowBatch::new(batch.n_batch, batch.n_time),
@@ -126,7 +129,10 @@ impl<'r, B: Backend> Training<'r, B> {
 
     fn go(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         loop {
-            let metrics = self.step(observer).map_err(|error| self.located(error))?;
+            let metrics = match self.step(observer) {
+                Ok(metrics) => metrics,
+                Err(error) => return Err(self.rolled_back(error)),
+            };
             let improved = metrics.val_loss.is_some() && self.state.stale_evaluations == 0;
             let run = self.run.settings.run.clone();
             let ending = ending(&self.state, &self.run.settings.training);
@@ -151,6 +157,16 @@ impl<'r, B: Backend> Training<'r, B> {
                 }
             }
         }
+    }
+
+    /// `error`, and where it is that the run diverged, the record ends with the last checkpoint.
+    fn rolled_back(&mut self, error: TrainError) -> TrainError {
+        if let (TrainError::Diverged(_), Some(step)) = (&error, self.saved)
+            && let Err(error) = self.run.log.take_back(step)
+        {
+            return error.into();
+        }
+        self.located(error)
     }
 
     /// `error`, with the checkpoint that is left if the device failed.

@@ -127,6 +127,30 @@ static void sampler_arguments(const fixture *f) {
     free(memory);
 }
 
+static void logits_arguments(void) {
+    float logits[4] = {1.0f, 2.0f, 3.0f, 4.0f}, biases[1] = {1.0f};
+    uint32_t tokens[1] = {2};
+    minigpt_penalty_options options = MINIGPT_PENALTY_OPTIONS_INIT;
+    SAYS(MINIGPT_NULL, minigpt_logits_bias(NULL, 4, tokens, biases, 1));
+    SAYS(MINIGPT_NULL, minigpt_logits_bias(logits, 4, NULL, biases, 1));
+    SAYS(MINIGPT_NULL, minigpt_logits_bias(logits, 4, tokens, NULL, 1));
+    SAYS(MINIGPT_MISALIGNED, minigpt_logits_bias(ODD(float *), 4, tokens, biases, 1));
+    SAYS(MINIGPT_TOO_LARGE, minigpt_logits_bias(logits, SIZE_MAX, tokens, biases, 1));
+    SAYS(MINIGPT_OK, minigpt_logits_bias(logits, 4, NULL, NULL, 0));
+    SAYS(MINIGPT_NULL, minigpt_logits_penalize(NULL, 4, &options, tokens, 1));
+    SAYS(MINIGPT_NULL, minigpt_logits_penalize(logits, 4, &options, NULL, 1));
+    SAYS(MINIGPT_MISALIGNED, minigpt_logits_penalize(logits, 4, &options, ODD(uint32_t *), 1));
+    SAYS(MINIGPT_MISALIGNED,
+         minigpt_logits_penalize(logits, 4, ODD(minigpt_penalty_options *), tokens, 1));
+    SAYS(MINIGPT_OK, minigpt_logits_penalize(logits, 4, NULL, tokens, 1));
+    options.size = 19;
+    SAYS(MINIGPT_OPTIONS_SIZE, minigpt_logits_penalize(logits, 4, &options, tokens, 1));
+    SAYS(MINIGPT_NULL, minigpt_logits_keep_min_p(NULL, 4, 0.5f, 1.0f));
+    SAYS(MINIGPT_MISALIGNED, minigpt_logits_keep_min_p(ODD(float *), 4, 0.5f, 1.0f));
+    SAYS(MINIGPT_OK, minigpt_logits_keep_min_p(NULL, 0, 0.5f, 1.0f));
+    CHECK(logits[0] == 1.0f && logits[1] == 2.0f && logits[2] == 3.0f && logits[3] == 4.0f);
+}
+
 static void text_arguments(const fixture *f) {
     size_t n = 77, all = minigpt_decoder_bytes();
     uint32_t tokens[8];
@@ -199,6 +223,7 @@ void test_arguments(const char *path) {
     init_arguments(&f);
     session_arguments(&f);
     sampler_arguments(&f);
+    logits_arguments();
     text_arguments(&f);
     generate_arguments(&f);
     fixture_end(&f);

@@ -14,11 +14,13 @@ AT(minigpt_session_options, kv, 12);
 AT(minigpt_sampler_options, temperature, 4);
 AT(minigpt_sampler_options, top_p, 12);
 AT(minigpt_sampler_options, seed, 16);
+AT(minigpt_penalty_options, window, 16);
 AT(minigpt_generate_options, echo, 8);
 AT(minigpt_generated, n_tokens, 12);
 typedef char facts_size[sizeof(minigpt_model_facts) == 96 ? 1 : -1];
 typedef char session_size[sizeof(minigpt_session_options) == 16 ? 1 : -1];
 typedef char sampler_size[sizeof(minigpt_sampler_options) == 24 ? 1 : -1];
+typedef char penalty_size[sizeof(minigpt_penalty_options) == 20 ? 1 : -1];
 typedef char generate_size[sizeof(minigpt_generate_options) == 12 ? 1 : -1];
 typedef char generated_size[sizeof(minigpt_generated) == 16 ? 1 : -1];
 
@@ -120,9 +122,53 @@ static minigpt_status sampling(float temperature, uint32_t top_k, float top_p) {
     return status;
 }
 
+static minigpt_status penalty(float repetition, float presence, float frequency) {
+    minigpt_penalty_options options = MINIGPT_PENALTY_OPTIONS_INIT;
+    float logits[1] = {1.0f};
+    const uint32_t history[1] = {0};
+    options.repetition = repetition;
+    options.presence = presence;
+    options.frequency = frequency;
+    return minigpt_logits_penalize(logits, 1, &options, history, 1);
+}
+
+/* What the functions do to logits; token 3 is said twice, and there is no token 9. */
+static void logits(void) {
+    float x[4] = {2.0f, -2.0f, 4.0f, 1.0f};
+    const uint32_t history[6] = {2, 9, 1, 3, 3, 9};
+    const uint32_t tokens[3] = {0, 9, 2};
+    const float biases[3] = {0.5f, 1.0f, -INFINITY};
+    minigpt_penalty_options options = MINIGPT_PENALTY_OPTIONS_INIT;
+    options.repetition = 2.0f;
+    options.presence = 0.5f;
+    options.frequency = 0.25f;
+    SAYS(MINIGPT_OK, minigpt_logits_penalize(x, 4, &options, history, 6));
+    CHECK(x[0] == 2.0f && x[1] == -4.75f && x[2] == 1.25f && x[3] == -0.5f);
+    options.window = 2;
+    SAYS(MINIGPT_OK, minigpt_logits_penalize(x, 4, &options, history, 6));
+    CHECK(x[0] == 2.0f && x[1] == -4.75f && x[2] == 1.25f && x[3] == -1.75f);
+    SAYS(MINIGPT_OK, minigpt_logits_bias(x, 4, tokens, biases, 3));
+    CHECK(x[0] == 2.5f && x[2] == -INFINITY && x[3] == -1.75f);
+    SAYS(MINIGPT_OK, minigpt_logits_keep_min_p(x, 4, 0.0f, 1.0f));
+    CHECK(x[1] == -4.75f && x[3] == -1.75f);
+    SAYS(MINIGPT_OK, minigpt_logits_keep_min_p(x, 4, 0.01f, 1.0f));
+    CHECK(x[0] == 2.5f && x[1] == -INFINITY && x[3] == -1.75f);
+    SAYS(MINIGPT_OK, minigpt_logits_keep_min_p(x, 4, 0.5f, 1.0f));
+    CHECK(x[0] == 2.5f && x[3] == -INFINITY);
+    SAYS(MINIGPT_BAD_MIN_P, minigpt_logits_keep_min_p(x, 4, 1.5f, 1.0f));
+    SAYS(MINIGPT_BAD_MIN_P, minigpt_logits_keep_min_p(x, 4, NAN, 1.0f));
+    SAYS(MINIGPT_BAD_TEMPERATURE, minigpt_logits_keep_min_p(x, 4, 0.5f, -1.0f));
+    SAYS(MINIGPT_OK, penalty(0.0f, 0.0f, 0.0f));
+    SAYS(MINIGPT_BAD_PENALTY, penalty(-1.0f, 0.0f, 0.0f));
+    SAYS(MINIGPT_BAD_PENALTY, penalty(NAN, 0.0f, 0.0f));
+    SAYS(MINIGPT_BAD_PENALTY, penalty(0.0f, INFINITY, 0.0f));
+    SAYS(MINIGPT_BAD_PENALTY, penalty(0.0f, 0.0f, NAN));
+}
+
 void test_options(const char *path) {
     fixture f;
     fixture_begin(&f, path);
+    logits();
     versions(&f);
     facts(&f);
     memory(&f);

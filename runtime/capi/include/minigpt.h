@@ -97,13 +97,15 @@ typedef int32_t minigpt_status;
 #define MINIGPT_FILE_WEIGHTS 27      /* its weights are of another length than its sizes ask for */
 #define MINIGPT_FILE_MISALIGNED 28   /* it does not lie on a 16-byte boundary */
 #define MINIGPT_FILE_CHECKSUM 29     /* it was changed or damaged */
-#define MINIGPT_FILE_FORMAT 30  /* the library was built without its weight format */
+#define MINIGPT_FILE_FORMAT 30  /* the library was built without its weight format, or a part that it needs */
 
 /* Options. */
 #define MINIGPT_BAD_KV 40   /* kv is no MINIGPT_KV_ number */
 #define MINIGPT_BAD_TEMPERATURE 41 /* temperature is negative or not a number */
 #define MINIGPT_BAD_TOP_K 42       /* top_k is above minigpt_max_top_k() */
 #define MINIGPT_BAD_TOP_P 43       /* top_p is outside 0 to 1 */
+#define MINIGPT_BAD_MIN_P 44       /* the share is outside 0 to 1 */
+#define MINIGPT_BAD_PENALTY 45     /* a penalty is not finite, or that for repetition negative */
 
 /* Running. */
 #define MINIGPT_CONTEXT_FULL 60      /* the tokens do not fit into the context any more */
@@ -378,6 +380,42 @@ minigpt_status minigpt_sampler_init(const minigpt_sampler_options *options, void
  * Statuses: MINIGPT_EMPTY. */
 minigpt_status minigpt_sampler_sample(minigpt_sampler *sampler, float *logits, size_t n_logits,
                                       uint32_t *token);
+
+/* ---- Logits -------------------------------------------------------------------------------------
+ *
+ * What a program that chooses its tokens itself may do to logits before minigpt_sampler_sample, in this
+ * order. One that calls none of it links none of it. */
+
+/* Adds biases[i] to the logit of tokens[i]; -INFINITY bans a token. Tokens that there are not do not count.
+ *
+ * Statuses: those of every call. */
+minigpt_status minigpt_logits_bias(float *logits, size_t n_logits, const uint32_t *tokens,
+                                   const float *biases, size_t n_biases);
+
+typedef struct minigpt_penalty_options {
+    uint32_t size;    /* sizeof(minigpt_penalty_options) */
+    float repetition; /* divides positive logits of tokens that were said and multiplies negative ones; 0
+                         or 1 for none */
+    float presence;   /* subtracted once for a token that was said; 0 for none */
+    float frequency;  /* subtracted for each time that it was said; 0 for none */
+    uint32_t window;  /* how many tokens back count; 0 for 64. Time grows with its square */
+} minigpt_penalty_options;
+
+#define MINIGPT_PENALTY_OPTIONS_INIT {sizeof(minigpt_penalty_options), 0.0f, 0.0f, 0.0f, 0}
+
+/* Makes tokens less likely that stand among the last of `history`, all tokens so far. `options` may be NULL:
+ * no penalty.
+ *
+ * Statuses: MINIGPT_OPTIONS_SIZE, MINIGPT_BAD_PENALTY. */
+minigpt_status minigpt_logits_penalize(float *logits, size_t n_logits,
+                                       const minigpt_penalty_options *options, const uint32_t *history,
+                                       size_t n_history);
+
+/* Bans tokens that are less than `share` times as likely as the likeliest at `temperature`, the one of the
+ * sampler; a `share` of 0 bans none.
+ *
+ * Statuses: MINIGPT_BAD_MIN_P, MINIGPT_BAD_TEMPERATURE. */
+minigpt_status minigpt_logits_keep_min_p(float *logits, size_t n_logits, float share, float temperature);
 
 /* ---- Text --------------------------------------------------------------------------------------- */
 

@@ -30,6 +30,7 @@ mod any_session;
 mod decoder;
 mod encode;
 mod generate;
+mod logits;
 mod model;
 mod object;
 mod options;
@@ -45,8 +46,11 @@ mod version;
 pub use decoder::*;
 pub use encode::*;
 pub use generate::*;
+pub use logits::*;
 pub use model::*;
-pub use options::{GenerateOptions, Generated, ModelFacts, SamplerOptions, SessionOptions};
+pub use options::{
+    GenerateOptions, Generated, ModelFacts, PenaltyOptions, SamplerOptions, SessionOptions,
+};
 pub use sampler::*;
 pub use sequence::*;
 pub use session::*;

@@ -51,6 +51,8 @@ structs! {
     SessionOptions 16 { n_ctx: u32 = 0, n_chunk: u32 = 0, kv: u32 = 0 }
     /// `minigpt_sampler_options`.
     SamplerOptions 24 { temperature: f32 = 0.0, top_k: u32 = 0, top_p: f32 = 0.0, seed: u64 = 0 }
+    /// `minigpt_penalty_options`.
+    PenaltyOptions 20 { repetition: f32 = 0.0, presence: f32 = 0.0, frequency: f32 = 0.0, window: u32 = 0 }
     /// `minigpt_generate_options`.
     GenerateOptions 12 { max_tokens: u32 = 0, echo: u32 = 0 }
     /// `minigpt_generated`.

@@ -57,11 +57,13 @@ statuses! {
     FileWeights = 27, "MINIGPT_FILE_WEIGHTS", c"the weights are of another length than the model's sizes ask for; copy or export it again";
     FileMisaligned = 28, "MINIGPT_FILE_MISALIGNED", c"the model does not lie on a 16-byte boundary; move it to one";
     FileChecksum = 29, "MINIGPT_FILE_CHECKSUM", c"the model is damaged: its checksum is another; copy or export it again";
-    FileFormat = 30, "MINIGPT_FILE_FORMAT", c"the library was built without the model's weight format; build it with that feature, or export the model in another format";
-    BadKv = 40, "MINIGPT_BAD_KV", c"kv is no format of keys and values; use a MINIGPT_KV_ number";
+    FileFormat = 30, "MINIGPT_FILE_FORMAT", c"the library was built without the model's weight format, or another part that it needs; build it with that feature, or export the model in another format";
+    BadKv = 40, "MINIGPT_BAD_KV", c"kv is no format of keys and values, or none of this library; use a MINIGPT_KV_ number";
     BadTemperature = 41, "MINIGPT_BAD_TEMPERATURE", c"temperature must be a number from 0 (always the most likely token) up";
     BadTopK = 42, "MINIGPT_BAD_TOP_K", c"top_k is larger than minigpt_max_top_k(); use less, or 0 for all tokens";
     BadTopP = 43, "MINIGPT_BAD_TOP_P", c"top_p must be from 0 (all tokens) to 1";
+    BadMinP = 44, "MINIGPT_BAD_MIN_P", c"the share of the likeliest must be from 0 (all tokens) to 1";
+    BadPenalty = 45, "MINIGPT_BAD_PENALTY", c"a penalty must be a finite number, and that for repetition not negative; 0 is none";
     ContextFull = 60, "MINIGPT_CONTEXT_FULL", c"the tokens do not fit into the context; give fewer, or slide, truncate or reset the session";
     ContextTooShort = 61, "MINIGPT_CONTEXT_TOO_SHORT", c"a context of one token cannot slide; give the session a longer one";
     ChunkTooLong = 65, "MINIGPT_CHUNK_TOO_LONG", c"more tokens than the session takes in one piece; begin with fewer, or give it a larger n_chunk";
@@ -92,6 +94,7 @@ impl From<LoadError> for Status {
             LoadError::Version { .. } => Self::FileVersion,
             LoadError::Truncated => Self::FileTruncated,
             LoadError::TrailingBytes { .. } => Self::FileTooLong,
+            LoadError::Header(error) if error.absent_feature().is_some() => Self::FileFormat,
             LoadError::Header(HeaderError::Config(_)) => Self::FileConfig,
             LoadError::Header(_) => Self::FileTokenizer,
             LoadError::WeightsLength { .. } => Self::FileWeights,
@@ -109,6 +112,7 @@ impl From<SessionError> for Status {
         match error {
             SessionError::ArenaMisaligned { .. } => Self::Misaligned,
             SessionError::ArenaTooSmall { .. } => Self::MemoryTooSmall,
+            SessionError::Absent { .. } => Self::BadKv,
             SessionError::ContextFull { .. } => Self::ContextFull,
             SessionError::ContextTooShort { .. } => Self::ContextTooShort,
             SessionError::ChunkTooLong { .. } => Self::ChunkTooLong,

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::features::absent;
+
 /// Why hyper-parameters are not a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -19,6 +21,11 @@ pub enum ConfigError {
         value: u32,
         /// The largest allowed.
         max: u32,
+    },
+    /// This program was built without what the model needs.
+    Absent {
+        /// The feature of this crate that has it.
+        feature: &'static str,
     },
     /// `n_head` does not divide `n_embd`.
     HeadSize {
@@ -55,6 +62,7 @@ impl fmt::Display for ConfigError {
             Self::TooLarge { field, value, max } => {
                 write!(f, "{field} is {value}; the largest allowed is {max}")
             }
+            Self::Absent { feature } => absent(f, feature),
             Self::HeadSize { n_embd, n_head } => {
                 write!(f, "n_embd {n_embd} is not a multiple of n_head {n_head}")
             }

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::VERSION;
 use crate::config::ConfigError;
+use crate::features::absent;
 use crate::quant::Format;
 use crate::tokenizer::TokenizerError;
 
@@ -73,6 +74,7 @@ impl fmt::Display for LoadError {
             Self::TrailingBytes { extra } => {
                 write!(f, "{extra} bytes too many follow the weights; {AGAIN}")
             }
+            Self::Header(error) if error.absent_feature().is_some() => error.fmt(f),
             Self::Header(error) => write!(f, "the file is no model: {error}"),
             Self::WeightsLength { needed, given } => {
                 write!(
@@ -118,8 +120,23 @@ pub enum HeaderError {
     },
 }
 
+impl HeaderError {
+    /// The feature of this crate that the model needs and that this program was built without.
+    #[must_use]
+    pub const fn absent_feature(&self) -> Option<&'static str> {
+        match *self {
+            Self::Config(ConfigError::Absent { feature })
+            | Self::Tokenizer(TokenizerError::Absent { feature }) => Some(feature),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(feature) = self.absent_feature() {
+            return absent(f, feature);
+        }
         match *self {
             Self::Config(error) => write!(f, "its hyper-parameters do not fit: {error}"),
             Self::Tokenizer(error) => write!(f, "its tokenizer is damaged: {error}"),

@@ -10,7 +10,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::tests::{SMALL, written};
-use super::{Header, Metadata, ModelFile};
+use super::{Header, MAGIC, Metadata, ModelFile};
 use crate::arena::{MemoryPlan, SessionOptions};
 use crate::bytes::Buffer;
 use crate::config::{Hyperparameters, Mlp, Norm, Positions};
@@ -98,24 +98,42 @@ fn margin(logits: &[f32]) -> f32 {
     sorted[0] - sorted[1]
 }
 
+/// Names and bytes of the files.
+pub(super) fn files() -> Vec<(String, Vec<u8>)> {
+    let paths = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let models = paths.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "mgpt")
+    });
+    models
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, fs::read(&path).unwrap())
+        })
+        .collect()
+}
+
 #[test]
 fn files_of_every_version_open_and_say_the_same() {
     if cfg!(miri) {
         return;
     }
     let (mut formats, mut kinds) = (BTreeSet::new(), BTreeSet::new());
-    for entry in fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "mgpt") {
-            continue;
-        }
-        let mut bytes = Buffer::copied(&fs::read(&path).unwrap());
+    for (name, bytes) in files() {
+        let mut bytes = Buffer::copied(&bytes);
+        let version = bytes.bytes()[MAGIC.len()];
         let file = ModelFile::open(bytes.bytes()).unwrap();
         file.verify().unwrap();
-        assert_eq!(file.header().metadata, METADATA);
-        let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
+        let metadata = Metadata {
+            chat_template: if version >= 3 { CHAT_TEMPLATE } else { "" },
+            ..METADATA
+        };
+        assert_eq!(file.header().metadata, metadata);
+        let expected = folder().join(&name).with_extension("txt");
+        let expected = fs::read_to_string(expected).unwrap();
         for isa in every_isa() {
-            let name = path.display();
             assert_eq!(answer(&file, isa).text(), expected, "{name}, {isa:?}");
         }
         formats.insert(file.format().name());
@@ -128,7 +146,10 @@ const METADATA: Metadata<'_> = Metadata {
     name: "golden",
     bits_per_byte: Some(1.25),
     made_by: "the test write_golden_files",
+    chat_template: "",
 };
+
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ message.content }}{% endfor %}";
 
 /// Files of this version, where there are none yet: those there are stay as they are.
 #[test]
@@ -146,7 +167,7 @@ fn write_golden_files() {
         tied_head: false,
         ..shape(&byte, 12)
     };
-    write_new(Format::F32, byte, gpt2);
+    write_new(Format::F32, byte, gpt2, "");
     let paper = Hyperparameters {
         positions: Positions::Sinusoidal,
         norm: Norm::LayerNorm,
@@ -155,21 +176,22 @@ fn write_golden_files() {
         tied_head: false,
         ..shape(&open(&chars), 28)
     };
-    write_new(Format::F16, open(&chars), paper);
+    write_new(Format::F16, open(&chars), paper, "");
     let llama = Hyperparameters {
         n_head_kv: 2,
         ..shape(&open(&bpe), 40)
     };
-    write_new(Format::Q8, open(&bpe), llama);
-    write_new(Format::Q8Dsp, open(&bpe), llama);
-    write_new(Format::Q4, open(&bpe), llama);
+    write_new(Format::Q8, open(&bpe), llama, "");
+    write_new(Format::Q8Dsp, open(&bpe), llama, "");
+    write_new(Format::Q8, open(&bpe), llama, CHAT_TEMPLATE);
+    write_new(Format::Q4, open(&bpe), llama, CHAT_TEMPLATE);
     let other = Hyperparameters {
         positions: Positions::Learned,
         mlp: Mlp::ReluSquared,
         bias: true,
         ..shape(&open(&pieces), 32)
     };
-    write_new(Format::Q8, open(&pieces), other);
+    write_new(Format::Q8, open(&pieces), other, "");
 }
 
 /// Llama's kind, small.
@@ -185,19 +207,27 @@ fn shape(tokenizer: &Tokenizer<'_>, n_embd: u32) -> Hyperparameters {
     }
 }
 
-fn write_new(format: Format, tokenizer: Tokenizer<'_>, hyperparameters: Hyperparameters) {
-    let version = format.version();
+fn write_new(
+    format: Format,
+    tokenizer: Tokenizer<'_>,
+    hyperparameters: Hyperparameters,
+    chat_template: &str,
+) {
+    let header = Header {
+        hyperparameters,
+        format,
+        tokenizer,
+        metadata: Metadata {
+            chat_template,
+            ..METADATA
+        },
+    };
+    let version = header.version();
     let name = format!("v{version}-{}-{}.mgpt", format.name(), tokenizer.kind());
     let path = folder().join(name);
     if path.exists() {
         return;
     }
-    let header = Header {
-        hyperparameters,
-        format,
-        tokenizer,
-        metadata: METADATA,
-    };
     let mut file = written(&header);
     fs::write(&path, file.bytes()).unwrap();
     let file = ModelFile::open(file.bytes()).unwrap();

@@ -33,6 +33,7 @@ pub(crate) fn file(hyperparameters: Hyperparameters, format: Format) -> Buffer {
             name: "small",
             bits_per_byte: Some(2.5),
             made_by: "a test",
+            chat_template: "",
         },
     };
     written(&header)
@@ -50,6 +51,25 @@ pub(crate) fn written(header: &Header<'_>) -> Buffer {
     })
     .unwrap();
     file
+}
+
+#[test]
+fn a_chat_template_makes_a_file_of_version_3() {
+    let mut plain = file(SMALL, Format::Q8);
+    let header = *ModelFile::open(plain.bytes()).unwrap().header();
+    let metadata = Metadata {
+        chat_template: "{{ messages }}",
+        ..header.metadata
+    };
+    let mut with = written(&Header { metadata, ..header });
+    let versions = (header.version(), with.bytes()[4]);
+    assert_eq!(versions, (1, 3));
+    let opened = ModelFile::open(with.bytes()).unwrap();
+    opened.verify().unwrap();
+    assert_eq!(opened.header().metadata, metadata);
+    // An older version has no such field: what stands there is not the checksum.
+    with.bytes()[4] = 2;
+    assert!(ModelFile::open(with.bytes()).is_err());
 }
 
 #[test]
@@ -117,9 +137,9 @@ fn errors_say_what_to_do() {
     bytes[4] = 9;
     assert!(
         message(bytes)
-            .starts_with("the file has version 9 and this program reads versions up to 3")
+            .starts_with("the file has version 9 and this program reads versions up to 4")
     );
-    bytes[4] = VERSION;
+    bytes[4] = Format::Q8.version();
     let mut other = Buffer::new(bytes.len() + 4);
     other.bytes()[4..].copy_from_slice(bytes);
     assert!(message(&other.bytes()[4..]).contains("4 bytes past a multiple of 16"));

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::ModelFile;
-use super::{CHECKSUM, Header, MAGIC, PREFIX, WriteError, checksum};
+use super::{CHECKSUM, Header, MAGIC, PREFIX, TEMPLATE_VERSION, WriteError, checksum};
 use crate::layout::{self, ALIGNMENT, TensorSpec};
 
 /// Bytes of the file that [`fn@write`] makes of `header`.
@@ -21,7 +21,13 @@ fn weights_at(header: &Header<'_>, weights: u64) -> Result<u64, WriteError> {
         Ok(size) => Ok(size as u64),
         Err(_) => Err(WriteError::Encoding),
     };
-    let header = size(postcard::experimental::serialized_size(header))?;
+    let template = match header.version() {
+        TEMPLATE_VERSION.. => size(postcard::experimental::serialized_size(
+            header.metadata.chat_template,
+        ))?,
+        _ => 0,
+    };
+    let header = size(postcard::experimental::serialized_size(header))? + template;
     let weights_len = size(postcard::experimental::serialized_size(&weights))?;
     let pad_len = 1;
     let before_pad = PREFIX as u64 + header + CHECKSUM as u64 + pad_len + weights_len;
@@ -69,12 +75,16 @@ pub fn write<E: From<WriteError>>(
 fn write_head(head: &mut [u8], header: &Header<'_>, weights_len: u64) -> Result<usize, WriteError> {
     let (prefix, rest) = head.split_at_mut(PREFIX);
     prefix[..MAGIC.len()].copy_from_slice(&MAGIC);
-    prefix[MAGIC.len()] = header.format.version();
+    prefix[MAGIC.len()] = header.version();
     let length = |part: Result<&mut [u8], postcard::Error>| match part {
         Ok(part) => Ok(part.len()),
         Err(_) => Err(WriteError::Encoding),
     };
-    let checksum_at = PREFIX + length(postcard::to_slice(header, rest))?;
+    let mut checksum_at = PREFIX + length(postcard::to_slice(header, rest))?;
+    if header.version() >= TEMPLATE_VERSION {
+        let template = header.metadata.chat_template;
+        checksum_at += length(postcard::to_slice(template, &mut head[checksum_at..]))?;
+    }
     let mut varint = [0; 10];
     let varint_len = length(postcard::to_slice(&weights_len, &mut varint))?;
     let varint_at = head.len() - varint_len;

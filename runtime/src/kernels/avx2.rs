@@ -95,6 +95,11 @@ impl Avx2 {
         unsafe { narrow_f16(out, x) }
     }
 
+    pub(super) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
+        // SAFETY: as above.
+        unsafe { swiglu_q16(gates, ups) }
+    }
+
     pub(super) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         // SAFETY: as above.
         unsafe { widen_f16(out, x) }
@@ -307,6 +312,12 @@ fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32; BLOCK]) -> f32 {
     // SAFETY: the array is 32 writable bytes; the store needs no alignment.
     unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
     scale
+}
+
+/// The compiler's own vectors.
+#[target_feature(enable = "avx2")]
+fn swiglu_q16(gates: &mut [f32], ups: &[f32]) {
+    scalar::swiglu_q16(gates, ups);
 }
 
 #[target_feature(enable = "avx2,f16c")]

@@ -11,6 +11,8 @@
 //! Four rows share each load of activations: 27 instructions for 32 multiply-adds. Everything here is
 //! assembly: the intrinsics are unstable, and inline assembly may not name float registers.
 
+use core::arch::naked_asm;
+
 /// What the assembler is told of the core, at the beginning of each function: it does not know the
 /// target's features where a library's symbols are listed.
 #[cfg(not(kernel_dsp_optional))]
@@ -30,26 +32,38 @@ mod attention;
 mod floats;
 mod integers;
 mod matrix;
+mod residual;
 mod vector;
+
+/// Square root, correctly rounded: one instruction, which `libm` does not know.
+#[inline]
+pub(crate) fn root(x: f32) -> f32 {
+    #[unsafe(naked)]
+    extern "C" fn root(x: f32) -> f32 {
+        naked_asm!(features!(), "vsqrt.f32 s0, s0", "bx lr")
+    }
+    root(x)
+}
 
 /// Proof that the DSP extension and single precision are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dsp(());
 
 impl Dsp {
+    /// Armv7E-M has the extension by definition.
+    #[cfg(not(kernel_scalar))]
+    pub(super) const CERTAIN: Self = Self(());
+
     pub(super) fn detect() -> Option<Self> {
-        present().then_some(Self(()))
+        #[cfg(not(kernel_scalar))]
+        return Some(Self::CERTAIN);
+        #[cfg(kernel_scalar)]
+        return present().then_some(Self(()));
     }
 }
 
-/// Armv7E-M has the extension by definition.
-#[cfg(not(kernel_dsp_optional))]
-const fn present() -> bool {
-    true
-}
-
 /// Of Armv8-M a register tells.
-#[cfg(kernel_dsp_optional)]
+#[cfg(kernel_scalar)]
 fn present() -> bool {
     /// Instruction set attribute register 3 of the system control block; bits 4 to 7 are 3 with the
     /// extension.

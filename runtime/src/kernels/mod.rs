@@ -9,28 +9,39 @@
     unsafe_code,
     reason = "vendor intrinsics and target_feature calls live here only"
 )]
+#![cfg_attr(
+    not(kernel_scalar),
+    allow(unreachable_patterns, reason = "one instruction set is certain")
+)]
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(kernel_dsp)]
 mod dsp;
+#[cfg(kernel_dsp)]
+pub(crate) use self::dsp::root;
 mod scalar;
 #[cfg(any(soft_float, test))]
 mod soft;
+#[cfg(kernel_thumb2)]
+mod thumb2;
 
 use half::f16;
 
+pub(crate) use self::attention::{Attention, BaseScale, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
-use crate::quant::{DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
+use crate::quant::{Activations, DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Plain Rust; the specification of the arithmetic.
+    /// Plain Rust; the specification of the arithmetic. Absent where every core of the target has [`Self::Dsp`].
+    #[cfg(kernel_scalar)]
     Scalar,
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
@@ -41,15 +52,19 @@ pub enum Isa {
     /// The DSP extension of Cortex-M with single precision.
     #[cfg(kernel_dsp)]
     Dsp(dsp::Dsp),
+    /// Cortex-M3 and other cores with its instructions and no floating point.
+    #[cfg(kernel_thumb2)]
+    Thumb2(thumb2::Thumb2),
 }
 
 impl Isa {
-    /// Every set this machine has, [`Self::Scalar`] first and the best last. Without the feature `std` the
+    /// Every set this machine has, scalar first and the best last. Without the feature `std` the
     /// compiler's target decides.
     pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let [avx512, avx512_vnni] = avx512::Avx512::detect();
         let all = [
+            #[cfg(kernel_scalar)]
             Some(Self::Scalar),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Self::Avx2),
@@ -59,6 +74,8 @@ impl Isa {
             avx512_vnni.map(Self::Avx512),
             #[cfg(kernel_dsp)]
             dsp::Dsp::detect().map(Self::Dsp),
+            #[cfg(kernel_thumb2)]
+            thumb2::Thumb2::detect().map(Self::Thumb2),
         ];
         all.into_iter().flatten()
     }
@@ -66,13 +83,17 @@ impl Isa {
     /// The best of [`Self::available`].
     #[must_use]
     pub fn detect() -> Self {
-        Self::available().last().unwrap_or(Self::Scalar)
+        #[cfg(kernel_scalar)]
+        return Self::available().last().unwrap_or(Self::Scalar);
+        #[cfg(not(kernel_scalar))]
+        return Self::Dsp(dsp::Dsp::CERTAIN);
     }
 
-    /// `scalar`, `avx2`, `avx512`, `avx512-vnni`, `dsp`.
+    /// `scalar`, `avx2`, `avx512`, `avx512-vnni`, `dsp`, `thumb2`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            #[cfg(kernel_scalar)]
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
@@ -82,6 +103,8 @@ impl Isa {
             Self::Avx512(_) => "avx512",
             #[cfg(kernel_dsp)]
             Self::Dsp(_) => "dsp",
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(_) => "thumb2",
         }
     }
 
@@ -121,13 +144,15 @@ impl Isa {
     }
 
     /// [`Self::matmul_f32`] in integers. `x` comes from [`Self::quantize`].
-    pub(crate) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+    pub(crate) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Activations<'_>) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_q8(out, w, x),
+            Self::Avx2(isa) => isa.matmul_q8(out, w, x.q8),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(isa) => isa.matmul_q8(out, w, x),
-            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q8),
+            Self::Avx512(isa) => isa.matmul_q8(out, w, x.q8),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.matmul_q8(out, w, x),
+            _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q8),
         }
     }
 
@@ -163,19 +188,43 @@ impl Isa {
         }
     }
 
-    /// Turns rows of activations into blocks of integers with a scale each.
+    /// Turns rows of activations into blocks of integers with a scale each. `x` is used up: a kernel may
+    /// keep there what [`Self::matmul_q8`] is to find.
     ///
     /// NaN becomes 0, and a block that holds an infinity becomes zeros with scale 0.
     ///
     /// # Shapes
     /// `x` `[T, cols]`, `quants` `[T, blocks * 32]`, `scales` `[T, blocks]`, `blocks = cols / 32` rounded up.
-    pub(crate) fn quantize(self, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
+    pub(crate) fn quantize(
+        self,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        x: &mut [f32],
+        cols: usize,
+    ) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.quantize(quants, scales, x, cols),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(isa) => isa.avx2.quantize(quants, scales, x, cols),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.quantize(quants, scales, x, cols),
             _ => scalar::quantize(quants, scales, x, cols),
+        }
+    }
+
+    /// [`Self::quantize`] for [`Self::matmul_q4`].
+    pub(crate) fn quantize_q4(
+        self,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        x: &mut [f32],
+        cols: usize,
+    ) {
+        match self {
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(_) => scalar::quantize(quants, scales, x, cols),
+            _ => self.quantize(quants, scales, x, cols),
         }
     }
 
@@ -224,6 +273,7 @@ impl Isa {
     #[cfg(target_arch = "x86_64")]
     const fn avx2(self) -> Option<avx2::Avx2> {
         match self {
+            #[cfg(kernel_scalar)]
             Self::Scalar => None,
             Self::Avx2(isa) => Some(isa),
             Self::Avx512(isa) => Some(isa.avx2),
@@ -240,83 +290,64 @@ impl Isa {
         work()
     }
 
-    /// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer *
-    /// 2^exponent`; returns the exponent, at most `128 - bits`.
+    /// Turns each head of `head_size` values into integers of `bits` bits and a sign with one exponent, `value =
+    /// integer * 2^exponent`; an exponent is at most `128 - bits`.
     ///
-    /// NaN becomes 0. All become 0 if one of them is infinite or beyond `2^127`, or all are below `2^-60`.
-    ///
-    /// # Shapes
-    /// `out` as long as `x` or longer, the rest becomes 0.
-    pub(crate) fn integers(self, out: &mut [i16], x: &[f32], bits: i32) -> i32 {
-        match self {
-            #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.integers(out, x, bits),
-            _ => self.vectorized(|| scalar::integers(out, x, bits)),
-        }
-    }
-
-    /// The largest exponent; 0 if there is none.
-    pub(crate) fn largest(self, exponents: &[i8]) -> i32 {
-        match self {
-            #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.largest(exponents),
-            _ => scalar::largest(exponents),
-        }
-    }
-
-    /// Scores of a query, which is used up, in integers, and the largest of them.
-    ///
-    /// `out[t] = dot(query, keys[t]) * multiplier * 2^-(32 + shift + largest - exponents[t])`, rounded down.
+    /// NaN becomes 0. All of a head become 0 if one of them is infinite or beyond `2^127`, or all are below
+    /// `2^-60`.
     ///
     /// # Shapes
-    /// `out` `[T]` or more, `query` `[width]`, `keys` `[T, width]`, `exponents` `[T]`.
-    pub(crate) fn scores(
+    /// `x` `[heads, head_size]`, `exponents` `[heads]`, `out` `[heads, width]`, filled up with 0.
+    pub(crate) fn integers(
         self,
-        out: &mut [i32],
-        query: &mut [i16],
-        keys: &[i8],
-        exponents: &[i8],
-        scale: ScoreScale,
-    ) -> i32 {
+        out: &mut [i16],
+        exponents: &mut [i8],
+        x: &[f32],
+        head_size: usize,
+        bits: i32,
+    ) {
         match self {
             #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.scores(out, query, keys, exponents, scale),
-            _ => self.vectorized(|| scalar::scores(out, query, keys, exponents, scale)),
+            Self::Dsp(isa) => isa.integers(out, exponents, x, head_size, bits),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.integers(out, exponents, x, head_size, bits),
+            _ => self.vectorized(|| scalar::integers(out, exponents, x, head_size, bits)),
         }
     }
 
-    /// Scores to what values are multiplied by, in units of `2^-29`; returns the sum of the powers of
-    /// the scores in units of `2^-20`, and all bits that the results have.
-    ///
-    /// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])`, 0 where `x` is longer than `exponents`.
+    /// Turns keys or values of a token into integers of [`KEPT_BITS`], as [`Self::integers`] does, at their place.
     ///
     /// # Shapes
-    /// `x` `[T]` or more, `exponents` `[T]`; `x` and `most` have `fraction` bits behind the point.
-    pub(crate) fn weights(
+    /// `x` `[n_head_kv, HS]`
+    pub(crate) fn keep(self, row: Row<'_>, x: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.keep(row, x),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.keep(row, x),
+            _ => scalar::keep(row, x),
+        }
+    }
+
+    /// Attention of some heads of a group.
+    ///
+    /// `out[h] = sum_t softmax_t(query[h] . keys[t] / sqrt(HS)) values[t]`, in integers up to the last product.
+    ///
+    /// # Shapes
+    /// `queries` `[heads, width]`, which are used up, `exponents` `[heads]`, `out` `[heads, HS]`.
+    pub(crate) fn attend(
         self,
-        x: &mut [i32],
+        attention: Attention<'_>,
+        queries: &mut [i16],
         exponents: &[i8],
-        most: i32,
-        most_exponent: i32,
-        fraction: u32,
-    ) -> (u32, u32) {
+        out: &mut [f32],
+    ) {
         match self {
             #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.weights(x, exponents, most, most_exponent, fraction),
-            _ => self.vectorized(|| scalar::weights(x, exponents, most, most_exponent, fraction)),
-        }
-    }
-
-    /// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead`, which has
-    /// 30 bits, rounded to its upper 14.
-    ///
-    /// # Shapes
-    /// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
-    pub(crate) fn weighted_sums(self, out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
-        match self {
-            #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.weighted_sums(out, weights, lead, values),
-            _ => self.vectorized(|| scalar::weighted_sums(out, weights, lead, values)),
+            Self::Dsp(isa) => isa.attend(attention, queries, exponents, out),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.attend(attention, queries, exponents, out),
+            _ => self.vectorized(|| scalar::attend(attention, queries, exponents, out)),
         }
     }
 
@@ -328,9 +359,36 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.rms_norm(out, x, weight),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.rms_norm(out, x, weight),
             _ => self.vectorized(|| {
                 ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
             }),
+        }
+    }
+
+    /// `y += x`, over the shorter of the two.
+    pub(crate) fn add(self, y: &mut [f32], x: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.add(y, x),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.add(y, x),
+            _ => ops::axpy(y, 1.0, x),
+        }
+    }
+
+    /// [`ops::rope`] of some heads.
+    ///
+    /// # Shapes
+    /// `heads` `[heads, HS]`, `table` `[HS]`.
+    pub(crate) fn rope(self, heads: &mut [f32], table: &[f32]) {
+        match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.rope(heads, table),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.rope(heads, table),
+            _ => ops::rope_heads(heads, table),
         }
     }
 
@@ -356,6 +414,24 @@ impl Isa {
         scalar::narrow_f16(out, x);
     }
 
+    /// [`Self::swiglu`] for values that become 8 bits next: the sigmoid has 16 bits, and the result is the same
+    /// bits everywhere.
+    ///
+    /// `gates[i] = (gates[i] * ups[i]) * (sigmoid_q16(gates[i]) * 2^-16)`
+    pub(crate) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.swiglu_q16(gates, ups),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.swiglu_q16(gates, ups),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.swiglu_q16(gates, ups),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.swiglu_q16(gates, ups),
+            _ => scalar::swiglu_q16(gates, ups),
+        }
+    }
+
     /// `out[i] = x[i]`, exactly.
     pub(crate) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
         match self {
@@ -366,17 +442,6 @@ impl Isa {
             _ => scalar::widen_f16(out, x),
         }
     }
-}
-
-/// How products of a query with keys become scores, see [`Isa::scores`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ScoreScale {
-    pub(crate) multiplier: i32,
-    pub(crate) shift: u32,
-    /// The largest exponent of a key.
-    pub(crate) largest: i32,
-    /// Bits of a score behind its point, 1 to 16.
-    pub(crate) fraction: u32,
 }
 
 /// Where a product of some rows of a matrix goes.

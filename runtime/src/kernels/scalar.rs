@@ -2,18 +2,23 @@
 
 mod attention;
 mod dsp_order;
+mod gate;
 
 use half::f16;
 
-#[cfg(kernel_dsp)]
-pub(super) use self::attention::{EXP2, EXP2_CUBIC};
-pub(super) use self::attention::{integers, largest, scores, weighted_sums, weights};
+#[cfg(any(kernel_dsp, kernel_thumb2))]
+pub(super) use self::attention::{EXP2, factor, lead};
+pub(super) use self::attention::{attend, integers, keep};
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
+pub(super) use self::gate::swiglu_q16;
+#[cfg(any(kernel_dsp, kernel_thumb2))]
+pub(super) use self::gate::{SIGMOID, Sigmoid};
 #[cfg(soft_float)]
-use super::soft::block_product;
+use super::soft::{block_product, scaled_integer};
 
+#[cfg(not(soft_float))]
 use crate::math::ROUND;
 use crate::ops::{self, LANES};
 use crate::quant::{BLOCK, Q4_BYTES, Q4Row, Q8Row, nearest_f16, q4_integers};
@@ -107,24 +112,25 @@ pub(super) fn quantize(quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: u
 /// NaN becomes 0. A block that holds an infinity becomes zeros, like one whose values are too small
 /// to scale: every result is finite, and the same wherever NaN and infinity behave otherwise.
 pub(super) fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32]) -> f32 {
-    let mut largest = 0.0f32;
-    for value in x {
-        let magnitude = value.abs();
-        largest = if magnitude > largest {
-            magnitude
-        } else {
-            largest
-        };
-    }
+    // As integers magnitudes have the order they have as numbers, with NaN above infinity.
+    let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
+    let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
+    let largest = f32::from_bits(numbers.max().unwrap_or(0));
     let (scale, inverse) = scale(largest);
     *quants = [0; BLOCK];
     for (quant, value) in quants.iter_mut().zip(x) {
-        let scaled = value * inverse;
-        // Also infinity times an inverse of 0.
-        let scaled = if scaled.is_nan() { 0.0 } else { scaled };
-        *quant = (scaled + ROUND).to_bits() as i8;
+        *quant = scaled_integer(*value, inverse);
     }
     scale
+}
+
+/// `value * inverse`, rounded to an integer; 0 of NaN, which also infinity times an inverse of 0 is.
+#[cfg(not(soft_float))]
+#[inline(always)]
+fn scaled_integer(value: f32, inverse: f32) -> i8 {
+    let scaled = value * inverse;
+    let scaled = if scaled.is_nan() { 0.0 } else { scaled };
+    (scaled + ROUND).to_bits() as i8
 }
 
 /// Scale of a block whose largest magnitude is `largest`, and what its values are multiplied by:

@@ -95,13 +95,17 @@ fn sets_agree<W: WeightFormat>(tolerance: f64) {
             let mut quants = vec![99; n_tokens * blocks * BLOCK];
             let mut scales = vec![9.0; n_tokens * blocks];
             let mut out = vec![0.0; n_tokens * rows];
-            W::quantize(isa, &mut quants, &mut scales, &x, cols);
+            let mut values = x.clone();
+            W::quantize(isa, &mut quants, &mut scales, &mut values, cols);
             let q8 = Q8Activations {
                 quants: &quants,
                 scales: &scales,
                 blocks: W::FORMAT.blocks(cols),
             };
-            let x = Activations { values: &x, q8 };
+            let x = Activations {
+                values: &values,
+                q8,
+            };
             W::matmul(isa, whole(&mut out, rows), w, 0..rows, x);
             (quants, bits(&scales), out)
         };
@@ -150,7 +154,7 @@ fn quantize_at_extremes_gives_the_same_bits() {
         (x[3], x[5], x[35], x[39]) = (-0.0, -value, value, 1.0);
         let run = |isa: Isa| {
             let (mut quants, mut scales) = ([1; 64], [1.0; 2]);
-            isa.quantize(&mut quants, &mut scales, &x, 40);
+            isa.quantize(&mut quants, &mut scales, &mut x.clone(), 40);
             (quants, scales.map(f32::to_bits))
         };
         let expected = run(Isa::Scalar);
@@ -173,6 +177,26 @@ fn check_rule(x: &[f32], quants: &[i8], scales: [f32; 2]) {
         }
         if x.iter().any(|x| x.is_infinite()) {
             assert!(scale == 0.0 && quants.iter().all(|quant| *quant == 0));
+        }
+    }
+}
+
+#[test]
+fn swiglu_gives_the_same_bits() {
+    let seed = fresh_seed();
+    let mut rng = Rng::new(seed, 0);
+    for n in [1, 2, 7, 8, 33, 172] {
+        let mut gates = random(&mut rng, n);
+        let mut ups = random(&mut rng, n);
+        (gates[0], ups[n - 1]) = (f32::from_bits(rng.next() as u32), -0.0);
+        let run = |isa: Isa| {
+            let mut out = gates.clone();
+            isa.swiglu_q16(&mut out, &ups);
+            bits(&out)
+        };
+        let expected = run(Isa::Scalar);
+        for isa in every_isa() {
+            assert_eq!(run(isa), expected, "{isa:?}, seed {seed}, {n}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod q8_dsp;
 mod weight_format;
 
 pub use self::f16::F16;
+#[cfg(feature = "kv-float")]
 pub(crate) use self::f16::nearest as nearest_f16;
 pub use self::f32::F32;
 pub use self::q4::Q4;

@@ -176,8 +176,8 @@ impl WeightFormat for Q4 {
         }
     }
 
-    fn quantize(isa: Isa, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
-        isa.quantize(quants, scales, x, cols);
+    fn quantize(isa: Isa, quants: &mut [i8], scales: &mut [f32], x: &mut [f32], cols: usize) {
+        isa.quantize_q4(quants, scales, x, cols);
     }
 
     fn matmul(

@@ -22,8 +22,8 @@ pub struct Q8;
 /// A matrix: all integers, row by row, then all scales.
 #[derive(Clone, Copy, Debug)]
 pub struct Q8Matrix<'w> {
-    quants: &'w [i8],
-    scales: &'w [f16],
+    pub(crate) quants: &'w [i8],
+    pub(crate) scales: &'w [f16],
     blocks: Blocks,
 }
 
@@ -49,7 +49,7 @@ impl<'w> Q8Matrix<'w> {
     }
 
     /// The matrix of these rows.
-    fn part(self, rows: Range<usize>) -> Self {
+    pub(crate) fn part(self, rows: Range<usize>) -> Self {
         let Blocks { n, quants } = self.blocks;
         Self {
             quants: part(self.quants, rows.start * quants, rows.len() * quants),
@@ -153,7 +153,7 @@ impl WeightFormat for Q8 {
         }
     }
 
-    fn quantize(isa: Isa, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
+    fn quantize(isa: Isa, quants: &mut [i8], scales: &mut [f32], x: &mut [f32], cols: usize) {
         isa.quantize(quants, scales, x, cols);
     }
 
@@ -164,6 +164,6 @@ impl WeightFormat for Q8 {
         rows: Range<usize>,
         x: Activations<'_>,
     ) {
-        isa.matmul_q8(out, matrix.part(rows), x.q8);
+        isa.matmul_q8(out, matrix.part(rows), x);
     }
 }

@@ -220,7 +220,7 @@ impl WeightFormat for Q8Dsp {
         }
     }
 
-    fn quantize(isa: Isa, quants: &mut [i8], _scales: &mut [f32], x: &[f32], cols: usize) {
+    fn quantize(isa: Isa, quants: &mut [i8], _scales: &mut [f32], x: &mut [f32], cols: usize) {
         isa.quantize_dsp(quants, x, cols);
     }
 

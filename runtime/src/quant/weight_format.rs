@@ -53,7 +53,7 @@ impl Format {
         match self {
             Self::F32 | Self::F16 | Self::Q8 => 1,
             Self::Q8Dsp => 2,
-            Self::Q4 => 3,
+            Self::Q4 => 4,
         }
     }
 
@@ -140,7 +140,8 @@ impl Blocks {
 /// Activations of some tokens, as the kernels take them.
 ///
 /// # Shapes
-/// `values` `[T, cols]`; for integer formats also the same as integers, else those are empty.
+/// `values` `[T, cols]`; for integer formats the same as integers, else those are empty, and what
+/// [`Isa::quantize`] made of `values`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activations<'a> {
     pub(crate) values: &'a [f32],
@@ -202,9 +203,9 @@ pub trait WeightFormat: sealed::Sealed + Copy + Debug + 'static {
     #[doc(hidden)]
     fn row(isa: Isa, out: &mut [f32], matrix: Self::Matrix<'_>, row: usize);
 
-    /// Turns rows of activations into what [`Self::matmul`] takes besides them.
+    /// Turns rows of activations into what [`Self::matmul`] takes besides them; with integers `x` may be used up.
     #[doc(hidden)]
-    fn quantize(_isa: Isa, _quants: &mut [i8], _scales: &mut [f32], _x: &[f32], _cols: usize) {}
+    fn quantize(_isa: Isa, _quants: &mut [i8], _scales: &mut [f32], _x: &mut [f32], _cols: usize) {}
 
     /// `out[t, r] = sum(matrix[r, c] * x[t, c])` for the rows `rows`.
     ///

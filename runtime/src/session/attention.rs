@@ -1,16 +1,22 @@
 //! Keys and values of the tokens so far, and attention to them.
 
+#[cfg(feature = "kv-float")]
 mod float;
 mod integer;
 
+use core::ops::Range;
+
+#[cfg(feature = "kv-float")]
 pub(crate) use self::float::{FloatCache, Floats};
-pub(crate) use self::integer::{BaseScale, CacheShape, IntegerCache};
+pub(crate) use self::integer::{CacheShape, IntegerCache};
 use crate::config::Config;
 use crate::kernels::Isa;
+use crate::parts::part;
 
 /// Keys and values of all layers, with the room that attention needs.
 #[derive(Debug)]
 pub(crate) enum Cache<'a> {
+    #[cfg(feature = "kv-float")]
     Float(FloatCache<'a>),
     Integer(IntegerCache<'a>),
 }
@@ -24,6 +30,10 @@ pub(crate) struct Place {
 
 impl Cache<'_> {
     /// Keeps a token's keys and values, `[n_kv]` both.
+    #[cfg_attr(
+        not(feature = "kv-float"),
+        expect(unused_variables, reason = "integers know their shape")
+    )]
     pub(super) fn write(
         &mut self,
         isa: Isa,
@@ -33,30 +43,45 @@ impl Cache<'_> {
         values: &[f32],
     ) {
         match self {
+            #[cfg(feature = "kv-float")]
             Self::Float(cache) => cache.write(isa, config, place, keys, values),
             Self::Integer(cache) => cache.write(isa, place, keys, values),
         }
     }
 
-    /// Attention of one head of the token at `place` to those before it and itself.
+    /// Attention of `heads`, all of one group, of the token at `place` to those before it and itself; a token's
+    /// head 0 comes first.
     ///
-    /// `out = sum_t softmax_t(query . k[t, g] / sqrt(HS)) v[t, g]`, `g` the group of `head`.
+    /// `out = sum_t softmax_t(query . k[t, g] / sqrt(HS)) v[t, g]`, `g` the group.
     ///
     /// # Shapes
-    /// `out`, `query` `[HS]`.
+    /// `out` `[heads, HS]`, `queries` those of all heads of the token, `[n_head, HS]`.
     pub(super) fn attend(
         &mut self,
         isa: Isa,
         config: &Config,
         place: Place,
-        head: usize,
-        query: &[f32],
+        heads: Range<usize>,
+        queries: &[f32],
         out: &mut [f32],
     ) {
-        let group = head * config.n_head_kv() / config.n_head().max(1);
+        let group = heads.start * config.n_head_kv() / config.n_head().max(1);
         match self {
-            Self::Float(cache) => cache.attend(isa, config, place, group, query, out),
-            Self::Integer(cache) => cache.attend(isa, place, group, query, out),
+            #[cfg(feature = "kv-float")]
+            Self::Float(cache) => {
+                let head_size = config.head_size();
+                let outs = out.chunks_exact_mut(head_size.max(1));
+                for (head, out) in heads.zip(outs) {
+                    let query = part(queries, head * head_size, head_size);
+                    cache.attend(isa, config, place, group, query, out);
+                }
+            }
+            Self::Integer(cache) => {
+                if heads.start == 0 {
+                    cache.ask(isa, queries);
+                }
+                cache.attend(isa, place, group, heads, out);
+            }
         }
     }
 }

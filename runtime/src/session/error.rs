@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::arena::ARENA_ALIGNMENT;
+use crate::features::absent;
 
 /// Why a session cannot do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,11 @@ pub enum SessionError {
         needed: u64,
         /// Bytes of the arena.
         given: u64,
+    },
+    /// This program was built without the format in which keys and values are to be kept.
+    Absent {
+        /// The feature of this crate that has it.
+        feature: &'static str,
     },
     /// The tokens do not fit into the context any more.
     ContextFull {
@@ -64,6 +70,7 @@ impl fmt::Display for SessionError {
             Self::ArenaTooSmall { needed, given } => {
                 write!(f, "the arena has {given} bytes and needs {needed}")
             }
+            Self::Absent { feature } => absent(f, feature),
             Self::ContextFull {
                 n_ctx,
                 position,

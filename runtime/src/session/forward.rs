@@ -21,8 +21,8 @@ use crate::threads::Product;
 /// nonlinearities. Without floating point they are hundreds of instructions.
 const VALUE_WORK: usize = if cfg!(soft_float) { 128 } else { 16 };
 
-/// Matrices are cut between groups of so many rows.
-const ROW_GROUP: usize = 4;
+/// Matrices are cut between groups of so many rows, which kernels take together.
+const ROW_GROUP: usize = 8;
 
 /// Vectors are cut between groups of so many values, where they are cut at all.
 const VALUES: usize = 32;
@@ -82,9 +82,9 @@ impl<W: WeightFormat> Session<'_, W> {
     /// What positions need that does not depend on them.
     pub(super) fn prepare(&mut self) {
         let base = match self.model.config().positions() {
-            Positions::Learned => return,
-            Positions::Sinusoidal => ops::SINUSOID_BASE,
-            Positions::Rope => self.model.config().rope_theta(),
+            Positions::Sinusoidal if cfg!(feature = "sinusoidal") => ops::SINUSOID_BASE,
+            Positions::Rope if cfg!(feature = "rope") => self.model.config().rope_theta(),
+            _ => return,
         };
         ops::frequencies(self.arena.frequencies, base);
     }
@@ -137,18 +137,20 @@ impl<W: WeightFormat> Session<'_, W> {
             let wte = *token as usize;
             self.model.embedding(self.isa, x, Tensor::Wte, wte);
             match config.positions() {
-                Positions::Learned => {
-                    self.model
-                        .embedding(self.isa, branch, Tensor::Wpe, position);
+                Positions::Sinusoidal if cfg!(feature = "sinusoidal") => {
+                    ops::sinusoid(branch, position, frequencies);
                 }
-                Positions::Sinusoidal => ops::sinusoid(branch, position, frequencies),
-                Positions::Rope => {
+                Positions::Rope if cfg!(feature = "rope") => {
                     let table = part_mut(self.arena.rope, t * head_size, head_size);
                     ops::rope_table(table, position, frequencies);
                     continue;
                 }
+                _ => {
+                    self.model
+                        .embedding(self.isa, branch, Tensor::Wpe, position);
+                }
             }
-            ops::axpy(x, 1.0, branch);
+            self.isa.add(x, branch);
         }
     }
 
@@ -161,7 +163,7 @@ impl<W: WeightFormat> Session<'_, W> {
         match stage {
             #[cfg(feature = "rayon")]
             Stage::Heads if budget == usize::MAX && self.all_heads() => return 0,
-            Stage::Heads => return self.head(),
+            Stage::Heads => return self.heads(budget),
             Stage::Activation => return self.activation(budget),
             Stage::Done => return 0,
             _ => {}
@@ -202,11 +204,11 @@ impl<W: WeightFormat> Session<'_, W> {
         }
         let config = *self.model.config();
         let (x, cols) = match stage {
-            Stage::MlpProj => (&*self.arena.wide, config.n_ff()),
-            _ => (&*self.arena.branch, config.n_embd()),
+            Stage::MlpProj => (&mut *self.arena.wide, config.n_ff()),
+            _ => (&mut *self.arena.branch, config.n_embd()),
         };
         let (quants, scales) = (&mut *self.arena.quants, &mut *self.arena.quant_scales);
-        W::quantize(self.isa, quants, scales, part(x, 0, n * cols), cols);
+        W::quantize(self.isa, quants, scales, part_mut(x, 0, n * cols), cols);
         self.pass.ready = true;
         VALUE_WORK * n * cols
     }
@@ -267,12 +269,12 @@ impl<W: WeightFormat> Session<'_, W> {
         };
         if let Some(bias) = bias {
             for out in out.chunks_exact_mut(bias.len().max(1)) {
-                ops::axpy(out, 1.0, bias);
+                self.isa.add(out, bias);
             }
         }
         let work = VALUE_WORK * out.len();
         match stage {
-            Stage::AttnProj | Stage::MlpProj => ops::axpy(arena.x, 1.0, out),
+            Stage::AttnProj | Stage::MlpProj => self.isa.add(arena.x, out),
             Stage::Qkv => self.keep(n),
             _ => {}
         }
@@ -302,9 +304,7 @@ impl<W: WeightFormat> Session<'_, W> {
             let qkv = part_mut(arena.wide, t * n_qkv, n_qkv);
             if config.positions() == Positions::Rope {
                 let table = part(arena.rope, t * head_size, head_size);
-                let rotated = part_mut(qkv, 0, n_embd + n_kv);
-                let heads = rotated.chunks_exact_mut(head_size.max(1));
-                heads.for_each(|head| ops::rope(head, table));
+                self.isa.rope(part_mut(qkv, 0, n_embd + n_kv), table);
             }
             let place = Place {
                 layer: self.pass.layer,
@@ -345,27 +345,31 @@ impl<W: WeightFormat> Session<'_, W> {
         true
     }
 
-    /// Attention of one head of one token.
-    fn head(&mut self) -> usize {
-        let config = *self.model.config();
+    /// Attention of as many heads of a group of one token as `budget` allows; at least one.
+    fn heads(&mut self, budget: usize) -> usize {
+        let config = self.model.config();
         let (n_head, head_size) = (config.n_head().max(1), config.head_size());
         let Pass { n, layer, done, .. } = self.pass;
-        let (t, head) = (done / n_head, done % n_head);
+        let (t, first) = (done / n_head, done % n_head);
         let place = Place {
             layer,
             position: self.position + t,
         };
+        let work = (place.position + 1) * (2 * head_size + VALUE_WORK);
+        let group = (n_head / config.n_head_kv().max(1)).max(1);
+        let count = (budget / work.max(1)).max(1).min(group - first % group);
         let arena = &mut self.arena;
-        let query = part(arena.wide, t * config.n_qkv() + head * head_size, head_size);
-        let out = part_mut(arena.branch, (t * n_head + head) * head_size, head_size);
+        let queries = part(arena.wide, t * config.n_qkv(), config.n_embd());
+        let out = part_mut(arena.branch, done * head_size, count * head_size);
+        let heads = first..first + count;
         arena
             .cache
-            .attend(self.isa, &config, place, head, query, out);
-        self.pass.done += 1;
+            .attend(self.isa, config, place, heads, queries, out);
+        self.pass.done += count;
         if self.pass.done == n * n_head {
             (self.pass.stage, self.pass.done) = (Stage::AttnProj, 0);
         }
-        (place.position + 1) * (2 * head_size + VALUE_WORK)
+        count * work
     }
 
     /// Rows `first..first + n` of `x`, normalised, into the first rows of `branch`.
@@ -376,13 +380,17 @@ impl<W: WeightFormat> Session<'_, W> {
         let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
         for (out, x) in out.zip(rows) {
             match kind {
-                Norm::LayerNorm => {
+                Norm::LayerNorm if cfg!(feature = "layer-norm") => {
                     self.isa.vectorized(|| {
                         let stats = ops::layer_norm_stats(x);
                         ops::normalize(out, x, stats, norm.weight, norm.bias);
                     });
                 }
-                Norm::RmsNorm => self.isa.rms_norm(out, x, norm.weight),
+                Norm::RmsNorm if cfg!(feature = "rms-norm") => {
+                    self.isa.rms_norm(out, x, norm.weight);
+                }
+                // Not in a configuration of this build.
+                _ => {}
             }
         }
     }
@@ -401,18 +409,22 @@ impl<W: WeightFormat> Session<'_, W> {
             .split_at_mut_checked(t * n_fc)
             .unwrap_or_default();
         match mlp {
-            Mlp::Relu => map(part_mut(row, i, len), ops::relu),
-            Mlp::Gelu => self
+            Mlp::Gelu if cfg!(feature = "gelu") => self
                 .isa
                 .vectorized(|| map(part_mut(row, i, len), ops::gelu)),
             Mlp::ReluSquared => map(part_mut(row, i, len), ops::relu_squared),
-            Mlp::Swiglu => {
+            Mlp::Swiglu if cfg!(feature = "swiglu") => {
                 let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
                 let gates = part_mut(gates, i, len);
-                self.isa.swiglu(gates, part(ups, i, len));
+                let ups = part(ups, i, len);
+                match W::FORMAT.is_integer() {
+                    true => self.isa.swiglu_q16(gates, ups),
+                    false => self.isa.swiglu(gates, ups),
+                }
                 // The first row is where it belongs.
                 copy(part_mut(done, t * n_ff + i, len), gates);
             }
+            _ => map(part_mut(row, i, len), ops::relu),
         }
         self.pass.done += len;
         if self.pass.done == self.pass.n * n_ff {

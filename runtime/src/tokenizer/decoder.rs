@@ -88,6 +88,7 @@ impl StreamDecoder {
             return Err(DecodeError { id, n_vocab });
         };
         if let Tokenizer::SentencePiece(pieces) = tokenizer
+            && cfg!(feature = "sentencepiece")
             && self.at_start
             && pieces.begins_with_space(id)
         {

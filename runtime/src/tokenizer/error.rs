@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::features::absent;
+
 /// Why tables are not a tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,6 +16,11 @@ pub enum TokenizerError {
         given: usize,
         /// The length it needs, or that it must be a multiple of.
         needed: usize,
+    },
+    /// This program was built without this kind of tokenizer.
+    Absent {
+        /// The feature of this crate that has it.
+        feature: &'static str,
     },
     /// A vocabulary is empty, or larger than [`MAX_VOCAB`](super::MAX_VOCAB).
     Size {
@@ -56,6 +63,7 @@ impl fmt::Display for TokenizerError {
                 f,
                 "tokenizer table `{table}` has {given} bytes where {needed} (or a multiple) are needed"
             ),
+            Self::Absent { feature } => absent(f, feature),
             Self::Size { n_vocab } => write!(
                 f,
                 "tokenizer has {n_vocab} tokens; 1 to {} are possible",

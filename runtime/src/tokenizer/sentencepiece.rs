@@ -171,10 +171,8 @@ impl SentencePiece<'_> {
     fn validate_bytes(&self) -> Result<(), TokenizerError> {
         let table = "byte tokens";
         for byte in 0..=u8::MAX {
-            let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-            let digits = [digit(byte >> 4), digit(byte & 15)]
-                .map(|digit| u8::try_from(digit.to_ascii_uppercase()).unwrap_or(b'0'));
-            let text = [b'<', b'0', b'x', digits[0], digits[1], b'>'];
+            let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+            let text = [b'<', b'0', b'x', digit(byte >> 4), digit(byte & 15), b'>'];
             let id = u32::from(byte) + FIRST_BYTE;
             self.vocabulary.check_id(table, id)?;
             if self.vocabulary.token(id) != Some(&text) {

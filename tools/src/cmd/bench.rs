@@ -38,7 +38,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "SHAPE")]
     shape: Option<Shape>,
     /// How to store the matrices of --shape [default: each of f32, f16, q8, q4]
-    #[arg(long, value_name = "FORMAT", num_args = 1.., requires = "shape", value_parser = format_parser())]
+    #[arg(long, value_name = "FORMAT", num_args = 1.., conflicts_with = "model", value_parser = format_parser())]
     format: Vec<Format>,
     /// Threads; several numbers measure each [default: 1, and as many as the machine runs at once]
     #[arg(long, value_name = "N", num_args = 1.., allow_negative_numbers = true)]

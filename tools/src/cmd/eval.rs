@@ -1,30 +1,39 @@
 //! `minigpt eval`.
 
+mod heat;
+
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile};
 use minigpt_trainer::data::sources;
-use minigpt_trainer::evaluate::evaluate;
+use minigpt_trainer::evaluate::{EvaluationOptions, Scored, evaluate_each};
 use minigpt_trainer::inference;
 use minigpt_trainer::run::RunError;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
+use self::heat::{Heat, TokenReport};
 use super::{count, kv_parser, open_model, threads};
 use crate::failure::{Failure, Outcome};
-use crate::output;
+use crate::generation::{memory, sequence};
+use crate::output::{self, say};
 use crate::progress::TokenProgress;
 
 /// Measure how well a model predicts a text.
 ///
-/// The text goes through the model in windows of its context that do not overlap; every token is
-/// predicted once. Bits per byte compare models with different tokenizers; perplexity does not.
+/// The text goes through the model in windows of its context; every token is predicted once, from those
+/// before it in its document and window. Bits per byte compare models with different tokenizers; loss,
+/// perplexity and accuracy do not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   minigpt eval model.mgpt --data book.txt
+  minigpt eval model.mgpt --data book.txt --stride 64               # windows overlap: slower, fairer
+  minigpt eval model.mgpt --data poem.txt --per-token               # what the model finds hard, in colours
+  minigpt eval model.mgpt --data poem.txt --html poem.html
   minigpt eval model.mgpt --data texts/ --max-tokens 20000 --json")]
 pub(crate) struct EvalArgs {
     /// The model file
@@ -35,6 +44,17 @@ pub(crate) struct EvalArgs {
     /// Predict only this many tokens, from the start
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_tokens: Option<i64>,
+    /// Tokens from the start of a window to the start of the next; the context if not given, so that
+    /// windows do not overlap. With less, tokens have more before them to be predicted from
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    stride: Option<i64>,
+    /// Show the text in colours, the redder the harder; where standard output is no terminal, a line for
+    /// each token: index, number, bits, how many tokens were likelier, text
+    #[arg(long)]
+    per_token: bool,
+    /// Write the text in colours as a page
+    #[arg(long, value_name = "OUT.html")]
+    html: Option<PathBuf>,
     /// How keys and values are kept
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_parser())]
     kv: KvFormat,
@@ -53,20 +73,27 @@ struct Report {
     loss: f64,
     perplexity: f64,
     bits_per_byte: f64,
+    /// Share of tokens that were held for the likeliest.
+    top_1_accuracy: f64,
     tokens: usize,
     bytes: usize,
     format: &'static str,
     kv_format: &'static str,
     context_tokens: usize,
+    stride_tokens: usize,
     tokens_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_token: Option<Vec<TokenReport>>,
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     let most = args.max_tokens.unwrap_or(i64::MAX);
     let most = count("--max-tokens", most, 1)?.saturating_add(1);
-    let n = threads(args.threads)?;
     let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
+    let options = args.options(&file)?;
+    let n_ctx = file.config().n_ctx();
+    memory::check(&args.model, &file, &sequence::options(n_ctx, args.kv), 1)?;
     let mut tokens = encode(&file, &args.data)?;
     tokens.truncate(most);
     if tokens.len() < 2 {
@@ -74,26 +101,79 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
             "there is nothing to predict: the text has fewer than two tokens; give more".to_owned(),
         ));
     }
+    let (mut report, scores) = measure(args, &file, &tokens, options)?;
+    let heat = Heat::new(file.tokenizer(), &tokens, &scores);
+    if let Some(path) = &args.html {
+        let page = heat.html(&args.data, &lines(&report));
+        let done = output::replace_alike(path, page.as_bytes(), "page")?;
+        say!("{done} {}", path.display());
+    }
+    if args.json {
+        report.per_token = args.per_token.then(|| heat.tokens());
+        return output::print_json(&report);
+    }
+    if !args.per_token {
+        return output::print(&lines(&report));
+    }
+    output::print(&match io::stdout().is_terminal() {
+        true => heat.terminal(),
+        false => heat.table(),
+    })?;
+    say!("{}", lines(&report).trim_end());
+    Ok(())
+}
+
+impl EvalArgs {
+    fn options(&self, file: &ModelFile<'_>) -> Result<EvaluationOptions, Failure> {
+        let n_ctx = file.config().n_ctx();
+        let stride = self.stride.map_or(Ok(n_ctx), |stride| {
+            let fits = usize::try_from(stride)
+                .ok()
+                .filter(|n| (1..=n_ctx).contains(n));
+            fits.ok_or_else(|| {
+                Failure::Misuse(format!(
+                    "--stride is {stride}; it must be between 1 and the context of {n_ctx} tokens"
+                ))
+            })
+        })?;
+        let kv = self.kv;
+        Ok(EvaluationOptions { kv, stride })
+    }
+}
+
+/// The report, and what became of each token but the first.
+fn measure(
+    args: &EvalArgs,
+    file: &ModelFile<'_>,
+    tokens: &[u32],
+    options: EvaluationOptions,
+) -> Result<(Report, Vec<Scored>), Failure> {
     let mut progress = TokenProgress::new("eval", tokens.len() - 1);
     let start = Instant::now();
-    let sums = inference::on_threads(n, || evaluate(&file, &tokens, args.kv, |n| progress.set(n)));
+    let (n, mut scores) = (threads(args.threads)?, Vec::new());
+    let sums = inference::on_threads(n, || {
+        evaluate_each(file, tokens, options, |scored| {
+            scores.push(scored);
+            progress.set(scores.len());
+        })
+    });
     progress.finish();
     let sums = sums.map_err(Failure::failed)?.map_err(Failure::failed)?;
     let report = Report {
         loss: sums.loss(),
         perplexity: sums.perplexity(),
         bits_per_byte: sums.bits_per_byte(),
+        top_1_accuracy: sums.accuracy(),
         tokens: sums.tokens,
         bytes: sums.bytes,
         format: file.format().name(),
         kv_format: args.kv.name(),
         context_tokens: file.config().n_ctx(),
+        stride_tokens: options.stride,
         tokens_per_second: sums.tokens as f64 / start.elapsed().as_secs_f64(),
+        per_token: None,
     };
-    match args.json {
-        true => output::print_json(&report),
-        false => output::print(&text(&report)),
-    }
+    Ok((report, scores))
 }
 
 /// Tokens of the files below `data`, one after the other.
@@ -114,14 +194,18 @@ fn encode(file: &ModelFile<'_>, data: &[PathBuf]) -> Result<Vec<u32>, Failure> {
 }
 
 /// The report for people.
-fn text(report: &Report) -> String {
+fn lines(report: &Report) -> String {
     format!(
         "loss           {:.4} nats per token\nperplexity     {:.3}\nbits per byte  {:.4}\n\
-         tokens         {}\nbytes          {}\n",
+         accuracy       {:.2}% of tokens were held for the likeliest\n\
+         tokens         {}\nbytes          {}\nwindows        {} tokens, {} apart\n",
         report.loss,
         report.perplexity,
         report.bits_per_byte,
+        100.0 * report.top_1_accuracy,
         output::grouped(report.tokens as u64),
         output::grouped(report.bytes as u64),
+        report.context_tokens,
+        report.stride_tokens,
     )
 }

@@ -1,13 +1,16 @@
 //! `minigpt export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use minigpt_runtime::format::Metadata;
 use minigpt_runtime::{Format, KvFormat};
 use minigpt_trainer::evaluate::{Evaluation, evaluate};
+use minigpt_trainer::export::with_metadata;
 use minigpt_trainer::inference::ModelBytes;
 use minigpt_trainer::run::Trained;
 
+use super::chat::Template;
 use super::{count, format_parser};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, grouped, say};
@@ -21,7 +24,8 @@ use crate::progress::TokenProgress;
 #[command(after_help = "\
 Examples:
   minigpt export runs/stories --format q8 -o stories.mgpt
-  minigpt export runs/stories --format f32 -o stories-f32.mgpt --measure 0")]
+  minigpt export runs/stories --format f32 -o stories-f32.mgpt --measure 0
+  minigpt export runs/dialogues --chat-template chat.jinja -o dialogues.mgpt")]
 pub(crate) struct ExportArgs {
     /// Run directory of `minigpt train`
     run: PathBuf,
@@ -31,6 +35,10 @@ pub(crate) struct ExportArgs {
     /// Where to write the model file; a model that is there is replaced
     #[arg(short, long, value_name = "OUT.mgpt")]
     output: PathBuf,
+    /// Put a chat template into the file, in Jinja as Hugging Face's are; `minigpt chat` writes conversations
+    /// with it
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
     /// Measure on this many tokens of the validation text; 0 measures nothing
     #[arg(
         long,
@@ -47,7 +55,10 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     let name = args.output.file_stem().unwrap_or_default();
     let name = name.to_string_lossy();
     let export = |format| trained.export(&name, format).map_err(Failure::failed);
-    let model = export(args.format)?;
+    let mut model = export(args.format)?;
+    if let Some(path) = &args.chat_template {
+        model = with_template(&model, path)?;
+    }
     let done = output::write_model(&args.output, model.bytes())?;
     let bytes = |model: &ModelBytes| grouped(model.bytes().len() as u64);
     say!(
@@ -78,6 +89,17 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// The same model with the chat template at `path`.
+fn with_template(model: &ModelBytes, path: &Path) -> Result<ModelBytes, Failure> {
+    let template = Template::read(path)?;
+    let file = model.file().map_err(Failure::failed)?;
+    let metadata = Metadata {
+        chat_template: template.source(),
+        ..file.header().metadata
+    };
+    with_metadata(&file, metadata).map_err(Failure::failed)
 }
 
 fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {

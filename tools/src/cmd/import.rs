@@ -76,6 +76,7 @@ fn write(
             name: name.trim_end_matches(".mgpt"),
             bits_per_byte: None,
             made_by,
+            chat_template: "",
         },
     };
     let bytes = export(&header, &model.parameters).map_err(Failure::failed)?;

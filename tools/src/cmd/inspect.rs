@@ -1,6 +1,9 @@
 //! `minigpt inspect`.
 
+mod attention;
+
 use core::fmt::{self, Write};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -19,13 +22,20 @@ use crate::output::{self, grouped};
 #[command(after_help = "\
 Examples:
   minigpt inspect model.mgpt
-  minigpt inspect model.mgpt --context 64 --json")]
+  minigpt inspect model.mgpt --context 64 --json
+  minigpt inspect model.mgpt --attention \"Lily had a red ball. Lily\" -o lily.html")]
 pub(crate) struct InspectArgs {
     /// The model file
     model: PathBuf,
     /// Plan memory for this many tokens of context; the model's own if not given
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     context: Option<i64>,
+    /// Show what each attention head looks at in this text, as a page
+    #[arg(long, value_name = "PROMPT", allow_hyphen_values = true)]
+    attention: Option<OsString>,
+    /// With --attention: where to write the page; standard output if not given
+    #[arg(short, long, value_name = "OUT.html")]
+    output: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -39,10 +49,14 @@ struct Report {
     name: String,
     made_by: String,
     bits_per_byte: Option<f32>,
+    /// Empty for none.
+    chat_template: String,
     format: Format,
     n_params: u64,
     config: Config,
     tokenizer: TokenizerReport,
+    /// Of the runtime, for a program that runs this model alone.
+    features: Vec<&'static str>,
     tensors: Vec<TensorReport>,
     memory_plan: Vec<PlanReport>,
 }
@@ -79,8 +93,13 @@ struct PlanReport {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
+    conflicts(args)?;
     let model = open_model(&args.model)?;
     let file = model.file().map_err(|e| Failure::with(&args.model, e))?;
+    if let Some(prompt) = &args.attention {
+        let name = args.model.display().to_string();
+        return attention::run(&name, &file, prompt, args.output.as_deref());
+    }
     let context = context(args.context, &file)?;
     let report = report(args.model.display().to_string(), &file, context);
     if args.json {
@@ -88,6 +107,18 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     } else {
         output::print(&text(&report))
     }
+}
+
+/// Options that contradict each other.
+fn conflicts(args: &InspectArgs) -> Outcome {
+    let wrong = match (&args.attention, &args.output) {
+        (None, Some(_)) => "-o does nothing without --attention; add that or leave -o out",
+        (Some(_), _) if args.json => {
+            "--attention and --json contradict each other: the maps are a page; leave one of them out"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::Misuse(wrong.to_owned()))
 }
 
 fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
@@ -106,6 +137,7 @@ fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
         name: metadata.name.to_owned(),
         made_by: metadata.made_by.to_owned(),
         bits_per_byte: metadata.bits_per_byte,
+        chat_template: metadata.chat_template.to_owned(),
         format,
         n_params: layout::n_params(config),
         config: *config,
@@ -114,6 +146,7 @@ fn report(name: String, file: &ModelFile<'_>, context: usize) -> Report {
             n_vocab: tokenizer.n_vocab(),
             specials: tokenizer.specials(),
         },
+        features: file.header().features().collect(),
         tensors: tensors.collect(),
         memory_plan: KvFormat::ALL.map(|kv| plan(file, context, kv)).into(),
     }
@@ -153,6 +186,10 @@ fn write_text(out: &mut String, report: &Report) -> fmt::Result {
     if let Some(bits) = report.bits_per_byte {
         writeln!(out, "{bits:.4} bits per byte on its validation text")?;
     }
+    if !report.chat_template.is_empty() {
+        let n = report.chat_template.chars().count();
+        writeln!(out, "a chat template of {n} characters")?;
+    }
     let (n_params, format) = (grouped(report.n_params), report.format.name());
     let TokenizerReport { kind, n_vocab, .. } = &report.tokenizer;
     writeln!(
@@ -161,7 +198,12 @@ fn write_text(out: &mut String, report: &Report) -> fmt::Result {
     )?;
     write_options(out, &report.config.hyperparameters())?;
     write_tensors(out, &report.tensors)?;
-    write_plans(out, &report.memory_plan)
+    write_plans(out, &report.memory_plan)?;
+    let features = report.features.join(", ");
+    writeln!(
+        out,
+        "\nfeatures of minigpt-runtime that it needs: {features}"
+    )
 }
 
 fn write_options(out: &mut String, hyper: &Hyperparameters) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod firmware;
@@ -73,7 +74,7 @@ fn at_least(flag: &str, value: i64, least: u64) -> Result<u64, Failure> {
 }
 
 /// As [`at_least`], for what is counted in memory.
-fn count(flag: &str, value: i64, least: u64) -> Result<usize, Failure> {
+pub(crate) fn count(flag: &str, value: i64, least: u64) -> Result<usize, Failure> {
     Ok(usize::try_from(at_least(flag, value, least)?).unwrap_or(usize::MAX))
 }
 

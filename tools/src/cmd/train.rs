@@ -2,6 +2,7 @@
 
 mod asked;
 mod destination;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Inputs, Run, RunError, Stage, Trained, start_threads};
+use minigpt_trainer::run::{Inputs, Run, RunError, Trained, start_threads};
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, train};
 
 use self::destination::Destination;
+use self::words::{say_ending, say_loaded, say_stage};
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -29,9 +31,6 @@ const STORY_TOKENS: i64 = 300;
 /// stories keeps its people apart.
 const STORY_SEED: u64 = 103;
 
-/// Texts from this size on take so long to prepare that it is said, in bytes.
-const LONG_TEXT: usize = 1 << 20;
-
 const EXAMPLES: &str = "\
 Examples:
   minigpt train                                             # built-in stories, into runs/stories
@@ -40,6 +39,7 @@ Examples:
   minigpt train --data input.txt --set n_layer=6 --set positions=rope --set dropout=0.1
   minigpt train --config my.toml --steps 5000 --seed 7      # flags win over the file
   minigpt train --out runs/input --resume --steps 4000      # take a finished run further
+  minigpt train --from runs/stories --data mine.txt         # teach a trained model your text
   minigpt train --data input.txt --board mps2-an500         # and an image, runs/input/mps2-an500.elf
 ";
 
@@ -60,6 +60,11 @@ pub(crate) struct TrainArgs {
     /// Share of the tokens, from the end, to validate on [default: 0.1]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
+    /// Begin with the weights and the tokenizer of this run, model file or file .safetensors, as far as
+    /// they fit; shape and tokenizer are its own and the learning rate a tenth of the preset's where
+    /// nothing else is said
+    #[arg(long, value_name = "MODEL_OR_RUN")]
+    from: Option<PathBuf>,
     /// char, byte, bpe or bpe:N (N tokens); auto is char for UTF-8 text of up to 256 different
     /// characters, bpe for other UTF-8 text, byte for the rest
     #[arg(long, value_name = "KIND")]
@@ -146,7 +151,8 @@ impl TrainArgs {
         // A run to be resumed has its tokens; otherwise the data must be the same.
         let restated = !self.resume || !self.data.is_empty() || !self.val_data.is_empty();
         let of_files = !asked.data.files.is_empty() || !asked.data.val_files.is_empty();
-        let by_text = of_files || asked.data.tokenizer == TokenizerChoice::Auto;
+        let by_text =
+            of_files || asked.data.from.is_some() || asked.data.tokenizer == TokenizerChoice::Auto;
         if restated && by_text {
             let inputs = Inputs::read(&asked.data)?;
             asked.data.tokenizer = inputs.settle(asked.data.tokenizer);
@@ -189,22 +195,9 @@ fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
     if run.is_err() {
         interrupt::made();
     }
-    Ok(run?)
-}
-
-fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
-    match (stage, choice) {
-        (Stage::Tokenizer, TokenizerChoice::Bpe { n_vocab }) => {
-            say!("learning a BPE of {n_vocab} tokens");
-        }
-        (Stage::Tokens, _) if bytes >= LONG_TEXT => {
-            say!(
-                "turning {} bytes of text into tokens",
-                grouped(bytes as u64)
-            );
-        }
-        _ => {}
-    }
+    let run = run?;
+    say_loaded(&run)?;
+    Ok(run)
 }
 
 /// Says what is to be done and does it.
@@ -226,30 +219,6 @@ fn advance(run: &mut Run) -> Result<Summary, Failure> {
     interrupt::heed(false);
     progress.finish();
     Ok(result?)
-}
-
-fn say_ending(summary: &Summary, run: &Run, again: &str) {
-    let (step, steps) = (summary.step, run.settings.training.steps);
-    let what = match summary.ending {
-        Ending::Stale => format!("stopped early at step {step}: validation no longer improves"),
-        Ending::OutOfTime => format!("out of time at step {step} of {steps}; {again} goes on"),
-        _ if summary.start == step => {
-            format!("this run is finished ({step} steps); {again} --steps N takes it further")
-        }
-        _ => format!("finished {step} steps"),
-    };
-    say!("{what}");
-    if summary.skipped > 0 {
-        say!("skipped as outliers: {} of {step} steps", summary.skipped);
-    }
-    if let Some(best) = summary.best {
-        say!(
-            "best validation at step {}: {:.4} nats per token, {:.4} bits per byte",
-            best.step,
-            best.val_loss,
-            best.val_bits_per_byte
-        );
-    }
 }
 
 /// Writes the model and a text of its own, both only if they are not there yet.

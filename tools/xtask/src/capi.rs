@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{cargo, output};
+use super::{MODEL_FEATURES, cargo, output};
 
 /// The library's folder.
 const FOLDER: &str = "runtime/capi";
@@ -34,16 +34,20 @@ fn folder_of(target: &str) -> PathBuf {
 /// Weight formats that can be built in.
 const FORMATS: &str = "f32,f16,q8,q8-dsp,q4";
 
-/// `cargo xtask capi [--target T] [--formats F,F] -o DIR`.
+/// All that can be built in.
+const EVERYTHING: &str = "f32,f16,q8,q8-dsp,q4,any-model";
+
+/// `cargo xtask capi [--target T] [--formats F,F] [--parts P,P] -o DIR`.
 pub(crate) fn command(args: &[&str]) -> Result<(), String> {
-    const USAGE: &str =
-        "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp,q4] -o DIR";
-    let (mut target, mut formats, mut out) = (None, None, None);
+    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp,q4] \
+                         [--parts rope,rms-norm,...] -o DIR";
+    let (mut target, mut formats, mut parts, mut out) = (None, None, None, None);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let place = match *arg {
             "--target" => &mut target,
             "--formats" => &mut formats,
+            "--parts" => &mut parts,
             "-o" | "--out" => &mut out,
             other => return Err(format!("{other:?} is no option; {USAGE}")),
         };
@@ -60,6 +64,7 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
             "{other:?} is no weight format; those are {FORMATS}"
         ));
     }
+    let parts = parts.map_or_else(|| Ok("any-model".to_owned()), runtime_features)?;
     let host = host()?;
     let target = target.unwrap_or(&host);
     if target != host && !is_installed(target) {
@@ -67,16 +72,29 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
             "{target} is not installed; to get it: rustup target add {target}"
         ));
     }
-    lay_out(target, formats, Path::new(out))?;
+    lay_out(target, &format!("{formats},{parts}"), Path::new(out))?;
     println!("xtask: the C library for {target} is in {out}");
     Ok(())
+}
+
+/// The features of the runtime for `parts`, what a model needs besides its weight format.
+fn runtime_features(parts: &str) -> Result<String, String> {
+    let features = parts.split(',').map(|part| {
+        if MODEL_FEATURES.contains(&part) {
+            Ok(format!("minigpt-runtime/{part}"))
+        } else {
+            let known = MODEL_FEATURES.join(",");
+            Err(format!("{part:?} is no part of models; those are {known}"))
+        }
+    });
+    Ok(features.collect::<Result<Vec<_>, _>>()?.join(","))
 }
 
 /// The step itself.
 pub(crate) fn check() -> Result<(), String> {
     let host = host()?;
     let hosted = folder_of(&host);
-    lay_out(&host, FORMATS, &hosted)?;
+    lay_out(&host, EVERYTHING, &hosted)?;
     header::check(&hosted)?;
     programs::check(&hosted)?;
     bare::check(&hosted.join(header::CALLER))?;
@@ -123,10 +141,10 @@ impl Kind {
     }
 }
 
-/// Builds the library for `target` and writes what C programs need to `out`.
-fn lay_out(target: &str, formats: &str, out: &Path) -> Result<(), String> {
+/// Builds the library for `target` with `features` and writes what C programs need to `out`.
+fn lay_out(target: &str, features: &str, out: &Path) -> Result<(), String> {
     let kind = Kind::of(target)?;
-    build(target, formats, kind)?;
+    build(target, features, kind)?;
     let profile = match kind {
         Kind::Hosted => "capi",
         Kind::Bare | Kind::Module => "capi-small",
@@ -151,13 +169,13 @@ fn lay_out(target: &str, formats: &str, out: &Path) -> Result<(), String> {
     package_files(kind, &lib)
 }
 
-fn build(target: &str, formats: &str, kind: Kind) -> Result<(), String> {
+fn build(target: &str, features: &str, kind: Kind) -> Result<(), String> {
     let (profile, feature, types) = match kind {
         Kind::Hosted => ("capi", "std", "staticlib,cdylib"),
         Kind::Bare => ("capi-small", "panic-handler", "staticlib"),
         Kind::Module => ("capi-small", "panic-handler", "cdylib"),
     };
-    let features = format!("{formats},{feature}");
+    let features = format!("{features},{feature}");
     cargo(&[
         "rustc",
         "--package=minigpt-capi",

@@ -115,7 +115,7 @@ fn count(boards: &[Board]) -> Result<Vec<Row>, String> {
     for board in boards {
         for format in board.formats() {
             let shape = board.shape();
-            let program = Program::build(board, &board.target, format)?;
+            let program = Program::build(board, &board.target, format, &shape.features())?;
             let measured = program.measure(&shape.write(FOLDER.as_ref(), format)?)?;
             let names = [&board.name, &board.core, shape.name, format.name()];
             rows.push(Row::new(names, &program, &measured));
@@ -137,6 +137,7 @@ fn count_file(boards: &[Board], path: &Path) -> Result<Vec<Row>, String> {
     memory.copy_from_slice(&bytes);
     let file = ModelFile::open(memory).map_err(|error| failed(&error))?;
     let (format, len) = (file.format(), bytes.len() as u64);
+    let features: Vec<&str> = file.header().features().collect();
     let mut rows = Vec::new();
     for board in boards {
         let (name, room) = (&board.name, board.model.size);
@@ -145,7 +146,7 @@ fn count_file(boards: &[Board], path: &Path) -> Result<Vec<Row>, String> {
                 format!("its {len} bytes do not fit into the {room} of {name}; use --board");
             return Err(failed(&message));
         }
-        let program = Program::build(board, &board.target, format)?;
+        let program = Program::build(board, &board.target, format, &features)?;
         let measured = program.measure(path)?;
         let model = path.file_stem().unwrap_or_default().to_string_lossy();
         let names = [name, &board.core, &*model, format.name()];

@@ -18,6 +18,20 @@ const TARGETS: [&str; 4] = [
     "wasm32-unknown-unknown",
 ];
 
+/// Features of the runtime for what a model may need: those of `any-model` in its `Cargo.toml`.
+const MODEL_FEATURES: [&str; 10] = [
+    "char",
+    "bpe",
+    "sentencepiece",
+    "sinusoidal",
+    "rope",
+    "layer-norm",
+    "rms-norm",
+    "gelu",
+    "swiglu",
+    "kv-float",
+];
+
 /// What Miri runs: the runtime's unsafe code. Miri is slow, so whole models are left to the tests.
 const MIRI_TESTS: [&str; 3] = ["bytes::", "kernels::", "quant::"];
 
@@ -72,7 +86,7 @@ const STEPS: [Step; 12] = [
     },
     Step {
         name: "features",
-        about: "the runtime without its default features",
+        about: "the runtime without its default features, and with each alone",
         run: features,
     },
     Step {
@@ -215,8 +229,22 @@ fn doc() -> Result<(), String> {
 
 fn features() -> Result<(), String> {
     let package = ["--package", "minigpt-runtime", "--no-default-features"];
-    cargo(&[&["clippy"], &package[..], &["--", "--deny=warnings"]].concat())?;
-    cargo(&[&["test"], &package[..]].concat())
+    for feature in ["", "std"].iter().chain(&MODEL_FEATURES) {
+        let alone = ["--features", feature, "--all-targets"];
+        cargo(
+            &[
+                &["clippy"],
+                &package[..],
+                &alone,
+                &["--", "--deny=warnings"],
+            ]
+            .concat(),
+        )?;
+    }
+    let absent = ["--lib", "a_program_names_what_it_was_built_without"];
+    cargo(&[&["test"], &package[..], &absent].concat())?;
+    let any_model = ["--features", "any-model"];
+    cargo(&[&["test"], &package[..], &any_model].concat())
 }
 
 fn targets() -> Result<(), String> {
@@ -227,7 +255,8 @@ fn targets() -> Result<(), String> {
             continue;
         }
         let package = ["--package", "minigpt-runtime", "--no-default-features"];
-        cargo(&[&["build", "--release"], &package[..], &["--target", target]].concat())?;
+        let target = ["--features", "any-model", "--target", target];
+        cargo(&[&["build", "--release"], &package[..], &target].concat())?;
     }
     Ok(())
 }

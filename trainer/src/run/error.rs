@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use minigpt_runtime::tokenizer::TokenizeError;
 
+use crate::base::BaseError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::durable::Writing;
@@ -30,6 +31,10 @@ pub enum RunError {
         /// Why.
         error: TokenizeError,
     },
+    /// The model to begin with is wrong.
+    Base(BaseError),
+    /// A tokenizer was to be kept, and there is none.
+    NothingKept,
     /// A checkpoint is wrong.
     Checkpoint(CheckpointError),
     /// The record is.
@@ -118,6 +123,8 @@ impl RunError {
             Self::Settings(_)
             | Self::Tokenizer(_)
             | Self::Encode { .. }
+            | Self::Base(_)
+            | Self::NothingKept
             | Self::Memory { .. }
             | Self::Threads { .. }
             | Self::NoRun { .. }
@@ -141,6 +148,10 @@ impl fmt::Display for RunError {
             Self::Data(error) => error.fmt(f),
             Self::Tokenizer(error) => write!(f, "tokenizer: {error}"),
             Self::Encode { name, error } => write!(f, "{name}: {error}"),
+            Self::Base(error) => error.fmt(f),
+            Self::NothingKept => f.write_str(
+                "--tokenizer kept needs --from a run or a model file, which have one; a file .safetensors has none",
+            ),
             Self::Checkpoint(error) => error.fmt(f),
             Self::Metrics(error) => error.fmt(f),
             Self::File { path, error } => {
@@ -223,6 +234,12 @@ impl From<RunConfigError> for RunError {
 impl From<DataError> for RunError {
     fn from(error: DataError) -> Self {
         Self::Data(error)
+    }
+}
+
+impl From<BaseError> for RunError {
+    fn from(error: BaseError) -> Self {
+        Self::Base(error)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::Base;
 use crate::data::sources::{self, Source};
 use crate::run_config::{DataSettings, Facts, TokenizerChoice};
 use crate::stories;
@@ -13,17 +14,20 @@ use super::{RunError, memory};
 const STORIES: &str = "built-in stories";
 
 /// What is learned and what it is validated on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Inputs {
     /// Texts to learn from.
     pub train: Vec<Source>,
     /// Texts to validate on; none means the end of `train`.
     pub val: Vec<Source>,
+    /// The model to begin with.
+    pub base: Option<Base>,
 }
 
 impl Inputs {
-    /// Reads the files that `settings` name, or tells the built-in stories.
+    /// Reads the files that `settings` name, or tells the built-in stories, and reads the model to
+    /// begin with.
     ///
     /// # Errors
     /// A [`RunError`] that names the file, or says that there is no memory for such stories.
@@ -40,7 +44,8 @@ impl Inputs {
             sources::read(&settings.files)?
         };
         let val = sources::read(&settings.val_files)?;
-        Ok(Self { train, val })
+        let base = settings.from.as_deref().map(Base::open).transpose()?;
+        Ok(Self { train, val, base })
     }
 
     /// What identifies the texts; the rest is left at nothing.
@@ -57,13 +62,21 @@ impl Inputs {
             tokenizer_xxh64: None,
             data: self.train.iter().map(Source::fingerprint).collect(),
             val_data: self.val.iter().map(Source::fingerprint).collect(),
+            from: self.base.as_ref().map(|base| base.fingerprint.clone()),
         }
     }
 
     /// The tokenizer that `choice` means for these texts.
     #[must_use]
     pub fn settle(&self, choice: TokenizerChoice) -> TokenizerChoice {
-        choice.settle(&self.train)
+        let kept = self
+            .base
+            .as_ref()
+            .is_some_and(|base| base.tokenizer.is_some());
+        match choice {
+            TokenizerChoice::Auto if kept => TokenizerChoice::Kept,
+            _ => choice.settle(&self.train),
+        }
     }
 
     /// Builds the tokenizer. Characters are those of all texts; BPE is learned on the training text.
@@ -76,6 +89,10 @@ impl Inputs {
             TokenizerChoice::Bpe { n_vocab } => {
                 let texts: Vec<&[u8]> = self.train.iter().map(|s| s.bytes.as_slice()).collect();
                 OwnedTokenizer::bpe(&texts, n_vocab as usize).map_err(RunError::Tokenizer)
+            }
+            TokenizerChoice::Kept => {
+                let base = self.base.as_ref().and_then(|base| base.tokenizer.clone());
+                base.ok_or(RunError::NothingKept)
             }
             TokenizerChoice::Char | TokenizerChoice::Auto => {
                 let mut chars = BTreeSet::new();

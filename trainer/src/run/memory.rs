@@ -76,8 +76,9 @@ fn enough(needed: u128, advice: &'static str) -> Result<(), RunError> {
     }
 }
 
-/// Bytes that a program can take, where the system says.
-fn available() -> Option<u64> {
+/// Bytes of memory that a program can take, where the system says.
+#[must_use]
+pub fn available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -7,7 +7,7 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout;
 
 use super::files::{enough, write_settings};
-use super::{DATA, Inputs, RunError, Stage, TOKENIZER, memory};
+use super::{DATA, Inputs, RunError, Stage, TOKENIZER, memory, start};
 use crate::data::sources::hash;
 use crate::data::token_file::TokenFile;
 use crate::durable;
@@ -50,5 +50,8 @@ pub(super) fn prepare(
         tokenizer_xxh64: Some(hash(tokenizer.bytes())),
         ..inputs.facts()
     });
+    if let Some(base) = &inputs.base {
+        start::from(path, &settings, &config, base)?;
+    }
     write_settings(path, &settings)
 }

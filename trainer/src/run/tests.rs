@@ -16,6 +16,7 @@ fn inputs(text: &str) -> Inputs {
     Inputs {
         train: vec![Source::text("fox", text.to_owned())],
         val: Vec::new(),
+        base: None,
     }
 }
 

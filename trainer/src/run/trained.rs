@@ -51,6 +51,7 @@ impl Run {
                 name: &name.to_string_lossy(),
                 bits_per_byte: Some(0.0),
                 made_by: &origin(&self.settings, self.settings.training.steps),
+                chat_template: "",
             },
         };
         Ok(file_bytes(&header)?)
@@ -126,6 +127,7 @@ impl Trained {
                 name,
                 bits_per_byte: best.map(|best| best.val_bits_per_byte as f32),
                 made_by: &origin(&self.state.settings, self.state.step),
+                chat_template: "",
             },
         };
         export::export(&header, &self.parameters)

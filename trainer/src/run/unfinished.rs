@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{CHECKPOINTS, CONFIG, DATA, METRICS, PICTURE, Run, RunError, TOKENIZER};
+use super::{CHECKPOINTS, CONFIG, DATA, LOADED, METRICS, PICTURE, Run, RunError, TOKENIZER};
 use crate::durable;
 use crate::metrics::{MetricsError, MetricsLog};
 
@@ -91,7 +91,7 @@ pub(super) fn discard(path: &Path) -> std::io::Result<()> {
 
 /// Removes what preparation makes, and the settings first: without them there is no run.
 fn clear(path: &Path) -> std::io::Result<()> {
-    for name in [CONFIG, TOKENIZER, METRICS, PICTURE] {
+    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, LOADED] {
         absent(fs::remove_file(path.join(name)))?;
     }
     for name in [DATA, CHECKPOINTS] {

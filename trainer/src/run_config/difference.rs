@@ -21,7 +21,7 @@ pub struct Difference {
 }
 
 /// Paths do not count: the files behind them do, by size and hash.
-pub(super) const PATHS: [&str; 2] = ["files", "val_files"];
+pub(super) const PATHS: [&str; 3] = ["files", "val_files", "from"];
 /// Settings of the built-in stories, which count only where they are used.
 pub(super) const STORIES: [&str; 3] = ["stories_bytes", "stories_longest", "stories_seed"];
 
@@ -98,14 +98,19 @@ fn table<'a>(config: &'a Table, section: &str) -> &'a Table {
 }
 
 fn data_differences(old: &Facts, new: &Facts, found: &mut Vec<Difference>) {
-    let pairs = [(&old.data, &new.data), (&old.val_data, &new.val_data)];
-    for (old, new) in pairs {
+    let from = |facts: &Facts| facts.from.iter().cloned().collect::<Vec<_>>();
+    let pairs = [
+        ("data file", &old.data, &new.data),
+        ("data file", &old.val_data, &new.val_data),
+        ("from", &from(old), &from(new)),
+    ];
+    for (field, old, new) in pairs {
         for i in 0..old.len().max(new.len()) {
             let (old, new) = (old.get(i), new.get(i));
             let content = |print: &Fingerprint| (print.bytes, print.xxh64.clone());
             if old.map(content) != new.map(content) {
                 found.push(Difference {
-                    field: "data file".to_owned(),
+                    field: field.to_owned(),
                     old: describe(old),
                     new: describe(new),
                 });

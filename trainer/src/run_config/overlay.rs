@@ -1,5 +1,7 @@
 //! Settings laid over settings: preset, then file, then flags, in one way for all of them.
 
+use std::path::PathBuf;
+
 use toml::{Table, Value};
 
 use super::{RunConfig, RunConfigError};
@@ -25,6 +27,7 @@ impl Overlay {
         // Those of which every setting is stated.
         full.training.schedule = Course::Wsd;
         full.training.optimizer = Method::Muon;
+        full.data.from = Some(PathBuf::new());
         let full = full.resolve();
         Self {
             table: to_table(base),

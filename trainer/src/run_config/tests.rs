@@ -77,7 +77,7 @@ fn errors_name_the_field() {
     let cases: [(&[&str], &str); 8] = [
         (
             &["n_layers=6"],
-            "there is no setting n_layers; there are files, stories_bytes",
+            "there is no setting n_layers; there are files, from, stories_bytes",
         ),
         (&["n_vocab=6"], "n_vocab is not a setting"),
         (&["n_layer"], "n_layer is no NAME=VALUE"),
@@ -115,6 +115,7 @@ fn a_resolved_configuration_comes_back_from_its_text() {
         tokenizer_xxh64: None,
         data: vec![crate::data::sources::Source::text("a", "b".to_owned()).fingerprint()],
         val_data: Vec::new(),
+        from: None,
     });
     let text = toml::to_string(&config).unwrap();
     let back: RunConfig = toml::from_str(&text).unwrap();

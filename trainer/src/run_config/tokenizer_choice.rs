@@ -29,6 +29,8 @@ pub enum TokenizerChoice {
         /// Tokens in the vocabulary.
         n_vocab: u32,
     },
+    /// That of the model to begin with.
+    Kept,
 }
 
 /// A name that is no tokenizer.
@@ -73,6 +75,7 @@ impl FromStr for TokenizerChoice {
             "auto" => Ok(Self::Auto),
             "char" => Ok(Self::Char),
             "byte" => Ok(Self::Byte),
+            "kept" => Ok(Self::Kept),
             "bpe" => Ok(Self::Bpe { n_vocab: N_VOCAB }),
             _ => {
                 let n_vocab = name.strip_prefix("bpe:").ok_or_else(unknown)?;
@@ -104,6 +107,7 @@ impl fmt::Display for TokenizerChoice {
             Self::Char => f.write_str("char"),
             Self::Byte => f.write_str("byte"),
             Self::Bpe { n_vocab } => write!(f, "bpe:{n_vocab}"),
+            Self::Kept => f.write_str("kept"),
         }
     }
 }
@@ -112,7 +116,7 @@ impl fmt::Display for UnknownTokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "there is no tokenizer {}; there are auto, char, byte, bpe and bpe:N with N tokens",
+            "there is no tokenizer {}; there are auto, char, byte, bpe, bpe:N with N tokens, and kept with --from",
             self.name
         )
     }

@@ -29,23 +29,25 @@ pub enum TrainError {
     Run(RunError),
 }
 
-/// A number that may not be finite.
+/// A number that shows that training does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Diverging {
     /// The loss of a step.
     TrainingLoss,
+    /// The same, finite but far worse than at the first step.
+    Hopeless,
     /// The norm of a step's gradients.
     GradientNorm,
     /// The loss of a validation.
     ValidationLoss,
 }
 
-/// A run whose numbers are no longer finite.
+/// A run that has become useless.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Diverged {
-    /// What is not finite.
+    /// What shows it.
     pub what: Diverging,
     /// What it is.
     pub value: f64,
@@ -71,6 +73,7 @@ impl fmt::Display for Diverging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TrainingLoss => "the training loss",
+            Self::Hopeless => "the training loss, more than three times that of the first step,",
             Self::GradientNorm => "the norm of the gradients",
             Self::ValidationLoss => "the validation loss",
         })
@@ -84,7 +87,11 @@ impl fmt::Display for Diverged {
         } = self;
         write!(f, "training diverged: {what} is {value} at step {step}; ")?;
         match &self.checkpoint {
-            Some(path) => write!(f, "the last good checkpoint is {}. ", path.display())?,
+            Some(path) => write!(
+                f,
+                "the run is back at the last good checkpoint, {}. ",
+                path.display()
+            )?,
             None => f.write_str("there is no checkpoint yet. ")?,
         }
         write!(

@@ -23,6 +23,7 @@ impl<B: Backend> Training<'_, B> {
         warn(observer, checkpoint::prune(&directory, keep, best));
         warn(observer, draw(self.run));
         self.checkpoint = Some(path.clone());
+        self.saved = Some(self.state.step);
         Ok(path)
     }
 

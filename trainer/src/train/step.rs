@@ -9,39 +9,18 @@ use crate::model::{PassOptions, PendingLoss};
 use crate::optimizer::{AdamW, Muon, Optimizer};
 use crate::run_config::TrainingSettings;
 
+/// How many times the loss of the first step, and that of a guess, `ln n_vocab`, a loss must be that no
+/// training comes back from.
+const WORST: f64 = 3.0;
+
 impl<B: Backend> Training<'_, B> {
     /// One step of the optimiser and, where it is due, validation.
     pub(super) fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics, TrainError> {
         let settings = self.run.settings.training.clone();
         let step = self.state.step + 1;
         let begin = Instant::now();
-        let losses = self.accumulate(step, &settings)?;
         let learning_rate = settings.schedule().at(step);
-        let norm = self.gpt.gradient_norm()?;
-        let judged = settings.skip_z > 0.0;
-        if !judged {
-            // All is asked for before anything is waited for.
-            self.descend(&settings, learning_rate, &norm, step)?;
-        }
-        let train_loss = self.mean_loss(&losses)?;
-        if !train_loss.is_finite() {
-            return Err(self.diverged(Diverging::TrainingLoss, train_loss));
-        }
-        let grad_norm = self.gpt.norm(&norm)?;
-        if !grad_norm.is_finite() {
-            return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
-        }
-        let outliers = &mut self.state.outliers;
-        if judged {
-            match outliers.judge(step, train_loss, grad_norm, settings.skip_z) {
-                Some(outlier) => {
-                    self.gpt
-                        .descend(optimizer(&settings, learning_rate), None, step)?;
-                    observer.skipped(&outlier);
-                }
-                None => self.descend(&settings, learning_rate, &norm, step)?,
-            }
-        }
+        let (train_loss, grad_norm) = self.learn(step, &settings, learning_rate, observer)?;
         let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
         self.state.step = step;
         self.state.tokens += tokens;
@@ -62,6 +41,48 @@ impl<B: Backend> Training<'_, B> {
             self.validate(&mut metrics)?;
         }
         Ok(metrics)
+    }
+
+    /// Loss and norm of the gradients of step `step`, which is taken unless it is an outlier.
+    fn learn(
+        &mut self,
+        step: u64,
+        settings: &TrainingSettings,
+        learning_rate: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<(f64, f32), TrainError> {
+        let losses = self.accumulate(step, settings)?;
+        let norm = self.gpt.gradient_norm()?;
+        let judged = settings.skip_z > 0.0;
+        if !judged {
+            // All is asked for before anything is waited for.
+            self.descend(settings, learning_rate, &norm, step)?;
+        }
+        let loss = self.mean_loss(&losses)?;
+        if !loss.is_finite() {
+            return Err(self.diverged(Diverging::TrainingLoss, loss));
+        }
+        let first = *self.state.first_loss.get_or_insert(loss);
+        let guess = (self.run.config.n_vocab() as f64).ln();
+        if loss > WORST * first.max(guess) {
+            return Err(self.diverged(Diverging::Hopeless, loss));
+        }
+        let grad_norm = self.gpt.norm(&norm)?;
+        if !grad_norm.is_finite() {
+            return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
+        }
+        if judged {
+            let outliers = &mut self.state.outliers;
+            match outliers.judge(step, loss, grad_norm, settings.skip_z) {
+                Some(outlier) => {
+                    let optimizer = optimizer(settings, learning_rate);
+                    self.gpt.descend(optimizer, None, step)?;
+                    observer.skipped(&outlier);
+                }
+                None => self.descend(settings, learning_rate, &norm, step)?,
+            }
+        }
+        Ok((loss, grad_norm))
     }
 
     /// Forward and backward of all passes of step `step`; their losses.

@@ -1,5 +1,5 @@
-//! Matrix times vector in single and half precision: four rows share each load of activations, one fused
-//! multiply-add a weight.
+//! Matrix times vector in single and half precision: rows share each load of activations, one fused multiply-add
+//! a weight.
 
 use core::arch::naked_asm;
 
@@ -9,57 +9,66 @@ use super::Dsp;
 use crate::kernels::{Output, matmul, scalar};
 use crate::parts::{part, part_mut};
 
-/// Rows that go through together.
-const ROWS: usize = 4;
-
 /// What the assembly takes; it knows the offsets.
 #[repr(C)]
 struct Product {
-    /// `[groups, 4]`
+    /// `[groups, rows]`
     out: *mut f32,
-    /// `[groups, 4, cols]`
+    /// `[groups, rows, cols]`
     w: *const u8,
     /// `[cols]`
     x: *const f32,
     groups: usize,
     row_bytes: usize,
-    /// Groups of eight columns.
-    eights: usize,
-    /// Whether four columns are left.
-    four: usize,
+    /// Groups of sixteen columns, at least one.
+    sixteens: usize,
+    /// Groups of four columns after those.
+    fours: usize,
 }
 
-/// `out[r] = sum(w[r, c] * x[c])` for `4 groups` rows of `8 eights + 4 four` columns.
-type Rows = unsafe extern "C" fn(*const Product);
+/// Some rows at once: `out[r] = sum(w[r, c] * x[c])` for groups of `n` rows of `16 sixteens + 4 fours` columns.
+struct Rows {
+    n: usize,
+    run: unsafe extern "C" fn(*const Product),
+}
 
 impl Dsp {
     pub(in crate::kernels) fn matmul_f32(self, out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
-        product(out, w, x, cols, rows_f32, scalar::dot_f32);
+        let rows = Rows {
+            n: 8,
+            run: rows_f32,
+        };
+        product(out, w, x, cols, &rows, scalar::dot_f32);
     }
 
     pub(in crate::kernels) fn matmul_f16(self, out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
-        product(out, w, x, cols, rows_f16, scalar::dot_f16);
+        let rows = Rows {
+            n: 4,
+            run: rows_f16,
+        };
+        product(out, w, x, cols, &rows, scalar::dot_f16);
     }
 }
 
-/// Groups of rows by `rows`, the rest of them, or all where columns do not come in fours, by `dot`.
+/// Groups of rows by `rows`, the rest of them, or all where columns do not come in
+/// fours or are fewer than sixteen, by `dot`.
 fn product<T>(
     out: Output<'_>,
     w: &[T],
     x: &[f32],
     cols: usize,
-    rows: Rows,
+    rows: &Rows,
     dot: impl Fn(&[T], &[f32]) -> f32,
 ) {
     let n_rows = w.len() / cols.max(1);
-    let groups = if cols.is_multiple_of(4) {
-        n_rows / ROWS
+    let groups = if cols.is_multiple_of(4) && cols >= 16 {
+        n_rows / rows.n
     } else {
         0
     };
     let (first, stride) = (out.first, out.stride);
     for (t, x) in x.chunks_exact(cols.max(1)).enumerate() {
-        let out = part_mut(out.values, t * stride + first, groups * ROWS);
+        let out = part_mut(out.values, t * stride + first, groups * rows.n);
         if out.is_empty() || cols == 0 {
             continue;
         }
@@ -69,179 +78,130 @@ fn product<T>(
             x: x.as_ptr(),
             groups,
             row_bytes: cols * size_of::<T>(),
-            eights: cols / 8,
-            four: cols / 4 % 2,
+            sixteens: cols / 16,
+            fours: cols / 4 % 4,
         };
         // SAFETY: `out`, `w` and `x` hold that many rows and columns; a value of `Dsp` proves the
         // instructions.
-        unsafe { rows(&product) };
+        unsafe { (rows.run)(&product) };
     }
     let rest = Output {
         values: out.values,
         stride,
-        first: first + groups * ROWS,
+        first: first + groups * rows.n,
     };
-    let done = groups * ROWS * cols;
+    let done = groups * rows.n * cols;
     let w = part(w, done, w.len() - done).chunks_exact(cols.max(1));
     matmul(rest, w, x.chunks_exact(cols.max(1)), dot);
 }
 
-/// `$columns` columns of a row of floats.
-macro_rules! row_f32 {
-    (8, $w:literal, $sum:literal) => {
+/// Eight or four columns of a row of floats, of activations in `$x`.
+macro_rules! part_f32 {
+    ($w:literal, $sum:literal, $first:literal, $last:literal, $($weight:literal $x:literal),*) => {
         concat!(
-            "vldmia ",
-            $w,
-            "!, {{s8-s15}}\n",
-            "vfma.f32 ",
-            $sum,
-            ", s8, s0\n",
-            "vfma.f32 ",
-            $sum,
-            ", s9, s1\n",
-            "vfma.f32 ",
-            $sum,
-            ", s10, s2\n",
-            "vfma.f32 ",
-            $sum,
-            ", s11, s3\n",
-            "vfma.f32 ",
-            $sum,
-            ", s12, s4\n",
-            "vfma.f32 ",
-            $sum,
-            ", s13, s5\n",
-            "vfma.f32 ",
-            $sum,
-            ", s14, s6\n",
-            "vfma.f32 ",
-            $sum,
-            ", s15, s7\n",
-        )
-    };
-    (4, $w:literal, $sum:literal) => {
-        concat!(
-            "vldmia ",
-            $w,
-            "!, {{s8-s11}}\n",
-            "vfma.f32 ",
-            $sum,
-            ", s8, s0\n",
-            "vfma.f32 ",
-            $sum,
-            ", s9, s1\n",
-            "vfma.f32 ",
-            $sum,
-            ", s10, s2\n",
-            "vfma.f32 ",
-            $sum,
-            ", s11, s3\n",
+            "vldmia ", $w, "!, {{", $first, "-", $last, "}}\n",
+            $("vfma.f32 ", $sum, ", ", $weight, ", ", $x, "\n",)*
         )
     };
 }
 
-/// Two columns of a row of halves.
-macro_rules! pair_f16 {
-    ($w:literal, $x:literal, $y:literal, $sum:literal) => {
+/// `$columns` columns of a row of floats.
+macro_rules! row_f32 {
+    (16, $w:literal, $sum:literal) => {
         concat!(
-            "vcvtb.f32.f16 s12, ",
-            $w,
-            "\n",
-            "vcvtt.f32.f16 s13, ",
-            $w,
-            "\n",
-            "vfma.f32 ",
-            $sum,
-            ", s12, ",
-            $x,
-            "\n",
-            "vfma.f32 ",
-            $sum,
-            ", s13, ",
-            $y,
-            "\n",
+            part_f32!(
+                $w, $sum, "s16", "s23", "s16" "s0", "s17" "s1", "s18" "s2", "s19" "s3", "s20" "s4",
+                "s21" "s5", "s22" "s6", "s23" "s7"
+            ),
+            part_f32!(
+                $w, $sum, "s16", "s23", "s16" "s8", "s17" "s9", "s18" "s10", "s19" "s11", "s20" "s12",
+                "s21" "s13", "s22" "s14", "s23" "s15"
+            ),
+        )
+    };
+    (4, $w:literal, $sum:literal) => {
+        part_f32!($w, $sum, "s16", "s19", "s16" "s0", "s17" "s1", "s18" "s2", "s19" "s3")
+    };
+}
+
+/// Pairs of columns of a row of halves.
+macro_rules! part_f16 {
+    ($w:literal, $sum:literal, $first:literal, $last:literal, $($pair:literal $x:literal $y:literal),*) => {
+        concat!(
+            "vldmia ", $w, "!, {{", $first, "-", $last, "}}\n",
+            $(
+                "vcvtb.f32.f16 s24, ", $pair, "\n",
+                "vcvtt.f32.f16 s25, ", $pair, "\n",
+                "vfma.f32 ", $sum, ", s24, ", $x, "\n",
+                "vfma.f32 ", $sum, ", s25, ", $y, "\n",
+            )*
         )
     };
 }
 
 /// `$columns` columns of a row of halves.
 macro_rules! row_f16 {
-    (8, $w:literal, $sum:literal) => {
-        concat!(
-            "vldmia ",
-            $w,
-            "!, {{s8-s11}}\n",
-            pair_f16!("s8", "s0", "s1", $sum),
-            pair_f16!("s9", "s2", "s3", $sum),
-            pair_f16!("s10", "s4", "s5", $sum),
-            pair_f16!("s11", "s6", "s7", $sum),
+    (16, $w:literal, $sum:literal) => {
+        part_f16!(
+            $w, $sum, "s16", "s23", "s16" "s0" "s1", "s17" "s2" "s3", "s18" "s4" "s5", "s19" "s6" "s7",
+            "s20" "s8" "s9", "s21" "s10" "s11", "s22" "s12" "s13", "s23" "s14" "s15"
         )
     };
     (4, $w:literal, $sum:literal) => {
-        concat!(
-            "vldmia ",
-            $w,
-            "!, {{s8, s9}}\n",
-            pair_f16!("s8", "s0", "s1", $sum),
-            pair_f16!("s9", "s2", "s3", $sum),
-        )
+        part_f16!($w, $sum, "s16", "s17", "s16" "s0" "s1", "s17" "s2" "s3")
     };
 }
 
+/// Rows at `$w`, each a row after the one before it, the last one at `$last`, with sums in `$sum`, pair by
+/// pair `$pair`, up to s31.
 macro_rules! rows {
-    ($name:ident, $row:ident) => {
+    (
+        $name:ident, $row:ident, $last:literal, [$($pair:literal),*], $w0:literal $sum0:literal, $($before:literal $w:literal $sum:literal),*
+    ) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(product: *const Product) {
             naked_asm!(
                 features!(),
-                "push {{r4-r10, lr}}",
-                "vpush {{s16-s20}}",
-                "ldmia r0, {{r1-r7}}", // out, w, x, groups, row_bytes, eights, four
-                "mov r0, r1",
-                "mov r1, r2",
-                "mov r12, r3",
-                "mov lr, r4",
-                "movs r2, #0",
-                "vmov s20, r2",
-                "1:", // rows at r1, r2, r3, r4
-                "add r2, r1, r5",
-                "add r3, r2, r5",
-                "add r4, r3, r5",
-                "mov r8, r12",
-                "mov r9, r6",
-                "vmov.f32 s16, s20",
-                "vmov.f32 s17, s20",
-                "vmov.f32 s18, s20",
-                "vmov.f32 s19, s20",
-                "cmp r9, #0",
-                "beq.w 3f",
+                "push {{r4-r11, lr}}",
+                "vpush {{s16-s31}}",
+                "mov r12, r0",
+                "ldrd r0, r1, [r12]",
+                "ldr lr, [r12, #12]",
+                "mov r10, #0",
+                "1:", // r10 is zero
+                "ldr r9, [r12, #16]",
+                $(concat!("add ", $w, ", ", $before, ", r9"),)*
+                $(concat!("vmov ", $pair, ", r10, r10"),)*
+                "ldr r9, [r12, #8]",
+                "ldrd r10, r11, [r12, #20]",
                 "2:",
-                "vldmia r8!, {{s0-s7}}",
-                $row!(8, "r1", "s16"),
-                $row!(8, "r2", "s17"),
-                $row!(8, "r3", "s18"),
-                $row!(8, "r4", "s19"),
-                "subs r9, #1",
+                "vldmia r9!, {{s0-s15}}",
+                $row!(16, $w0, $sum0),
+                $($row!(16, $w, $sum),)*
+                "subs r10, #1",
                 "bne.w 2b",
-                "3:",
-                "cmp r7, #0",
-                "beq 4f",
-                "vldmia r8, {{s0-s3}}",
-                $row!(4, "r1", "s16"),
-                $row!(4, "r2", "s17"),
-                $row!(4, "r3", "s18"),
-                $row!(4, "r4", "s19"),
+                "cmp r11, #0",
+                "beq.w 5f",
                 "4:",
-                "vstmia r0!, {{s16-s19}}",
-                "mov r1, r4", // where the fourth row ends the next one begins
+                "vldmia r9!, {{s0-s3}}",
+                $row!(4, $w0, $sum0),
+                $($row!(4, $w, $sum),)*
+                "subs r11, #1",
+                "bne.w 4b",
+                "5:",
+                concat!("vstmia r0!, {{", $sum0, "-s31}}"),
+                concat!("mov r1, ", $last), // where the last row ends the next one begins
                 "subs lr, #1",
                 "bne.w 1b",
-                "vpop {{s16-s20}}",
-                "pop {{r4-r10, pc}}",
+                "vpop {{s16-s31}}",
+                "pop {{r4-r11, pc}}",
             )
         }
     };
 }
 
-rows!(rows_f32, row_f32);
-rows!(rows_f16, row_f16);
+rows!(
+    rows_f32, row_f32, "r8", ["s24, s25", "s26, s27", "s28, s29", "s30, s31"], "r1" "s24", "r1" "r2" "s25", "r2" "r3" "s26", "r3" "r4" "s27", "r4" "r5" "s28",
+    "r5" "r6" "s29", "r6" "r7" "s30", "r7" "r8" "s31"
+);
+rows!(rows_f16, row_f16, "r4", ["s28, s29", "s30, s31"], "r1" "s28", "r1" "r2" "s29", "r2" "r3" "s30", "r3" "r4" "s31");

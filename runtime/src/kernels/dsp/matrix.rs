@@ -17,7 +17,8 @@ struct Product {
     w: *const u8,
     /// Records of one token.
     x: *const u8,
-    /// Room for the lanes of four rows, `[8, 4]`; those that are not used are zero.
+    /// Room for the lanes of four rows, `[8, 4]`; those that are not used are zero. Null where rows are exactly two
+    /// whole blocks, which need none.
     lanes: *mut f32,
     groups: u32,
     /// Whole blocks of a row, up to 8.
@@ -42,7 +43,13 @@ impl Dsp {
     ) {
         let (whole, tail) = (w.cols / BLOCK, (w.cols % BLOCK).div_ceil(8));
         let first_blocks = whole.min(LANES);
-        let mut lanes = [0.0; LANES * GROUP];
+        let mut lanes;
+        let lanes = if (whole, tail) == (2, 0) {
+            core::ptr::null_mut()
+        } else {
+            lanes = [0.0; LANES * GROUP];
+            lanes.as_mut_ptr()
+        };
         for (t, x) in x.quants.chunks_exact(w.token_bytes().max(1)).enumerate() {
             let out = part_mut(out.values, t * out.stride + out.first, w.rows);
             let groups = w.rows / GROUP;
@@ -50,7 +57,7 @@ impl Dsp {
                 out: out.as_mut_ptr(),
                 w: w.records.as_ptr(),
                 x: x.as_ptr().cast(),
-                lanes: lanes.as_mut_ptr(),
+                lanes,
                 groups: groups as u32,
                 first_blocks: first_blocks as u32,
                 later_blocks: (whole - first_blocks) as u32,
@@ -80,12 +87,12 @@ fn run(product: &Product) {
     if product.groups == 0 {
         return;
     }
-    if (product.first_blocks, product.tail) == (2, 0) && product.later_blocks == 0 {
-        // SAFETY: the caller checked that the memory behind the pointers is there; a value of `Dsp` proves the
-        // instructions.
+    if product.lanes.is_null() {
+        // SAFETY: the caller checked that the memory behind the pointers is there, and that rows are two blocks; a
+        // value of `Dsp` proves the instructions.
         unsafe { two_blocks(product) }
     } else {
-        // SAFETY: as above.
+        // SAFETY: as above, with lanes.
         unsafe { blocks(product) }
     }
 }
@@ -196,27 +203,27 @@ unsafe extern "C" fn two_blocks(product: *const Product) {
         "ldrd r1, r12, [r0]",
         "ldr lr, [r0, #8]",
         "ldr r2, [r0, #16]",
-        "push {{r1, r2, lr}}", // out, groups, x
-        "movs r2, #0",
-        "vmov s11, r2",
+        "movs r3, #0",
+        "mov r4, r3",
+        "mov r5, r3",
+        "mov r6, r3",
+        "push {{r1, r2}}", // out, groups
+        "push {{r3-r6}}",  // four zeros
         "1:",
         whole_block!(),
+        "vldmia sp, {{s12-s15}}", // lanes begin at 0: no sum is -0
         scales!(),
-        products!("vmul", "s12", "s13", "s14", "s15"),
+        products!("vmla", "s12", "s13", "s14", "s15"),
         whole_block!(),
         scales!(),
         products!("vmla", "s12", "s13", "s14", "s15"),
-        "ldrd r0, r1, [sp]",
-        "ldr lr, [sp, #8]",
-        "vadd.f32 s12, s12, s11", // lanes begin at 0: no sum is -0
-        "vadd.f32 s13, s13, s11",
-        "vadd.f32 s14, s14, s11",
-        "vadd.f32 s15, s15, s11",
+        "ldrd r0, r1, [sp, #16]",
+        "sub lr, #136",
         "vstmia r0!, {{s12-s15}}",
         "subs r1, #1",
-        "strd r0, r1, [sp]",
+        "strd r0, r1, [sp, #16]",
         "bne.w 1b",
-        "add sp, #12",
+        "add sp, #24",
         "pop {{r4-r11, pc}}",
     )
 }

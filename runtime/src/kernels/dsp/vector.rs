@@ -3,6 +3,7 @@
 use core::arch::naked_asm;
 
 use super::Dsp;
+use crate::kernels::scalar::{self, SIGMOID, Sigmoid};
 use crate::math::{EXP, ROUND};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
@@ -30,7 +31,8 @@ impl Dsp {
         }
         // SAFETY: `x` has `n` elements; a value of `Dsp` proves the instructions.
         let square = unsafe { square(x.as_ptr(), n / LANES) };
-        let scale = ops::rms_scale(square, n);
+        // SAFETY: takes a number; a value of `Dsp` proves the instruction.
+        let scale = ops::rms_scale(square, n, |x| unsafe { sqrt(x) });
         // SAFETY: as above, and so have `out` and `weight`.
         unsafe {
             scaled(
@@ -66,6 +68,20 @@ impl Dsp {
                 i += 1;
             }
         }
+    }
+
+    /// See [`scalar::swiglu_q16`].
+    pub(in crate::kernels) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
+        let n = gates.len().min(ups.len());
+        let pairs = n / 2;
+        if pairs > 0 {
+            // SAFETY: both have `2 pairs` elements; a value of `Dsp` proves the instructions.
+            unsafe { swiglu_q16(gates.as_mut_ptr(), ups.as_ptr(), pairs, &SIGMOID) };
+        }
+        scalar::swiglu_q16(
+            part_mut(gates, 2 * pairs, n % 2),
+            part(ups, 2 * pairs, n % 2),
+        );
     }
 }
 
@@ -104,6 +120,12 @@ unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
         "vadd.f32 s0, s8, s9",
         "bx lr",
     )
+}
+
+/// Square root, correctly rounded.
+#[unsafe(naked)]
+unsafe extern "C" fn sqrt(x: f32) -> f32 {
+    naked_asm!(features!(), "vsqrt.f32 s0, s0", "bx lr")
 }
 
 /// `out[i] = x[i] * scale * weight[i]` for `8 n` elements.
@@ -313,5 +335,74 @@ unsafe extern "C" fn swiglu(
         "pop {{r0, r4, r5, lr}}",
         "sub r0, r0, r2",
         "bx lr",
+    )
+}
+
+/// The sigmoid of the gate at `[r0, #$place]`, in 16 bits; its magnitude with 26 bits behind the point comes in
+/// `$s`.
+macro_rules! sigmoid {
+    ($place:literal, $s:literal) => {
+        concat!(
+            "vmov r9, ",
+            $s,
+            "\n",
+            "smmul r9, r9, r4\n",
+            "lsl r10, r9, #8\n",
+            "lsr r10, r10, #1\n",
+            "smmla r11, r5, r10, r6\n",
+            "smmla r11, r11, r10, r7\n",
+            "smmla r11, r11, r10, r8\n",
+            "lsr r9, r9, #24\n",
+            "lsr r11, r11, r9\n",
+            "add r11, r12, r11, lsr #15\n",
+            "udiv r11, lr, r11\n",
+            "ldr r9, [r0, #",
+            $place,
+            "]\n",
+            "cmp r9, #0\n",
+            "it mi\n",
+            "rsbmi r11, r11, #0x10000\n",
+            "vmov ",
+            $s,
+            ", r11\n",
+        )
+    };
+}
+
+/// `n` pairs of elements, at least one.
+#[unsafe(naked)]
+unsafe extern "C" fn swiglu_q16(
+    gates: *mut f32,
+    ups: *const f32,
+    n: usize,
+    constants: *const Sigmoid,
+) {
+    naked_asm!(
+        features!(),
+        "push {{r4-r11, lr}}",
+        "ldmia r3, {{r4-r7}}", // log2(e), cubic, square, linear
+        "mov r8, #0x40000000",
+        "mov r12, #0x8000",
+        "mov lr, #0x80000000",
+        "1:",
+        "vldr s0, [r0]",
+        "vldr s1, [r0, #4]",
+        "vldmia r1!, {{s2, s3}}",
+        "vabs.f32 s4, s0",
+        "vabs.f32 s5, s1",
+        "vcvt.s32.f32 s4, s4, #26",
+        "vcvt.s32.f32 s5, s5, #26",
+        sigmoid!("0", "s4"),
+        sigmoid!("4", "s5"),
+        "vcvt.f32.s32 s4, s4, #16",
+        "vcvt.f32.s32 s5, s5, #16",
+        "vmul.f32 s0, s0, s2",
+        "vmul.f32 s1, s1, s3",
+        "vmul.f32 s0, s0, s4",
+        "vmul.f32 s1, s1, s5",
+        "vstmia r0!, {{s0, s1}}",
+        "subs r2, #1",
+        "bne 1b",
+        "pop {{r4-r11, pc}}",
     )
 }

@@ -1,24 +1,76 @@
-//! Attention of one head in integers.
+//! Attention in integers.
 
-use super::super::ScoreScale;
+use super::super::attention::{Attention, KEPT_BITS, PIECE, Row, SCORE_FRACTION, ScoreScale};
 use crate::math::{ROUND, power_of_two};
+use crate::parts::{part, part_mut};
 
-/// `2^-f` for `f` in `[0, 1)`: coefficients of `f^k`, times `2^(30 + k)`, to within `1e-4`.
-///
-/// A step of Horner's rule with `f` as `f * 2^31` takes the upper half of a product.
-pub(in super::super) const EXP2: [i32; 3] = [1 << 30, -1_485_172_738, 992_818_496];
+/// `2^-f` in units of `2^-30`, for each `f` that a score may have behind its point.
+pub(in super::super) static EXP2: [u32; 1 << SCORE_FRACTION] = powers();
 
-/// The coefficient of `f^3`, times `2^17`.
-pub(in super::super) const EXP2_CUBIC: i16 = -5193;
+/// Each is the product of those of the bits of its index, whose factors are roots of 1/2.
+const fn powers() -> [u32; 1 << SCORE_FRACTION] {
+    // 2^-(1/2), 2^-(1/4) ... in units of 2^-32.
+    const ROOTS: [u64; 7] = [
+        3_037_000_500,
+        3_611_622_603,
+        3_938_502_376,
+        4_112_874_773,
+        4_202_935_003,
+        4_248_701_965,
+        4_271_771_996,
+    ];
+    let (mut powers, mut i) = ([0; 1 << SCORE_FRACTION], 0);
+    while i < powers.len() {
+        let (mut power, mut bit) = (1 << 62, 0);
+        while bit < ROOTS.len() {
+            if i >> (ROOTS.len() - 1 - bit) & 1 == 1 {
+                power = (power >> 32) * ROOTS[bit];
+            }
+            bit += 1;
+        }
+        powers[i] = (power >> 32) as u32;
+        i += 1;
+    }
+    powers
+}
 
 /// What has no magnitude of at least 2 to this power is zero.
 const SMALLEST: i32 = -60;
 
-/// Turns values into integers of `bits` bits and a sign with one exponent, `value = integer * 2^exponent`;
-/// returns the exponent. Where `out` is longer than `x` it gets zeros.
-///
-/// NaN becomes 0. All become 0 if one of them is infinite or beyond `2^127`, or all are below `2^-60`.
-pub(in super::super) fn integers(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
+/// See [`super::super::Isa::integers`].
+pub(in super::super) fn integers(
+    out: &mut [i16],
+    exponents: &mut [i8],
+    x: &[f32],
+    head_size: usize,
+    bits: i32,
+) {
+    let width = out.len() / exponents.len().max(1);
+    let heads = out.chunks_exact_mut(width.max(1)).zip(exponents);
+    for ((out, exponent), x) in heads.zip(x.chunks_exact(head_size.max(1))) {
+        let (size, integers) = head_integers(x, bits);
+        *exponent = size as i8;
+        let integers = integers.chain(core::iter::repeat(0));
+        out.iter_mut().zip(integers).for_each(|(out, x)| *out = x);
+    }
+}
+
+/// See [`super::super::Isa::keep`].
+pub(in super::super) fn keep(row: Row<'_>, x: &[f32]) {
+    for (i, x) in x.chunks_exact(row.head_size.max(1)).enumerate() {
+        let (exponent, integers) = head_integers(x, KEPT_BITS);
+        part_mut(row.exponents, i * row.n_ctx, 1).fill(exponent as i8);
+        let integers = integers.chain(core::iter::repeat(0)).take(row.width);
+        for (j, integer) in integers.enumerate() {
+            let others = if row.in_pairs { j / 2 * 2 } else { 0 };
+            let place = i * row.n_ctx * row.width + j + others;
+            part_mut(row.integers, place, 1).fill(integer as i8);
+        }
+    }
+}
+
+/// A head's exponent and integers.
+fn head_integers(x: &[f32], bits: i32) -> (i32, impl Iterator<Item = i16>) {
     // As integers magnitudes have the order they have as numbers, with NaN above infinity.
     let magnitudes = x.iter().map(|x| x.to_bits() & (u32::MAX >> 1));
     let numbers = magnitudes.filter(|bits| *bits <= f32::INFINITY.to_bits());
@@ -29,108 +81,153 @@ pub(in super::super) fn integers(out: &mut [i16], x: &[f32], bits: i32) -> i32 {
         (SMALLEST, 0.0)
     };
     let limit = 1 << bits;
-    let padded = x.iter().copied().chain(core::iter::repeat(0.0));
-    for (out, value) in out.iter_mut().zip(padded) {
+    let integers = x.iter().map(move |value| {
         let scaled = value * factor;
         // Also infinity times a factor of 0.
         let scaled = if scaled.is_nan() { 0.0 } else { scaled };
         let rounded = (scaled + ROUND).to_bits().wrapping_sub(ROUND.to_bits());
-        *out = rounded.cast_signed().min(limit - 1).max(-limit) as i16;
+        rounded.cast_signed().min(limit - 1).max(-limit) as i16
+    });
+    (size + 1 - bits, integers)
+}
+
+/// See [`super::super::Isa::attend`].
+pub(in super::super) fn attend(
+    attention: Attention<'_>,
+    queries: &mut [i16],
+    exponents: &[i8],
+    out: &mut [f32],
+) {
+    let Attention {
+        n,
+        width,
+        keys,
+        key_exponents,
+        values,
+        value_exponents,
+        scores: x,
+        sums,
+        scale,
+    } = attention;
+    let x = part_mut(x, 0, n.next_multiple_of(2));
+    let key_exponents = part(key_exponents, 0, n);
+    let largest_key = largest(key_exponents);
+    let largest_value = largest(part(value_exponents, 0, n));
+    let outs = out.chunks_exact_mut((out.len() / exponents.len().max(1)).max(1));
+    let queries = queries.chunks_exact(width.max(1)).zip(exponents);
+    for ((query, exponent), out) in queries.zip(outs) {
+        let scale = scale.of(i32::from(*exponent), largest_key);
+        let most = scores(x, query, keys, key_exponents, scale);
+        let (mut total, mut all) = (0.0, 0);
+        for start in (0..n).step_by(PIECE) {
+            let x = part_mut(x, start, PIECE.min(n - start));
+            let exponents = part(value_exponents, start, x.len());
+            let (sum, bits) = weights(x, exponents, most, largest_value);
+            total += sum as f32;
+            all |= bits;
+        }
+        part_mut(x, n, n % 2).fill(0);
+        let lead = lead(all);
+        let factor = factor(largest_value, lead, total);
+        for (i, x) in x.chunks(PIECE).enumerate() {
+            let values = part(values, i * PIECE * width, x.len() * width);
+            weighted_sums(sums, x, lead, values);
+            for (out, sum) in out.iter_mut().zip(&*sums) {
+                let earlier = if i == 0 { 0.0 } else { *out };
+                *out = earlier + *sum as f32 * factor;
+            }
+        }
     }
-    size + 1 - bits
+}
+
+/// By how many bits weights that have these go up to fill 31.
+pub(in super::super) fn lead(bits: u32) -> u32 {
+    bits.leading_zeros().saturating_sub(1).min(30)
+}
+
+/// Of sums of values whose largest exponent this is, where powers sum to `total`: weights that went up by `lead`
+/// and down by 16 have `lead + 14` bits behind the point, `total` has 20.
+pub(in super::super) fn factor(largest: i32, lead: u32, total: f32) -> f32 {
+    power_of_two(largest + 20 - 14 - lead.cast_signed()) / total
 }
 
 /// The largest exponent; 0 if there is none.
-pub(in super::super) fn largest(exponents: &[i8]) -> i32 {
+fn largest(exponents: &[i8]) -> i32 {
     exponents.iter().copied().max().map_or(0, i32::from)
 }
 
-/// `out[t] = (dot(query, keys[t]) * multiplier >> 32) >> (shift + largest - exponents[t])`; returns the
-/// largest.
+/// `out[t] = (dot(query, keys[t]) * multiplier >> 32) >> (shift + largest - exponents[t])`, which has
+/// [`SCORE_FRACTION`] bits behind the point; returns the largest.
 ///
 /// # Shapes
 /// `out` `[T]` or more, `query` `[width]`, `keys` `[T, width]`, `exponents` `[T]`.
-pub(in super::super) fn scores(
-    out: &mut [i32],
-    query: &[i16],
-    keys: &[i8],
-    exponents: &[i8],
-    scale: ScoreScale,
-) -> i32 {
+fn scores(out: &mut [i32], query: &[i16], keys: &[i8], exponents: &[i8], scale: ScoreScale) -> i32 {
     let mut largest = i32::MIN;
     let keys = keys.chunks_exact(query.len().max(1)).zip(exponents);
     for (out, (key, exponent)) in out.iter_mut().zip(keys) {
         let products = query.iter().zip(key);
         let dot: i32 = products.map(|(q, k)| i32::from(*q) * i32::from(*k)).sum();
         let product = i64::from(dot) * i64::from(scale.multiplier);
-        let shift = scale
-            .shift
-            .wrapping_add_signed(scale.largest - i32::from(*exponent));
+        let shift = scale.shift - i32::from(*exponent);
         *out = (product >> 32) as i32 >> shift.min(31);
         largest = largest.max(*out);
     }
     largest
 }
 
-/// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])` in units of `2^-29`, 0 where `x` is longer
-/// than `exponents`; returns the sum of the first factors in units of `2^-20`, and all bits that the results
-/// have.
+/// `x[t] = 2^-(most - x[t]) * 2^-(most_exponent - exponents[t])` in units of `2^-30`; returns the sum of the first
+/// factors in units of `2^-20`, and all bits that the results have.
 ///
 /// # Shapes
-/// `x` `[T]` or more, `exponents` `[T]`; `x` and `most` have `fraction` bits behind the point.
-pub(in super::super) fn weights(
-    x: &mut [i32],
-    exponents: &[i8],
-    most: i32,
-    most_exponent: i32,
-    fraction: u32,
-) -> (u32, u32) {
+/// `x`, `exponents` `[T]`; `x` and `most` have [`SCORE_FRACTION`] bits behind the point and magnitudes below
+/// `2^30`.
+fn weights(x: &mut [i32], exponents: &[i8], most: i32, most_exponent: i32) -> (u32, u32) {
     let (mut sum, mut all) = (0u32, 0);
-    let (x, rest) = x.split_at_mut_checked(exponents.len()).unwrap_or_default();
     for (x, exponent) in x.iter_mut().zip(exponents) {
         let below = most.wrapping_sub(*x).cast_unsigned();
-        let whole = below >> fraction;
-        let part = (below << (31 - fraction) & i32::MAX.cast_unsigned()).cast_signed();
-        let cubic = ((i64::from(part) * i64::from(EXP2_CUBIC)) >> 16) as i32;
-        let [one, linear, square] = EXP2;
-        let power = linear + upper_half(square + cubic, part);
-        let power = (one + upper_half(power, part)).cast_unsigned();
-        let power = if whole < 31 { power >> whole } else { 0 };
+        let power = EXP2[below as usize % EXP2.len()];
+        let power = shifted(power, below >> SCORE_FRACTION);
         sum = sum.wrapping_add(power >> 10);
-        let shift = most_exponent
-            .wrapping_sub(i32::from(*exponent))
-            .cast_unsigned();
-        let weight = if shift < 31 { power >> (shift + 1) } else { 0 };
+        let shift = most_exponent - i32::from(*exponent);
+        let weight = shifted(power, shift.cast_unsigned());
         all |= weight;
         *x = weight.cast_signed();
     }
-    rest.fill(0);
     (sum, all)
 }
 
-fn upper_half(a: i32, b: i32) -> i32 {
-    ((i64::from(a) * i64::from(b)) >> 32) as i32
+fn shifted(x: u32, bits: u32) -> u32 {
+    if bits < 32 { x >> bits } else { 0 }
 }
 
-/// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` is `weights[t] * 2^lead`, which has
-/// 30 bits, rounded to its upper 14.
+/// `out[i] = sum_t(w[t] * values[t, i])`, exactly; `w[t]` are the upper 15 of the 31 bits of
+/// `weights[t] * 2^lead`.
 ///
 /// # Shapes
 /// `out` `[width]`, `weights` `[T]` with `T` even, `values` `[T / 2, width / 2, 2 tokens, 2]`.
-pub(in super::super) fn weighted_sums(out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
+fn weighted_sums(out: &mut [i32], weights: &[i32], lead: u32, values: &[i8]) {
     out.fill(0);
-    let width = out.len();
-    let values = values.chunks_exact((2 * width).max(1));
+    let values = values.chunks_exact((2 * out.len()).max(1));
     for (weights, values) in weights.as_chunks::<2>().0.iter().zip(values) {
-        let [first, second] = weights.map(|weight| {
-            let upper = (weight.cast_unsigned() << lead).wrapping_add(0x8000);
-            (upper >> 16).cast_signed()
-        });
+        let [first, second] = weights.map(|weight| weight << lead >> 16);
         let words = values.as_chunks::<4>().0;
         for (out, word) in out.as_chunks_mut::<2>().0.iter_mut().zip(words) {
             let [a, b, c, d] = word.map(i32::from);
             out[0] += first * a + second * c;
             out[1] += first * b + second * d;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_are_powers() {
+        for (i, power) in EXP2.iter().enumerate() {
+            let exact = (-(i as f64) / EXP2.len() as f64 + 30.0).exp2();
+            assert!((f64::from(*power) - exact).abs() < 8.0, "{i}: {power}");
         }
     }
 }

@@ -98,6 +98,7 @@ impl Shape {
                 name: self.name(),
                 bits_per_byte: None,
                 made_by: "minigpt bench: random weights",
+                chat_template: "",
             },
         };
         export(&header, parameters).map_err(Failure::failed)

@@ -11,8 +11,9 @@ use minigpt_runtime::{Sampler, SamplerOptions};
 use tempfile::NamedTempFile;
 
 use crate::board::{Board, Qemu};
-use crate::cmd::{at_least, count, generate};
+use crate::cmd::{at_least, count};
 use crate::failure::{Failure, Outcome};
+use crate::generation::sampling::drawn_seed;
 use crate::output::{self, say};
 
 /// What begins a line in which the board says that something is wrong.
@@ -113,7 +114,7 @@ impl RunArgs {
         let seed = match self.seed {
             Some(seed) => at_least("--seed", seed, 0)?,
             None => {
-                let seed = generate::drawn_seed();
+                let seed = drawn_seed();
                 if temperature != 0.0 {
                     say!("seed {seed}");
                 }

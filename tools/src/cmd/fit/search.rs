@@ -125,6 +125,7 @@ impl Vocabulary {
                 name: &"-".repeat(NAME_BYTES),
                 bits_per_byte: Some(0.0),
                 made_by: &"-".repeat(ORIGIN_BYTES),
+                chat_template: "",
             },
         };
         format::file_bytes(&header).map_err(Failure::failed)

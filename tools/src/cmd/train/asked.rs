@@ -1,13 +1,20 @@
 //! What the command line asks for: presets, files and flags, laid over each other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use minigpt_trainer::run_config::{ModelSettings, Overlay, RunConfig, RunConfigError};
+use minigpt_trainer::base::Base;
+use minigpt_trainer::run::RunError;
+use minigpt_trainer::run_config::{
+    ModelSettings, Overlay, RunConfig, RunConfigError, TokenizerChoice,
+};
 use toml::Value;
 
 use super::TrainArgs;
 use crate::failure::Failure;
 use crate::settings;
+
+/// How much smaller steps are that change what is learned already.
+const FINER: f64 = 10.0;
 
 impl TrainArgs {
     /// Preset, file and flags, over `stored` where there is a run to go on with.
@@ -67,7 +74,12 @@ impl TrainArgs {
         let has_data = !self.data.is_empty() || files.is_some_and(|files| !files.is_empty());
         let usual = if has_data { "cpu" } else { "stories" };
         let preset = settings::preset(named.unwrap_or(usual))?;
-        settings::with_preset(stored.cloned().unwrap_or_default(), preset)
+        let mut base = settings::with_preset(stored.cloned().unwrap_or_default(), preset)?;
+        let from = in_file("data").and_then(|data| data.get("from")?.as_str());
+        if let Some(from) = self.from.as_deref().or(from.map(Path::new)) {
+            fine_tuned(&mut base, from)?;
+        }
+        Ok(base)
     }
 
     /// `error` behind the flag or the line of the file that made it.
@@ -97,14 +109,14 @@ impl TrainArgs {
 
     /// The flags that were given, by the settings that they are.
     fn flags(&self) -> Result<Vec<(&'static str, Value)>, Failure> {
+        let path = |path: &PathBuf| match path.to_str() {
+            Some(path) => Ok(Value::String(path.to_owned())),
+            None => Err(Failure::Misuse(format!(
+                "the path {} is not UTF-8; rename it or link to it",
+                path.display()
+            ))),
+        };
         let files = |paths: &[PathBuf]| {
-            let path = |path: &PathBuf| match path.to_str() {
-                Some(path) => Ok(Value::String(path.to_owned())),
-                None => Err(Failure::Misuse(format!(
-                    "the path {} is not UTF-8; rename it or link to it",
-                    path.display()
-                ))),
-            };
             let values: Result<Vec<_>, _> = paths.iter().map(path).collect();
             values.map(|values| (!values.is_empty()).then_some(Value::Array(values)))
         };
@@ -115,6 +127,7 @@ impl TrainArgs {
             ("files", files(&self.data)?),
             ("val_files", files(&self.val_data)?),
             ("val_fraction", self.val_fraction.map(Value::Float)),
+            ("from", self.from.as_ref().map(path).transpose()?),
             ("tokenizer", tokenizer),
             ("steps", self.steps.map(Value::Integer)),
             ("batch", self.batch.map(Value::Integer)),
@@ -127,6 +140,20 @@ impl TrainArgs {
             .filter_map(|(name, value)| Some((name, value?)));
         Ok(given.collect())
     }
+}
+
+/// Gives `settings` the shape and the tokenizer of the model at `from`, and a learning rate that does
+/// not undo what it has learned.
+fn fine_tuned(settings: &mut RunConfig, from: &Path) -> Result<(), Failure> {
+    let base = Base::open(from).map_err(RunError::from)?;
+    if let Some(shape) = &base.shape {
+        settings.model = ModelSettings::of(shape);
+    }
+    if base.tokenizer.is_some() {
+        settings.data.tokenizer = TokenizerChoice::Kept;
+    }
+    settings.training.learning_rate /= FINER;
+    Ok(())
 }
 
 /// How the setting `field` is spelt as a flag.

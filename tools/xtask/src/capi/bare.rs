@@ -6,7 +6,7 @@ use std::process::Command;
 use super::super::{missing, output};
 use super::programs::WARNINGS;
 use super::texts::{self, Text};
-use super::{FORMATS, folder_of, is_installed, lay_out, told};
+use super::{EVERYTHING, folder_of, is_installed, lay_out, told};
 
 /// A target, and how C is compiled for it.
 struct Bare {
@@ -66,7 +66,7 @@ pub(super) fn check(caller: &Path) -> Result<(), String> {
             continue;
         }
         let installed = folder_of(target);
-        lay_out(target, FORMATS, &installed)?;
+        lay_out(target, EVERYTHING, &installed)?;
         if !has_compiler(bare.compiler)? {
             continue;
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::super::{missing, output};
-use super::{FOLDER, FORMATS, folder_of, header, is_installed, lay_out, read, texts, told};
+use super::{EVERYTHING, FOLDER, folder_of, header, is_installed, lay_out, read, texts, told};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -19,7 +19,7 @@ pub(super) fn check() -> Result<(), String> {
         return missing("targets", TARGET, &format!("rustup target add {TARGET}"));
     }
     let installed = folder_of(TARGET);
-    lay_out(TARGET, FORMATS, &installed)?;
+    lay_out(TARGET, EVERYTHING, &installed)?;
     if output("node", &["--version"]).is_empty() {
         return missing("node", "node", "apt-get install nodejs");
     }

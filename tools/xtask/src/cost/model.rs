@@ -7,7 +7,7 @@ use minigpt_models::cost::{COLUMNS, CoreCost, KINDS, WORK, parse, work};
 use minigpt_runtime::Format;
 
 use super::least_squares;
-use super::program::{FOLDER, Measured, Program};
+use super::program::{ANY_MODEL, FOLDER, Measured, Program};
 use super::shape::{FITTED, HELD_OUT, ODD, Shape};
 use crate::boards::Board;
 
@@ -43,7 +43,7 @@ fn benches(boards: &[Board]) -> Result<Vec<Bench<'_>>, String> {
         for format in board.formats() {
             let known = |bench: &Bench<'_>| bench.core == board.core && bench.format == format;
             if !benches.iter().any(known) {
-                let program = Program::build(place, &board.target, format)?;
+                let program = Program::build(place, &board.target, format, &ANY_MODEL)?;
                 benches.push(Bench {
                     core: &board.core,
                     format,
@@ -119,7 +119,7 @@ impl Bench<'_> {
             ));
         }
         // Measuring compares logits, which is all that these are for.
-        if format == Format::Q8Dsp {
+        if format.is_integer() {
             self.measure(&ODD)?;
         }
         for (shape, measured) in HELD_OUT.iter().zip(self.measure(&HELD_OUT)?) {

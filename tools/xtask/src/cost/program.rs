@@ -20,6 +20,9 @@ const CALIBRATION: f64 = 2_000_000.0;
 /// Where programs and models are kept.
 pub(super) const FOLDER: &str = "target/cost";
 
+/// The feature of the runtime with which it runs models of all shapes.
+pub(super) const ANY_MODEL: [&str; 1] = ["any-model"];
+
 /// The program, built.
 pub(super) struct Program<'a> {
     board: &'a Board,
@@ -49,14 +52,25 @@ impl Measured {
 }
 
 impl<'a> Program<'a> {
-    /// Builds the program for `target` and `format`, in the memory of `board`.
-    pub(super) fn build(board: &'a Board, target: &str, format: Format) -> Result<Self, String> {
+    /// Builds the program for `target` and `format`, in the memory of `board`, with those features of the runtime
+    /// that a model needs, or all.
+    pub(super) fn build(
+        board: &'a Board,
+        target: &str,
+        format: Format,
+        features: &[&str],
+    ) -> Result<Self, String> {
+        let named: Vec<String> = features
+            .iter()
+            .map(|feature| format!(",minigpt-runtime/{feature}"))
+            .collect();
         let index = Format::ALL.iter().position(|one| *one == format);
         let mut command = Command::new(env!("CARGO"));
         command
             .current_dir(FIRMWARE)
             .args(["build", "--quiet", "--release", "--target", target])
-            .args(["--features", "cost", "--bin", "cost"])
+            .args(["--no-default-features", "--bin", "cost"])
+            .args(["--features", &format!("cost{}", named.concat())])
             .env("MINIGPT_BOARD", &board.name)
             .env("MINIGPT_MODEL_START", board.model.start.to_string())
             .env("MINIGPT_MODEL_SIZE", board.model.size.to_string())

@@ -272,6 +272,27 @@ const fn shape(name: &'static str, hyper: Hyperparameters) -> Shape {
 }
 
 impl Shape {
+    /// The features of the runtime that a program for such a model needs, with the tokenizer that one has which
+    /// tells stories: llama2.c's.
+    pub(super) fn features(&self) -> Vec<&'static str> {
+        let header = self.header(Format::Q8);
+        header.features().chain(["sentencepiece"]).collect()
+    }
+
+    fn header(&self, format: Format) -> Header<'static> {
+        Header {
+            hyperparameters: self.hyper,
+            format,
+            tokenizer: Tokenizer::Byte,
+            metadata: Metadata {
+                name: self.name,
+                bits_per_byte: None,
+                made_by: "cargo xtask cost: random weights",
+                chat_template: "",
+            },
+        }
+    }
+
     /// The shape, checked.
     pub(super) fn config(&self) -> Result<Config, String> {
         Config::new(self.hyper).map_err(|error| format!("shape {}: {error}", self.name))
@@ -288,16 +309,7 @@ impl Shape {
     }
 
     fn model(&self, format: Format) -> Result<Vec<u8>, WriteError> {
-        let header = Header {
-            hyperparameters: self.hyper,
-            format,
-            tokenizer: Tokenizer::Byte,
-            metadata: Metadata {
-                name: self.name,
-                bits_per_byte: None,
-                made_by: "cargo xtask cost: random weights",
-            },
-        };
+        let header = self.header(format);
         let mut bytes = vec![0; format::file_bytes(&header)? as usize];
         let mut rng = Rng::new(1, 0);
         format::write::<WriteError>(&mut bytes, &header, |spec, place| {

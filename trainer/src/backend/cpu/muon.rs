@@ -114,19 +114,19 @@ fn orthogonalize(x: &mut [f32], other: &mut [f32], cols: usize) {
     let length = squares.sum::<f64>().sqrt() as f32;
     let scale = 1.0 / (length + Muon::EPS);
     x.iter_mut().for_each(|value| *value *= scale);
-    let packed = panels::packed_len(cols, n)
-        .max(panels::packed_len(n, cols))
-        .max(panels::packed_len(n, n));
+    let lens = [(cols, n), (n, n), (n, cols)].map(|(inner, out)| panels::packed_len(inner, out));
+    let [across, square, along] = lens;
+    let packed = across.max(square).max(along);
     let sizes = [packed, n * n, n * n, BLOCK.min(n) * n];
     scratch(sizes, |[packed, s, polynomial, block]| {
         for _ in 0..Muon::ITERATIONS {
-            panels::pack_rows_transposed(packed, Rows::whole(x, cols), n);
-            symmetric(s, block, Rows::whole(x, cols), packed, n);
-            panels::pack_rows(packed, Rows::whole(s, n), n);
-            symmetric(polynomial, block, Rows::whole(s, n), packed, n);
+            panels::pack_rows_transposed(&mut packed[..across], Rows::whole(x, cols), n);
+            symmetric(s, block, Rows::whole(x, cols), &packed[..across], n);
+            panels::pack_rows(&mut packed[..square], Rows::whole(s, n), n);
+            symmetric(polynomial, block, Rows::whole(s, n), &packed[..square], n);
             complete(polynomial, s, n);
-            panels::pack_rows(packed, Rows::whole(x, cols), n);
-            panels::multiply_rows(other, Rows::whole(polynomial, n), packed, n, cols);
+            panels::pack_rows(&mut packed[..along], Rows::whole(x, cols), n);
+            panels::multiply_rows(other, Rows::whole(polynomial, n), &packed[..along], n, cols);
             x.copy_from_slice(other);
         }
     });

@@ -6,6 +6,8 @@
 #![no_std]
 #![no_main]
 
+#[cfg(target_arch = "arm")]
+mod copies;
 mod counter;
 mod memory;
 

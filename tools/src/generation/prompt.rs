@@ -1,0 +1,78 @@
+//! The tokens of a prompt.
+
+use std::ffi::OsStr;
+
+use minigpt_runtime::Tokenizer;
+use minigpt_runtime::tokenizer::TokenizeError;
+
+use crate::failure::Failure;
+
+/// The text of `what`, which must be UTF-8.
+pub(crate) fn utf8<'t>(what: &str, text: &'t OsStr) -> Result<&'t str, Failure> {
+    core::str::from_utf8(text.as_encoded_bytes()).map_err(|error| {
+        Failure::Misuse(format!(
+            "{what} is not UTF-8 from byte {} on; give text",
+            error.valid_up_to()
+        ))
+    })
+}
+
+/// The start token, if the tokenizer has one, and the tokens of `text`, which is called `what`.
+///
+/// A model without a start token begins an empty text after a line's end, or its first token.
+pub(crate) fn prompt_tokens(
+    tokenizer: &Tokenizer<'_>,
+    text: &str,
+    what: &str,
+) -> Result<Vec<u32>, Failure> {
+    let mut tokens = encode(tokenizer, text, what)?;
+    match tokenizer.specials().bos {
+        Some(bos) => tokens.insert(0, bos),
+        None if tokens.is_empty() => {
+            let mut newline = [0; 2];
+            let n = tokenizer.encode(b"\n", &mut newline).unwrap_or(0);
+            tokens.push(if n == 1 { newline[0] } else { 0 });
+        }
+        None => {}
+    }
+    Ok(tokens)
+}
+
+/// The tokens of `text`, which is called `what`.
+pub(crate) fn encode(
+    tokenizer: &Tokenizer<'_>,
+    text: &str,
+    what: &str,
+) -> Result<Vec<u32>, Failure> {
+    let mut tokens = vec![0; text.len() + 1];
+    let n = tokenizer.encode(text.as_bytes(), &mut tokens).map_err(|error| {
+        Failure::Misuse(match error {
+            TokenizeError::UnknownChar { .. } => format!(
+                "{error}; this model knows only the characters of the text it was trained on: leave it out of {what}"
+            ),
+            _ => format!("{what} cannot be encoded: {error}"),
+        })
+    })?;
+    tokens.truncate(n);
+    Ok(tokens)
+}
+
+/// Refuses a prompt of `n_tokens` that a context of `n_ctx` does not hold.
+pub(crate) fn check_length(
+    n_tokens: usize,
+    n_ctx: usize,
+    longest: usize,
+    what: &str,
+) -> Result<(), Failure> {
+    if n_tokens <= n_ctx {
+        return Ok(());
+    }
+    let raise = if n_ctx < longest {
+        " or raise --context"
+    } else {
+        ""
+    };
+    Err(Failure::Misuse(format!(
+        "{what} has {n_tokens} tokens and the context holds {n_ctx}; shorten it{raise}"
+    )))
+}
