@@ -46,7 +46,8 @@ pub const MAGIC: [u8; 4] = *b"MGPT";
 /// | 1 | |
 /// | 2 | [`Format::Q8Dsp`] |
 /// | 3 | [`Metadata::chat_template`] |
-pub const VERSION: u8 = 3;
+/// | 4 | [`Format::Q4`] |
+pub const VERSION: u8 = 4;
 
 /// The first version that has a chat template.
 const TEMPLATE_VERSION: u8 = 3;

@@ -83,7 +83,8 @@
 //! # Features
 //!
 //! `std` (on by default) asks the processor for its instruction sets when a session begins; without it
-//! those that the compiler's target has for certain are used. Nothing else changes.
+//! those that the compiler's target has for certain are used. `rayon` adds `Session::set_threads`. Nothing
+//! else changes.
 //!
 //! `any-model` (on by default) is every part that a model may need: tokenizers `char`, `bpe`, `sentencepiece`,
 //! positions `sinusoidal`, `rope`, norms `layer-norm`, `rms-norm`, nonlinearities `gelu`, `swiglu`, and keys
@@ -110,6 +111,7 @@ pub mod rng;
 pub mod sampler;
 pub mod self_test;
 mod session;
+mod threads;
 pub mod tokenizer;
 
 pub use arena::{ARENA_ALIGNMENT, Aligned, KvFormat, MemoryPlan, SessionOptions};
@@ -117,7 +119,7 @@ pub use config::{Config, ConfigError, Hyperparameters, Mlp, Norm, Positions};
 pub use format::{HeaderError, LoadError, ModelFile};
 pub use kernels::Isa;
 pub use model::{Model, ReadError};
-pub use quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
+pub use quant::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat};
 pub use sampler::logits::{Penalties, PenaltyError, PenaltyOptions};
 pub use sampler::{EmptyStop, Sampler, SamplerError, SamplerOptions, StopStrings};
 pub use session::{Session, SessionError};

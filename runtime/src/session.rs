@@ -17,6 +17,7 @@ use crate::kernels::Isa;
 use crate::model::Model;
 use crate::parts::{part, part_mut};
 use crate::quant::WeightFormat;
+use crate::threads::Threads;
 
 /// One sequence of tokens on its way through a model, in the caller's memory.
 ///
@@ -26,6 +27,7 @@ use crate::quant::WeightFormat;
 pub struct Session<'a, W: WeightFormat> {
     model: Model<'a, W>,
     isa: Isa,
+    threads: Threads,
     arena: Arena<'a>,
     n_ctx: usize,
     n_chunk: usize,
@@ -74,6 +76,7 @@ impl<'a, W: WeightFormat> Session<'a, W> {
         let mut session = Self {
             model,
             isa,
+            threads: Threads::ONE,
             arena: Arena::carve(memory, model.config(), W::FORMAT, options),
             n_ctx,
             n_chunk: options.n_chunk.min(n_ctx).max(1),
@@ -94,6 +97,16 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     #[must_use]
     pub const fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Divides work among up to `n` threads, 1 at first; no bit of any result changes.
+    ///
+    /// The threads are those of the rayon pool in which [`Self::forward`] is called, so call it there:
+    /// from elsewhere each part would have to be handed over. What is too little work to gain by being
+    /// divided is not.
+    #[cfg(feature = "rayon")]
+    pub const fn set_threads(&mut self, n: usize) {
+        self.threads = Threads::new(n);
     }
 
     /// Longest context in tokens.

@@ -422,10 +422,6 @@ fn what_cannot_be_is_one_sentence() {
             &["--length-penalty does nothing without --beams"],
         ),
         (
-            &["--threads", "2"],
-            &["--threads does nothing without --prompts"],
-        ),
-        (
             &["--max-tokens", "0"],
             &["--max-tokens is 0; it must be at least 1"],
         ),

@@ -377,3 +377,113 @@ fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() {
         assert_refused(&output, 1, &["standard output", "No space left"]);
     }
 }
+
+#[test]
+fn bench_prints_a_row_for_each_format_and_number_of_threads() {
+    let dir = directory();
+    let short = ["--prompt", "20", "--tokens", "5", "--repeat", "1"];
+    let args = [
+        "bench",
+        "--shape",
+        "260k",
+        "--format",
+        "q8",
+        "q4",
+        "--threads",
+        "1",
+        "2",
+        "--json",
+    ];
+    let rows = json(&run(dir.path(), &[&args[..], &short].concat()));
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for (row, (format, threads)) in rows
+        .iter()
+        .zip([("q8", 1), ("q8", 2), ("q4", 1), ("q4", 2)])
+    {
+        assert_eq!(
+            (&row["format"], &row["threads"]),
+            (&Value::from(format), &Value::from(threads))
+        );
+        for key in [
+            "decode_tokens_per_second",
+            "prefill_tokens_per_second",
+            "bytes_per_token",
+            "share_of_bandwidth",
+            "first_token_ms",
+            "load_ms",
+        ] {
+            assert!(row[key].as_f64().unwrap() > 0.0, "{key}: {row}");
+        }
+    }
+    // 260,032 parameters but for 5 * 2 + 1 norms of 64, in blocks of 34 bytes for 32; rows of 172 are filled up.
+    let bytes = rows[0]["bytes_per_token"].as_u64().unwrap();
+    assert!((275_000..300_000).contains(&bytes), "{bytes}");
+    let table = stdout(&run(
+        dir.path(),
+        &[&["bench", "--shape", "260k", "--format", "f16"], &short[..]].concat(),
+    ));
+    assert!(
+        table.contains("decode tok/s") && table.contains("f16") && table.contains("GB/s"),
+        "{table}"
+    );
+}
+
+#[test]
+fn bench_refuses_what_cannot_be() {
+    let dir = directory();
+    for (args, words) in [
+        (&["bench", "a.mgpt"][..], "there is no file a.mgpt"),
+        (
+            &["bench", "--shape", "260k", "--threads", "0"],
+            "--threads is 0; it must be 1 to 1024",
+        ),
+        (
+            &["bench", "--shape", "260k", "--repeat", "0"],
+            "--repeat is 0; it must be at least 1",
+        ),
+        (
+            &["bench", "--shape", "260k", "--tokens", "400"],
+            "are 656 together and the context holds 512",
+        ),
+    ] {
+        assert_refused(&run(dir.path(), args), 2, &[words]);
+    }
+    for (args, words) in [
+        (&["bench"][..], "MODEL"),
+        (&["bench", "--shape", "1b"], "260k"),
+        (
+            &["bench", "a.mgpt", "--shape", "15m"],
+            "cannot be used with",
+        ),
+        (
+            &["bench", "a.mgpt", "--format", "q8"],
+            "cannot be used with",
+        ),
+    ] {
+        let output = run(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn any_number_of_threads_tells_the_same_text() {
+    let dir = trained();
+    let text = |threads: &str| {
+        let args = [
+            "generate",
+            "runs/fish",
+            "--seed",
+            "1",
+            "--max-tokens",
+            "40",
+            "--threads",
+            threads,
+        ];
+        stdout(&run(dir, &args))
+    };
+    assert_eq!(text("1"), text("3"));
+    let refused = run(dir, &["generate", "runs/fish", "--threads", "-1"]);
+    assert_refused(&refused, 2, &["--threads is -1; it must be 1 to 1024"]);
+}

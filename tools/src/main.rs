@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::cmd::{chat, compare, eval, export, firmware, fit, generate, import, inspect, train};
+use crate::cmd::{
+    bench, chat, compare, eval, export, firmware, fit, generate, import, inspect, train,
+};
 use crate::failure::Failure;
 
 /// The kind of error for which clap shows the help.
@@ -35,6 +37,7 @@ enum Cli {
     Generate(generate::GenerateArgs),
     Chat(chat::ChatArgs),
     Eval(eval::EvalArgs),
+    Bench(bench::BenchArgs),
     Compare(compare::CompareArgs),
     Export(export::ExportArgs),
     Firmware(firmware::FirmwareArgs),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Cli::Generate(args) => generate::run(&args),
         Cli::Chat(args) => chat::run(&args),
         Cli::Eval(args) => eval::run(&args),
+        Cli::Bench(args) => bench::run(&args),
         Cli::Compare(args) => compare::run(&args),
         Cli::Export(args) => export::run(&args),
         Cli::Firmware(args) => firmware::run(&args),

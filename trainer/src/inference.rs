@@ -7,12 +7,17 @@ use std::path::Path;
 
 use minigpt_runtime::layout::{self, TensorId};
 use minigpt_runtime::{
-    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q8, Q8Dsp, Session, SessionError,
+    F16, F32, Format, Isa, LoadError, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Session, SessionError,
     SessionOptions, WeightFormat,
 };
 
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
+
 use crate::aligned::AlignedBytes;
 use crate::mapped::Mapped;
+
+/// Tokens of a prompt that go through a model together.
+pub const CHUNK: usize = 64;
 
 /// The bytes of a model file, where they can be run.
 #[derive(Debug)]
@@ -87,6 +92,8 @@ pub enum AnySession<'a> {
     Q8(Session<'a, Q8>),
     /// On `q8` weights in the order of Cortex-M's DSP extension.
     Q8Dsp(Session<'a, Q8Dsp>),
+    /// On `q4` weights.
+    Q4(Session<'a, Q4>),
 }
 
 /// Calls the same method on whichever session it is.
@@ -97,6 +104,7 @@ macro_rules! each {
             Self::F16($inner) => $call,
             Self::Q8($inner) => $call,
             Self::Q8Dsp($inner) => $call,
+            Self::Q4($inner) => $call,
         }
     };
 }
@@ -111,6 +119,21 @@ pub fn arena(file: &ModelFile<'_>, options: &SessionOptions) -> Result<AlignedBy
         .ok()
         .and_then(AlignedBytes::zeroed)
         .ok_or(SessionError::ArenaTooSmall { needed, given: 0 })
+}
+
+/// Runs `work`, in which an [`AnySession`] divides its work among `n` threads: see [`Session::set_threads`].
+///
+/// # Errors
+/// What the system says when it starts no thread.
+pub fn on_threads<R: Send>(
+    n: usize,
+    work: impl FnOnce() -> R + Send,
+) -> Result<R, ThreadPoolBuildError> {
+    if n < 2 {
+        return Ok(work());
+    }
+    let pool = ThreadPoolBuilder::new().num_threads(n).build()?;
+    Ok(pool.install(work))
 }
 
 /// Reads tensor `id` as `f32`, row by row: `each` gets the row's index and its values. A model without this
@@ -135,12 +158,13 @@ pub fn read_rows(file: &ModelFile<'_>, id: TensorId, mut each: impl FnMut(usize,
         Format::F16 => read::<F16>(file, id, each),
         Format::Q8 => read::<Q8>(file, id, each),
         Format::Q8Dsp => read::<Q8Dsp>(file, id, each),
+        Format::Q4 => read::<Q4>(file, id, each),
         format => unreachable!("no reading of {}", format.name()),
     }
 }
 
 impl<'a> AnySession<'a> {
-    /// Starts an empty sequence in `memory`, see [`arena`].
+    /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`] on as many threads.
     ///
     /// # Errors
     /// As [`Session::new`].
@@ -153,13 +177,17 @@ impl<'a> AnySession<'a> {
         options: &SessionOptions,
     ) -> Result<Self, SessionError> {
         const SAME: &str = "the type is that of the file";
-        Ok(match file.format() {
+        let mut session = match file.format() {
             Format::F32 => Self::F32(Session::new(file.model().expect(SAME), memory, options)?),
             Format::F16 => Self::F16(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8 => Self::Q8(Session::new(file.model().expect(SAME), memory, options)?),
             Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model().expect(SAME), memory, options)?),
+            Format::Q4 => Self::Q4(Session::new(file.model().expect(SAME), memory, options)?),
             format => unreachable!("no session for {}", format.name()),
-        })
+        };
+        let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());
+        each!(&mut session, session => session.set_threads(threads));
+        Ok(session)
     }
 
     /// As [`Session::forward`].

@@ -176,6 +176,7 @@ minigpt_status minigpt_model_verify(const minigpt_model *model);
 #define MINIGPT_FORMAT_F16 1
 #define MINIGPT_FORMAT_Q8 2
 #define MINIGPT_FORMAT_Q8_DSP 3 /* the numbers of q8 in the order that Cortex-M4 and later multiply in */
+#define MINIGPT_FORMAT_Q4 4     /* four bits: blocks of 32 with a scale */
 
 /* `positions`. */
 #define MINIGPT_POSITIONS_LEARNED 0

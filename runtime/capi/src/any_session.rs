@@ -4,6 +4,8 @@
 use minigpt_runtime::F16;
 #[cfg(feature = "f32")]
 use minigpt_runtime::F32;
+#[cfg(feature = "q4")]
+use minigpt_runtime::Q4;
 #[cfg(feature = "q8")]
 use minigpt_runtime::Q8;
 #[cfg(feature = "q8-dsp")]
@@ -22,6 +24,8 @@ pub(crate) enum AnySession<'a> {
     Q8(Session<'a, Q8>),
     #[cfg(feature = "q8-dsp")]
     Q8Dsp(Session<'a, Q8Dsp>),
+    #[cfg(feature = "q4")]
+    Q4(Session<'a, Q4>),
 }
 
 /// Calls the same method on whichever session it is.
@@ -36,6 +40,8 @@ macro_rules! each {
             Self::Q8($session) => $call,
             #[cfg(feature = "q8-dsp")]
             Self::Q8Dsp($session) => $call,
+            #[cfg(feature = "q4")]
+            Self::Q4($session) => $call,
         }
     };
 }
@@ -50,6 +56,8 @@ const BUILT: &[Format] = &[
     Format::Q8,
     #[cfg(feature = "q8-dsp")]
     Format::Q8Dsp,
+    #[cfg(feature = "q4")]
+    Format::Q4,
 ];
 
 /// Whether sessions on weights of `format` are built in.
@@ -72,6 +80,8 @@ impl<'a> AnySession<'a> {
             Format::Q8 => Self::Q8(Session::new(file.model()?, memory, options)?),
             #[cfg(feature = "q8-dsp")]
             Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model()?, memory, options)?),
+            #[cfg(feature = "q4")]
+            Format::Q4 => Self::Q4(Session::new(file.model()?, memory, options)?),
             _ => return Err(Status::FileFormat),
         })
     }

@@ -17,8 +17,14 @@
     reason = "C gives raw pointers; each is checked as far as it can be"
 )]
 
-#[cfg(not(any(feature = "f32", feature = "f16", feature = "q8", feature = "q8-dsp")))]
-compile_error!("without a weight format no model can run: enable f32, f16, q8 or q8-dsp");
+#[cfg(not(any(
+    feature = "f32",
+    feature = "f16",
+    feature = "q8",
+    feature = "q8-dsp",
+    feature = "q4"
+)))]
+compile_error!("without a weight format no model can run: enable f32, f16, q8, q8-dsp or q4");
 
 mod any_session;
 mod decoder;

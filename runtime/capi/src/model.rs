@@ -268,7 +268,13 @@ fn facts_of(file: &ModelFile<'_>) -> ModelFacts {
 }
 
 /// By `MINIGPT_FORMAT_` number.
-pub(crate) const FORMATS: [Format; 4] = [Format::F32, Format::F16, Format::Q8, Format::Q8Dsp];
+pub(crate) const FORMATS: [Format; 5] = [
+    Format::F32,
+    Format::F16,
+    Format::Q8,
+    Format::Q8Dsp,
+    Format::Q4,
+];
 
 /// By `MINIGPT_POSITIONS_` number.
 pub(crate) const POSITIONS: [Positions; 3] =

@@ -16,7 +16,7 @@ use crate::bytes::Buffer;
 use crate::config::{Hyperparameters, Mlp, Norm, Positions};
 use crate::kernels::Isa;
 use crate::kernels::tests::{bits, every_isa};
-use crate::quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
+use crate::quant::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat};
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
@@ -57,6 +57,7 @@ fn answer(file: &ModelFile<'_>, isa: Isa) -> Answer {
         Format::F16 => answer_as::<F16>(file, isa),
         Format::Q8 => answer_as::<Q8>(file, isa),
         Format::Q8Dsp => answer_as::<Q8Dsp>(file, isa),
+        Format::Q4 => answer_as::<Q4>(file, isa),
     }
 }
 
@@ -183,6 +184,7 @@ fn write_golden_files() {
     write_new(Format::Q8, open(&bpe), llama, "");
     write_new(Format::Q8Dsp, open(&bpe), llama, "");
     write_new(Format::Q8, open(&bpe), llama, CHAT_TEMPLATE);
+    write_new(Format::Q4, open(&bpe), llama, CHAT_TEMPLATE);
     let other = Hyperparameters {
         positions: Positions::Learned,
         mlp: Mlp::ReluSquared,

@@ -137,7 +137,7 @@ fn errors_say_what_to_do() {
     bytes[4] = 9;
     assert!(
         message(bytes)
-            .starts_with("the file has version 9 and this program reads versions up to 3")
+            .starts_with("the file has version 9 and this program reads versions up to 4")
     );
     bytes[4] = Format::Q8.version();
     let mut other = Buffer::new(bytes.len() + 4);

@@ -4,13 +4,15 @@
 //! activation. |w| is at most 128 and |x| at most 127, so a pair's sum fits `i16` and nothing
 //! saturates. Eight blocks end as the eight lanes of the specification.
 
+mod attention;
+
 use core::arch::x86_64::*;
 
 use half::f16;
 
 use super::{Output, scalar};
 use crate::ops::LANES;
-use crate::quant::{BLOCK, Q8Activations, Q8Matrix, Q8Row};
+use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Proof that AVX2, FMA and F16C are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +48,51 @@ impl Avx2 {
         unsafe { matmul_q8(out, w, x) }
     }
 
+    pub(super) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+        // SAFETY: as above.
+        unsafe { matmul_q4(out, w, x) }
+    }
+
     pub(super) fn quantize(self, quants: &mut [i8], scales: &mut [f32], x: &[f32], cols: usize) {
         // SAFETY: as above.
         unsafe { quantize(quants, scales, x, cols) }
+    }
+
+    pub(super) fn attend_f32(
+        self,
+        out: &mut [f32],
+        scores: &mut [f32],
+        query: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        stride: usize,
+    ) {
+        // SAFETY: as above.
+        unsafe { attention::attend_f32(out, scores, query, keys, values, stride) }
+    }
+
+    pub(super) fn attend_f16(
+        self,
+        out: &mut [f32],
+        scores: &mut [f32],
+        query: &[f32],
+        keys: &[f16],
+        values: &[f16],
+        stride: usize,
+    ) {
+        // SAFETY: as above.
+        unsafe { attention::attend_f16(out, scores, query, keys, values, stride) }
+    }
+
+    /// Does `work`, whose loops the compiler may write with these instructions.
+    pub(super) fn vectorized<R>(self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: as above.
+        unsafe { vectorized(work) }
+    }
+
+    pub(super) fn narrow_f16(self, out: &mut [f16], x: &[f32]) {
+        // SAFETY: as above.
+        unsafe { narrow_f16(out, x) }
     }
 
     pub(super) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
@@ -60,6 +104,11 @@ impl Avx2 {
         // SAFETY: as above.
         unsafe { widen_f16(out, x) }
     }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }
 
 /// Independent sums that hide the latency of the fused multiply-add.
@@ -136,24 +185,37 @@ fn load_i8(x: &[i8; BLOCK]) -> __m256i {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
-    super::matmul(out, w.rows(), x.rows(), |w, (quants, scales)| {
-        dot_q8(w, quants, scales)
+    super::matmul(out, w.rows(), x.rows(), |w, x| {
+        dot_blocks(w.quants, w.scales, x, |w: &[i8; BLOCK]| load_i8(w))
     });
 }
 
+#[target_feature(enable = "avx2,fma,f16c")]
+fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+    super::matmul(out, w.rows(), x.rows(), |w, x| {
+        dot_blocks(w.nibbles, w.scales, x, |w| load_q4(w))
+    });
+}
+
+/// Dot product of a row of blocks of `BYTES` with one token's activations.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot_q8(w: Q8Row<'_>, quants: &[i8], scales: &[f32]) -> f32 {
+fn dot_blocks<const BYTES: usize>(
+    w: &[i8],
+    w_scales: &[f16],
+    (x, x_scales): (&[i8], &[f32]),
+    load_w: impl Fn(&[i8; BYTES]) -> __m256i,
+) -> f32 {
     let mut lanes = _mm256_setzero_ps();
-    let (w_groups, w_rest) = w.quants.as_chunks::<BLOCK>().0.as_chunks::<LANES>();
-    let (x_groups, x_rest) = quants.as_chunks::<BLOCK>().0.as_chunks::<LANES>();
-    let (w_scales, w_scales_rest) = w.scales.as_chunks::<LANES>();
-    let (x_scales, x_scales_rest) = scales.as_chunks::<LANES>();
+    let (w_groups, w_rest) = w.as_chunks::<BYTES>().0.as_chunks::<LANES>();
+    let (x_groups, x_rest) = x.as_chunks::<BLOCK>().0.as_chunks::<LANES>();
+    let (w_scales, w_scales_rest) = w_scales.as_chunks::<LANES>();
+    let (x_scales, x_scales_rest) = x_scales.as_chunks::<LANES>();
     let groups = w_groups.iter().zip(x_groups);
     for ((w, x), (w_scale, x_scale)) in groups.zip(w_scales.iter().zip(x_scales)) {
         let mut sums = [_mm256_setzero_si256(); LANES];
         for i in 0..LANES {
-            sums[i] = dot_block(&w[i], &x[i]);
+            sums[i] = dot_block(load_w(&w[i]), load_i8(&x[i]));
         }
         lanes = add_scaled(lanes, sums, load_f16(w_scale), load(x_scale));
     }
@@ -162,7 +224,7 @@ fn dot_q8(w: Q8Row<'_>, quants: &[i8], scales: &[f32]) -> f32 {
         let mut sums = [_mm256_setzero_si256(); LANES];
         let (mut w_scale, mut x_scale) = ([f16::ZERO; LANES], [0.0; LANES]);
         for i in 0..w_rest.len() {
-            sums[i] = dot_block(&w_rest[i], &x_rest[i]);
+            sums[i] = dot_block(load_w(&w_rest[i]), load_i8(&x_rest[i]));
             w_scale[i] = w_scales_rest[i];
             x_scale[i] = x_scales_rest[i];
         }
@@ -171,11 +233,21 @@ fn dot_q8(w: Q8Row<'_>, quants: &[i8], scales: &[f32]) -> f32 {
     reduce(lanes)
 }
 
+/// The integers of a block of four bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_q4(block: &[i8; Q4_BYTES]) -> __m256i {
+    // SAFETY: the array is 16 readable bytes; the load needs no alignment.
+    let twice = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(block.as_ptr().cast()) });
+    let halves = _mm256_srlv_epi64(twice, _mm256_setr_epi64x(0, 0, 4, 4));
+    let stored = _mm256_and_si256(halves, _mm256_set1_epi8(15));
+    _mm256_sub_epi8(stored, _mm256_set1_epi8(Q4_OFFSET))
+}
+
 /// Eight partial sums of a block's dot product.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dot_block(w: &[i8; BLOCK], x: &[i8; BLOCK]) -> __m256i {
-    let (w, x) = (load_i8(w), load_i8(x));
+fn dot_block(w: __m256i, x: __m256i) -> __m256i {
     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
     _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
 }
@@ -258,4 +330,21 @@ fn widen_f16(out: &mut [f32], x: &[f16]) {
         unsafe { _mm256_storeu_ps(out.as_mut_ptr(), x) };
     }
     scalar::widen_f16(out_rest, x_rest);
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn narrow_f16(out: &mut [f16], x: &[f32]) {
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (out, out_rest) = out.as_chunks_mut::<LANES>();
+    let most = _mm256_set1_ps(f16::MAX.to_f32());
+    let least = _mm256_set1_ps(f16::MIN.to_f32());
+    for (out, x) in out.iter_mut().zip(x) {
+        let x = load(x);
+        let x = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
+        let x = _mm256_max_ps(_mm256_min_ps(x, most), least);
+        let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+        // SAFETY: the array is 16 writable bytes; the store needs no alignment.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), half) };
+    }
+    scalar::narrow_f16(out_rest, x_rest);
 }

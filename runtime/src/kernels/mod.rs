@@ -17,6 +17,8 @@
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(kernel_dsp)]
 mod dsp;
 #[cfg(kernel_dsp)]
@@ -32,7 +34,7 @@ use half::f16;
 pub(crate) use self::attention::{Attention, BaseScale, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
-use crate::quant::{Activations, DspMatrix, Q8Activations, Q8Matrix};
+use crate::quant::{Activations, DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// An instruction set known to be present: a value is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,9 @@ pub enum Isa {
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    /// AVX-512 with or without VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
     /// The DSP extension of Cortex-M with single precision.
     #[cfg(kernel_dsp)]
     Dsp(dsp::Dsp),
@@ -56,11 +61,17 @@ impl Isa {
     /// Every set this machine has, scalar first and the best last. Without the feature `std` the
     /// compiler's target decides.
     pub fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let [avx512, avx512_vnni] = avx512::Avx512::detect();
         let all = [
             #[cfg(kernel_scalar)]
             Some(Self::Scalar),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            avx512.map(Self::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            avx512_vnni.map(Self::Avx512),
             #[cfg(kernel_dsp)]
             dsp::Dsp::detect().map(Self::Dsp),
             #[cfg(kernel_thumb2)]
@@ -78,7 +89,7 @@ impl Isa {
         return Self::Dsp(dsp::Dsp::CERTAIN);
     }
 
-    /// `scalar`, `avx2`, `dsp`, `thumb2`.
+    /// `scalar`, `avx2`, `avx512`, `avx512-vnni`, `dsp`, `thumb2`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -86,6 +97,10 @@ impl Isa {
             Self::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) if isa.vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
             #[cfg(kernel_dsp)]
             Self::Dsp(_) => "dsp",
             #[cfg(kernel_thumb2)]
@@ -101,6 +116,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f32(out, w, x, cols),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_f32(out, w, x, cols),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_f32(out, w, x, cols),
             _ => {
@@ -115,6 +132,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_f16(out, w, x, cols),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_f16(out, w, x, cols),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_f16(out, w, x, cols),
             _ => {
@@ -129,9 +148,22 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.matmul_q8(out, w, x.q8),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_q8(out, w, x.q8),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.matmul_q8(out, w, x),
             _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q8),
+        }
+    }
+
+    /// [`Self::matmul_q8`] with weights of four bits.
+    pub(crate) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.matmul_q4(out, w, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.matmul_q4(out, w, x),
+            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q4),
         }
     }
 
@@ -173,10 +205,89 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.quantize(quants, scales, x, cols),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.quantize(quants, scales, x, cols),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.quantize(quants, scales, x, cols),
             _ => scalar::quantize(quants, scales, x, cols),
         }
+    }
+
+    /// [`Self::quantize`] for [`Self::matmul_q4`].
+    pub(crate) fn quantize_q4(
+        self,
+        quants: &mut [i8],
+        scales: &mut [f32],
+        x: &mut [f32],
+        cols: usize,
+    ) {
+        match self {
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(_) => scalar::quantize(quants, scales, x, cols),
+            _ => self.quantize(quants, scales, x, cols),
+        }
+    }
+
+    /// Attention of one head, if this set has a kernel for it; returns whether it has.
+    ///
+    /// `scores = softmax_t(query . keys[t] / sqrt(HS))`, `out = sum_t(scores[t] values[t])`.
+    ///
+    /// # Shapes
+    /// `out`, `query` `[HS]`, `scores` `[T]`, `keys`, `values` `[T, stride]`, of which the first `HS` are the head's.
+    pub(crate) fn attend_f32(
+        self,
+        _out: &mut [f32],
+        _scores: &mut [f32],
+        _query: &[f32],
+        _keys: &[f32],
+        _values: &[f32],
+        _stride: usize,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            isa.attend_f32(_out, _scores, _query, _keys, _values, _stride);
+            return true;
+        }
+        false
+    }
+
+    /// [`Self::attend_f32`] over a cache in half precision.
+    pub(crate) fn attend_f16(
+        self,
+        _out: &mut [f32],
+        _scores: &mut [f32],
+        _query: &[f32],
+        _keys: &[f16],
+        _values: &[f16],
+        _stride: usize,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            isa.attend_f16(_out, _scores, _query, _keys, _values, _stride);
+            return true;
+        }
+        false
+    }
+
+    /// AVX2 as this set or a part of it.
+    #[cfg(target_arch = "x86_64")]
+    const fn avx2(self) -> Option<avx2::Avx2> {
+        match self {
+            #[cfg(kernel_scalar)]
+            Self::Scalar => None,
+            Self::Avx2(isa) => Some(isa),
+            Self::Avx512(isa) => Some(isa.avx2),
+        }
+    }
+
+    /// Does `work`, whose loops the compiler may write with the instructions of this set.
+    #[inline(always)]
+    pub(crate) fn vectorized<R>(self, work: impl FnOnce() -> R) -> R {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            return isa.vectorized(work);
+        }
+        work()
     }
 
     /// Turns each head of `head_size` values into integers of `bits` bits and a sign with one exponent, `value =
@@ -200,7 +311,7 @@ impl Isa {
             Self::Dsp(isa) => isa.integers(out, exponents, x, head_size, bits),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.integers(out, exponents, x, head_size, bits),
-            _ => scalar::integers(out, exponents, x, head_size, bits),
+            _ => self.vectorized(|| scalar::integers(out, exponents, x, head_size, bits)),
         }
     }
 
@@ -236,7 +347,7 @@ impl Isa {
             Self::Dsp(isa) => isa.attend(attention, queries, exponents, out),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.attend(attention, queries, exponents, out),
-            _ => scalar::attend(attention, queries, exponents, out),
+            _ => self.vectorized(|| scalar::attend(attention, queries, exponents, out)),
         }
     }
 
@@ -250,7 +361,9 @@ impl Isa {
             Self::Dsp(isa) => isa.rms_norm(out, x, weight),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.rms_norm(out, x, weight),
-            _ => ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None),
+            _ => self.vectorized(|| {
+                ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
+            }),
         }
     }
 
@@ -284,12 +397,21 @@ impl Isa {
         match self {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.swiglu(gates, ups),
-            _ => {
+            _ => self.vectorized(|| {
                 for (gate, up) in gates.iter_mut().zip(ups) {
                     *gate = ops::silu(*gate) * up;
                 }
-            }
+            }),
         }
+    }
+
+    /// `out[i]` is the half precision number nearest to `x[i]`; beyond its range the largest, for NaN 0.
+    pub(crate) fn narrow_f16(self, out: &mut [f16], x: &[f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = self.avx2() {
+            return isa.narrow_f16(out, x);
+        }
+        scalar::narrow_f16(out, x);
     }
 
     /// [`Self::swiglu`] for values that become 8 bits next: the sigmoid has 16 bits, and the result is the same
@@ -300,6 +422,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.swiglu_q16(gates, ups),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.swiglu_q16(gates, ups),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.swiglu_q16(gates, ups),
             #[cfg(kernel_thumb2)]
@@ -313,6 +437,8 @@ impl Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(isa) => isa.widen_f16(out, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.widen_f16(out, x),
             _ => scalar::widen_f16(out, x),
         }
     }

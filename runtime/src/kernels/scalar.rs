@@ -21,7 +21,7 @@ use super::soft::{block_product, scaled_integer};
 #[cfg(not(soft_float))]
 use crate::math::ROUND;
 use crate::ops::{self, LANES};
-use crate::quant::{BLOCK, Q8Row};
+use crate::quant::{BLOCK, Q4_BYTES, Q4Row, Q8Row, nearest_f16, q4_integers};
 
 pub(super) fn dot_f32(w: &[f32], x: &[f32]) -> f32 {
     ops::dot(w, x)
@@ -48,6 +48,15 @@ pub(super) fn dot_q8(w: Q8Row<'_>, (quants, scales): (&[i8], &[f32])) -> f32 {
             .zip(x_blocks)
             .map(|((w, w_scale), (x, x_scale))| block_product(dot_i8(w, x), *w_scale, *x_scale)),
     )
+}
+
+/// [`dot_q8`] with weights of four bits.
+pub(super) fn dot_q4(w: Q4Row<'_>, (quants, scales): (&[i8], &[f32])) -> f32 {
+    let w_blocks = w.nibbles.as_chunks::<Q4_BYTES>().0.iter().zip(w.scales);
+    let x_blocks = quants.as_chunks::<BLOCK>().0.iter().zip(scales);
+    sum_lanes(w_blocks.zip(x_blocks).map(|((w, w_scale), (x, x_scale))| {
+        block_product(dot_i8(&q4_integers(w), x), *w_scale, *x_scale)
+    }))
 }
 
 /// Adds product `b` to lane `b % 8`, and then the lanes as [`ops::reduce`] does, without the additions of
@@ -132,6 +141,12 @@ pub(super) fn scale(largest: f32) -> (f32, f32) {
         (scale, inverse)
     } else {
         (0.0, 0.0)
+    }
+}
+
+pub(super) fn narrow_f16(out: &mut [f16], x: &[f32]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = nearest_f16(*x);
     }
 }
 

@@ -8,10 +8,10 @@ use half::f16;
 
 use super::{Isa, Output};
 use crate::bytes::Buffer;
-use crate::quant::{Activations, BLOCK, Format, Q8, Q8Activations, WeightFormat};
+use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
-const SIZES: [(usize, usize, usize); 8] = [
+const SIZES: [(usize, usize, usize); 11] = [
     (1, 1, 1),
     (3, 7, 2),
     (2, 32, 1),
@@ -20,6 +20,9 @@ const SIZES: [(usize, usize, usize); 8] = [
     (7, 256, 1),
     (3, 300, 5),
     (2, 777, 4),
+    (9, 64, 7),
+    (5, 513, 33),
+    (6, 8256, 1),
 ];
 
 /// A seed of this run; in every message, so that a failure can be repeated.
@@ -68,29 +71,42 @@ fn random(rng: &mut Rng, n: usize) -> Vec<f32> {
 
 #[test]
 fn q8_gives_the_same_bits() {
+    sets_agree::<Q8>(0.1);
+}
+
+#[test]
+fn q4_gives_the_same_bits() {
+    sets_agree::<Q4>(0.9);
+}
+
+/// On products whose results are right to `tolerance`, see [`error_of`].
+fn sets_agree<W: WeightFormat>(tolerance: f64) {
     let seed = fresh_seed();
     let mut rng = Rng::new(seed, 0);
     for (rows, cols, n_tokens) in SIZES {
         let blocks = cols.div_ceil(BLOCK);
-        let mut buffer = Buffer::new(Q8::FORMAT.matrix_bytes(rows, cols) as usize);
-        Q8::FORMAT.encode(buffer.bytes(), &random(&mut rng, rows * cols), cols);
-        // Files may hold -128, which the encoder never writes.
+        let mut buffer = Buffer::new(W::FORMAT.matrix_bytes(rows, cols) as usize);
+        W::FORMAT.encode(buffer.bytes(), &random(&mut rng, rows * cols), cols);
+        // Files may hold -128, which the encoder of q8 never writes.
         buffer.bytes()[0] = 0x80;
-        let w = Q8::matrix(buffer.bytes(), rows, cols);
+        let w = W::matrix(buffer.bytes(), rows, cols);
         let x = random(&mut rng, n_tokens * cols);
         let run = |isa: Isa| {
             let mut quants = vec![99; n_tokens * blocks * BLOCK];
             let mut scales = vec![9.0; n_tokens * blocks];
             let mut out = vec![0.0; n_tokens * rows];
             let mut values = x.clone();
-            isa.quantize(&mut quants, &mut scales, &mut values, cols);
+            W::quantize(isa, &mut quants, &mut scales, &mut values, cols);
             let q8 = Q8Activations {
                 quants: &quants,
                 scales: &scales,
-                blocks: Format::Q8.blocks(cols),
+                blocks: W::FORMAT.blocks(cols),
             };
-            let values = &values;
-            isa.matmul_q8(whole(&mut out, rows), w, Activations { values, q8 });
+            let x = Activations {
+                values: &values,
+                q8,
+            };
+            W::matmul(isa, whole(&mut out, rows), w, 0..rows, x);
             (quants, bits(&scales), out)
         };
         let expected = run(Isa::Scalar);
@@ -103,9 +119,9 @@ fn q8_gives_the_same_bits() {
             );
         }
         let mut row = vec![0.0; cols];
-        Q8::row(Isa::Scalar, &mut row, w, rows - 1);
+        W::row(Isa::Scalar, &mut row, w, rows - 1);
         let error = error_of(expected.2[rows - 1], &row, &x);
-        assert!(error <= 0.1, "seed {seed}, {rows} x {cols}: {error}");
+        assert!(error <= tolerance, "seed {seed}, {rows} x {cols}: {error}");
     }
 }
 

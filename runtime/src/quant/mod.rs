@@ -3,6 +3,7 @@
 
 mod f16;
 mod f32;
+mod q4;
 mod q8;
 mod q8_dsp;
 mod weight_format;
@@ -11,6 +12,10 @@ pub use self::f16::F16;
 #[cfg(feature = "kv-float")]
 pub(crate) use self::f16::nearest as nearest_f16;
 pub use self::f32::F32;
+pub use self::q4::Q4;
+pub(crate) use self::q4::{
+    BYTES as Q4_BYTES, OFFSET as Q4_OFFSET, Q4Matrix, Q4Row, integers as q4_integers,
+};
 pub use self::q8::Q8;
 pub(crate) use self::q8::{Q8Activations, Q8Matrix, Q8Row};
 #[cfg(kernel_dsp)]

@@ -42,6 +42,12 @@ impl<'w> Q8Matrix<'w> {
         rows.map(|(quants, scales)| Q8Row { quants, scales })
     }
 
+    /// All integers and all scales, row by row.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const fn stored(&self) -> (&'w [i8], &'w [f16]) {
+        (self.quants, self.scales)
+    }
+
     /// The matrix of these rows.
     pub(crate) fn part(self, rows: Range<usize>) -> Self {
         let Blocks { n, quants } = self.blocks;

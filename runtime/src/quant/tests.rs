@@ -1,7 +1,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::{F16, F32, Format, Q8, Q8Dsp, WeightFormat, reorder};
+use super::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat, reorder};
 use crate::bytes::Buffer;
 use crate::kernels::Isa;
 use crate::rng::Rng;
@@ -39,6 +39,31 @@ fn values_survive_to_the_format_s_precision() {
     }
 }
 
+/// Against the scale that makes the largest magnitude -8, without a search.
+#[test]
+fn q4_loses_less_than_plain_rounding() {
+    let (mut searched, mut plain) = (0.0, 0.0);
+    for (rows, cols) in [(1, 1), (3, 7), (2, 32), (5, 33), (40, 172)] {
+        let values = random(rows * cols);
+        let stored = round_trip::<Q4>(&values, cols);
+        for (values, stored) in values.chunks(cols).zip(stored.chunks(cols)) {
+            for (values, stored) in values.chunks(32).zip(stored.chunks(32)) {
+                let largest = values
+                    .iter()
+                    .fold(0.0f32, |a, b| if b.abs() > a.abs() { *b } else { a });
+                let scale = half::f16::from_f32(largest / -8.0).to_f32();
+                for (value, stored) in values.iter().zip(stored) {
+                    assert!((value - stored).abs() <= 0.2 * largest.abs());
+                    let rounded = (value / scale).round().clamp(-8.0, 7.0) * scale;
+                    searched += (value - stored).powi(2);
+                    plain += (value - rounded).powi(2);
+                }
+            }
+        }
+    }
+    assert!(searched < 0.95 * plain, "{searched} {plain}");
+}
+
 #[test]
 fn extremes_stay_finite() {
     let (nan, infinity) = (f32::NAN, f32::INFINITY);
@@ -50,6 +75,9 @@ fn extremes_stay_finite() {
     assert!(q8.iter().all(|value| value.is_finite()));
     assert_eq!(q8[6], 0.0);
     assert_eq!(round_trip::<Q8>(&[0.0; 5], 5), [0.0; 5]);
+    let q4 = round_trip::<Q4>(&values, 8);
+    assert!(q4.iter().all(|value| value.is_finite()), "{q4:?}");
+    assert_eq!(round_trip::<Q4>(&[0.0; 5], 5), [0.0; 5]);
 }
 
 #[test]

@@ -5,11 +5,12 @@ use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::q4;
 use super::q8_dsp::{self, GROUP};
-use super::{F16, F32, Q8, Q8Activations, Q8Dsp};
+use super::{F16, F32, Q4, Q8, Q8Activations, Q8Dsp};
 use crate::kernels::{Isa, Output};
 
-/// Values of a block that share one scale, in [`Format::Q8`].
+/// Values of a block that share one scale, in [`Format::Q8`] and [`Format::Q4`].
 pub const BLOCK: usize = 32;
 
 /// How the matrices of a file are stored. Vectors (norms, biases) are always `f32`.
@@ -27,13 +28,15 @@ pub enum Format {
     Q8,
     /// The numbers of [`Self::Q8`] in the order that Cortex-M4, M7, M33 and M55 multiply them in.
     Q8Dsp,
+    /// Blocks of 32 integers of four bits with an `f16` scale, in the order of [`Self::Q8`].
+    Q4,
 }
 
 impl Format {
     /// Every format, widest first.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8, Self::Q8Dsp];
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q8, Self::Q8Dsp, Self::Q4];
 
-    /// As written on the command line: `f32`, `f16`, `q8`, `q8-dsp`.
+    /// As written on the command line: `f32`, `f16`, `q8`, `q8-dsp`, `q4`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,6 +44,7 @@ impl Format {
             Self::F16 => "f16",
             Self::Q8 => "q8",
             Self::Q8Dsp => "q8-dsp",
+            Self::Q4 => "q4",
         }
     }
 
@@ -49,6 +53,7 @@ impl Format {
         match self {
             Self::F32 | Self::F16 | Self::Q8 => 1,
             Self::Q8Dsp => 2,
+            Self::Q4 => 4,
         }
     }
 
@@ -61,6 +66,7 @@ impl Format {
             Self::F16 => 2 * rows * cols as u64,
             Self::Q8 => Blocks::new(cols).bytes(rows),
             Self::Q8Dsp => rows.div_ceil(GROUP as u64) * q8_dsp::group_bytes(cols),
+            Self::Q4 => q4::matrix_bytes(rows, cols),
         }
     }
 
@@ -68,7 +74,7 @@ impl Format {
     pub(crate) const fn blocks(self, cols: usize) -> Blocks {
         match self {
             Self::F32 | Self::F16 => Blocks::new(0),
-            Self::Q8 => Blocks::new(cols),
+            Self::Q8 | Self::Q4 => Blocks::new(cols),
             Self::Q8Dsp => Blocks::dsp(cols),
         }
     }
@@ -77,13 +83,13 @@ impl Format {
     /// same bits.
     #[must_use]
     pub const fn is_integer(self) -> bool {
-        matches!(self, Self::Q8 | Self::Q8Dsp)
+        matches!(self, Self::Q8 | Self::Q8Dsp | Self::Q4)
     }
 
     /// Stores a `[rows, cols]` matrix.
     ///
-    /// Values beyond what the format can hold become the largest it can. In [`Self::F16`] and
-    /// [`Self::Q8`] NaN becomes 0.
+    /// Values beyond what the format can hold become the largest it can. In all but
+    /// [`Self::F32`] NaN becomes 0.
     ///
     /// # Panics
     /// If `cols` is 0, or if `values` or `out` have other lengths than `rows * cols` and
@@ -98,6 +104,7 @@ impl Format {
             Self::F16 => F16::encode(out, values, cols),
             Self::Q8 => Q8::encode(out, values, cols),
             Self::Q8Dsp => Q8Dsp::encode(out, values, cols),
+            Self::Q4 => Q4::encode(out, values, cols),
         }
     }
 }
@@ -141,9 +148,38 @@ pub(crate) struct Activations<'a> {
     pub(crate) q8: Q8Activations<'a>,
 }
 
+#[cfg(feature = "rayon")]
+impl<'a> Activations<'a> {
+    /// Those of the first `n` tokens of `cols` values, and the others.
+    pub(crate) fn split_at(self, n: usize, cols: usize) -> (Self, Self) {
+        let Q8Activations {
+            quants,
+            scales,
+            blocks,
+        } = self.q8;
+        let (values, quants) = (
+            self.values.split_at(n * cols),
+            quants.split_at(n * blocks.quants),
+        );
+        let scales = scales.split_at(n * blocks.n);
+        let part = |values, quants, scales| Self {
+            values,
+            q8: Q8Activations {
+                quants,
+                scales,
+                blocks,
+            },
+        };
+        (
+            part(values.0, quants.0, scales.0),
+            part(values.1, quants.1, scales.1),
+        )
+    }
+}
+
 /// A weight format as a type: firmware that names one links one set of kernels.
 ///
-/// Sealed: [`F32`], [`F16`], [`Q8`] and [`Q8Dsp`].
+/// Sealed: [`F32`], [`F16`], [`Q8`], [`Q8Dsp`] and [`Q4`].
 #[expect(
     private_interfaces,
     reason = "sealed: the hidden methods are for this crate"
@@ -153,7 +189,7 @@ pub trait WeightFormat: sealed::Sealed + Copy + Debug + 'static {
     const FORMAT: Format;
 
     /// A matrix that lies in the file.
-    type Matrix<'w>: Copy + Debug;
+    type Matrix<'w>: Copy + Debug + Send;
 
     /// Borrows a matrix from exactly its bytes.
     #[doc(hidden)]
@@ -189,6 +225,7 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for crate::quant::F32 {}
     impl Sealed for crate::quant::F16 {}
+    impl Sealed for crate::quant::Q4 {}
     impl Sealed for crate::quant::Q8 {}
     impl Sealed for crate::quant::Q8Dsp {}
 }

@@ -44,7 +44,7 @@ impl Cache<'_> {
     ) {
         match self {
             #[cfg(feature = "kv-float")]
-            Self::Float(cache) => cache.write(config, place, keys, values),
+            Self::Float(cache) => cache.write(isa, config, place, keys, values),
             Self::Integer(cache) => cache.write(isa, place, keys, values),
         }
     }

@@ -3,6 +3,8 @@
 //! Every pass, sliced in time or not, is this sequence of pieces: so slicing changes no bit.
 
 use super::Session;
+#[cfg(feature = "rayon")]
+use super::attention::Cache;
 use super::attention::Place;
 use crate::config::{Mlp, Norm, Positions};
 use crate::kernels::Output;
@@ -11,6 +13,9 @@ use crate::model::{Linear, NormWeights};
 use crate::ops;
 use crate::parts::{copy, part, part_mut};
 use crate::quant::{Activations, Q8Activations, WeightFormat};
+#[cfg(feature = "rayon")]
+use crate::threads;
+use crate::threads::Product;
 
 /// What work on a value that is not a multiply-add counts as, in multiply-adds: norms, rounding,
 /// nonlinearities. Without floating point they are hundreds of instructions.
@@ -156,6 +161,8 @@ impl<W: WeightFormat> Session<'_, W> {
             n, layer, stage, ..
         } = self.pass;
         match stage {
+            #[cfg(feature = "rayon")]
+            Stage::Heads if budget == usize::MAX && self.all_heads() => return 0,
             Stage::Heads => return self.heads(budget),
             Stage::Activation => return self.activation(budget),
             Stage::Done => return 0,
@@ -235,7 +242,14 @@ impl<W: WeightFormat> Session<'_, W> {
             stride: linear.rows,
             first,
         };
-        W::matmul(self.isa, out, linear.weight, first..end, activations);
+        let product = Product::<'_, '_, W> {
+            out,
+            matrix: linear.weight,
+            rows: first..end,
+            x: activations,
+            cols,
+        };
+        product.compute(self.isa, self.threads);
         self.pass.done = end;
         (end - first).saturating_mul(row_work)
     }
@@ -301,6 +315,36 @@ impl<W: WeightFormat> Session<'_, W> {
         }
     }
 
+    /// Attention of all heads of all tokens on several threads, if that is worth it; returns whether it was
+    /// done.
+    #[cfg(feature = "rayon")]
+    fn all_heads(&mut self) -> bool {
+        let config = *self.model.config();
+        let Pass { n, layer, done, .. } = self.pass;
+        let position = self.position;
+        let work = 2 * n * config.n_embd() * (position + n);
+        let Cache::Float(cache) = &self.arena.cache else {
+            return false;
+        };
+        if done > 0 || !self.threads.divides(work) {
+            return false;
+        }
+        let (isa, cache, wide) = (self.isa, cache.shared(), &*self.arena.wide);
+        let (n_head, head_size) = (config.n_head(), config.head_size());
+        let out = part_mut(self.arena.branch, 0, n * config.n_embd());
+        threads::for_each_chunk(out, head_size, position + n, |i, out, scores, room| {
+            let (t, head) = (i / n_head, i % n_head);
+            let query = part(wide, t * config.n_qkv() + head * head_size, head_size);
+            let position = position + t;
+            let group = head * config.n_head_kv() / n_head;
+            let scores = part_mut(scores, 0, position + 1);
+            let place = Place { layer, position };
+            cache.attend(isa, &config, place, group, query, out, scores, room);
+        });
+        self.pass.stage = Stage::AttnProj;
+        true
+    }
+
     /// Attention of as many heads of a group of one token as `budget` allows; at least one.
     fn heads(&mut self, budget: usize) -> usize {
         let config = self.model.config();
@@ -337,7 +381,10 @@ impl<W: WeightFormat> Session<'_, W> {
         for (out, x) in out.zip(rows) {
             match kind {
                 Norm::LayerNorm if cfg!(feature = "layer-norm") => {
-                    ops::normalize(out, x, ops::layer_norm_stats(x), norm.weight, norm.bias);
+                    self.isa.vectorized(|| {
+                        let stats = ops::layer_norm_stats(x);
+                        ops::normalize(out, x, stats, norm.weight, norm.bias);
+                    });
                 }
                 Norm::RmsNorm if cfg!(feature = "rms-norm") => {
                     self.isa.rms_norm(out, x, norm.weight);
@@ -362,7 +409,9 @@ impl<W: WeightFormat> Session<'_, W> {
             .split_at_mut_checked(t * n_fc)
             .unwrap_or_default();
         match mlp {
-            Mlp::Gelu if cfg!(feature = "gelu") => map(part_mut(row, i, len), ops::gelu),
+            Mlp::Gelu if cfg!(feature = "gelu") => self
+                .isa
+                .vectorized(|| map(part_mut(row, i, len), ops::gelu)),
             Mlp::ReluSquared => map(part_mut(row, i, len), ops::relu_squared),
             Mlp::Swiglu if cfg!(feature = "swiglu") => {
                 let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
@@ -385,6 +434,7 @@ impl<W: WeightFormat> Session<'_, W> {
     }
 }
 
+#[inline(always)]
 fn map(x: &mut [f32], function: impl Fn(f32) -> f32) {
     for value in x {
         *value = function(*value);

@@ -10,7 +10,7 @@ use crate::format::tests::{SMALL, file};
 use crate::kernels::tests::{bits, every_isa, fresh_seed};
 use crate::layout::{Tensor, TensorId};
 use crate::model::ReadError;
-use crate::quant::{F16, F32, Format, Q8, Q8Dsp, WeightFormat};
+use crate::quant::{F16, F32, Format, Q4, Q8, Q8Dsp, WeightFormat};
 use crate::rng::Rng;
 
 /// Logits after each token of `calls`.
@@ -91,6 +91,7 @@ fn chunked_equals_one_by_one_to_the_bit() {
             chunking_changes_nothing::<F16>(hyper, kv);
             chunking_changes_nothing::<Q8>(hyper, kv);
             chunking_changes_nothing::<Q8Dsp>(hyper, kv);
+            chunking_changes_nothing::<Q4>(hyper, kv);
         }
     }
 }
@@ -205,39 +206,107 @@ fn every_instruction_set_gives_the_bits_of_scalar() {
                 n_ff,
                 ..hyper
             };
-            let mut file = file(hyper, Format::Q8);
-            for kv in KvFormat::ALL {
-                let options = SessionOptions {
-                    n_ctx: 8,
-                    n_chunk: 3,
-                    kv,
-                };
-                let calls: [&[u32]; 3] = [&[5, 250, 7, 7], &[0], &[9, 1]];
-                let mut run = |isa| bits(&logits_by::<Q8>(isa, &mut file, options, &calls));
-                let expected = run(Isa::Scalar);
-                for isa in every_isa() {
-                    assert!(run(isa) == expected, "{isa:?}, {hyper:?}, {kv:?}");
-                }
+            sets_agree::<Q8>(hyper);
+            sets_agree::<Q4>(hyper);
+        }
+    }
+}
+
+fn sets_agree<W: WeightFormat>(hyper: Hyperparameters) {
+    let mut file = file(hyper, W::FORMAT);
+    for kv in KvFormat::ALL {
+        let options = SessionOptions {
+            n_ctx: 8,
+            n_chunk: 3,
+            kv,
+        };
+        let calls: [&[u32]; 3] = [&[5, 250, 7, 7], &[0], &[9, 1]];
+        let mut run = |isa| bits(&logits_by::<W>(isa, &mut file, options, &calls));
+        let expected = run(Isa::Scalar);
+        for isa in every_isa() {
+            assert!(run(isa) == expected, "{isa:?}, {hyper:?}, {kv:?}");
+        }
+    }
+}
+
+/// On a shape whose products and attention are large enough to be divided.
+#[cfg(feature = "rayon")]
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    fn check<W: WeightFormat>(hyper: Hyperparameters, kv: KvFormat) {
+        let mut file = file(hyper, W::FORMAT);
+        let opened = ModelFile::open(file.bytes()).unwrap();
+        let options = SessionOptions {
+            n_ctx: 48,
+            n_chunk: 30,
+            kv,
+        };
+        let run = |threads: usize| {
+            let plan = MemoryPlan::new(opened.config(), W::FORMAT, &options);
+            let mut memory = Buffer::new(plan.total() as usize);
+            let model = opened.model::<W>().unwrap();
+            let mut session = Session::new(model, memory.bytes(), &options).unwrap();
+            session.set_threads(threads);
+            let prompt: Vec<u32> = (0..45).map(|i| i * 37 % 250).collect();
+            let mut seen = bits(session.forward(&prompt).unwrap());
+            for token in [7, 200] {
+                seen.extend(bits(session.forward(&[token]).unwrap()));
             }
+            seen
+        };
+        let expected = run(1);
+        for threads in [2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let seen = pool.build().unwrap().install(|| run(threads));
+            assert!(
+                seen == expected,
+                "{threads} threads, {:?}, {kv:?}",
+                W::FORMAT
+            );
+        }
+    }
+    if cfg!(miri) {
+        return;
+    }
+    for hyper in shapes() {
+        let hyper = Hyperparameters {
+            n_vocab: 1031,
+            n_ctx: 48,
+            n_embd: 132,
+            n_ff: 517,
+            ..hyper
+        };
+        for kv in KvFormat::ALL {
+            check::<F32>(hyper, kv);
+            check::<F16>(hyper, kv);
+            check::<Q8>(hyper, kv);
+            check::<Q8Dsp>(hyper, kv);
+            check::<Q4>(hyper, kv);
         }
     }
 }
 
 #[test]
 fn keys_and_values_beyond_half_precision_stay_finite() {
-    let mut values = Buffer::new(16);
-    let mut cache = Floats::F16(crate::bytes::cast_mut(values.bytes()));
     let (nan, infinity) = (f32::NAN, f32::INFINITY);
-    cache.write(1, &[1e6, -1e30, nan, infinity, -infinity, -0.0, 1e-9]);
-    let Floats::F16(values) = cache else {
-        unreachable!()
-    };
-    let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    // More than a register holds, on an odd place.
+    let x = [
+        1e6, -1e30, nan, infinity, -infinity, -0.0, 1e-9, -nan, 65504.0, 0.5,
+    ];
     let largest = 65504.0;
-    assert_eq!(
-        bits(&wide[1..]),
-        bits(&[largest, -largest, 0.0, largest, -largest, -0.0, 0.0])
-    );
+    let expected = [
+        largest, -largest, 0.0, largest, -largest, -0.0, 0.0, 0.0, largest, 0.5,
+    ];
+    for isa in every_isa() {
+        let mut values = Buffer::new(32);
+        let mut cache = Floats::F16(crate::bytes::cast_mut(values.bytes()));
+        cache.write(isa, 1, &x);
+        let Floats::F16(values) = cache else {
+            unreachable!()
+        };
+        let wide: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+        assert_eq!(bits(&wide[1..11]), bits(&expected), "{isa:?}");
+    }
 }
 
 #[test]

@@ -9,11 +9,12 @@ use std::time::Instant;
 use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile};
 use minigpt_trainer::evaluate::{EvaluationOptions, Scored, evaluate_each};
+use minigpt_trainer::inference;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
 use self::heat::{Heat, TokenReport};
-use super::{count, kv_parser, open_model};
+use super::{count, kv_parser, open_model, threads};
 use crate::failure::{Failure, Outcome};
 use crate::generation::{memory, sequence};
 use crate::library;
@@ -56,6 +57,9 @@ pub(crate) struct EvalArgs {
     /// How keys and values are kept
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_parser())]
     kv: KvFormat,
+    /// Threads [default: as many as the machine runs at once]; the result is the same with any number
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<i64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -145,13 +149,15 @@ fn measure(
 ) -> Result<(Report, Vec<Scored>), Failure> {
     let mut progress = TokenProgress::new("eval", tokens.len() - 1);
     let start = Instant::now();
-    let mut scores = Vec::new();
-    let sums = evaluate_each(file, tokens, options, |scored| {
-        scores.push(scored);
-        progress.set(scores.len());
+    let (n, mut scores) = (threads(args.threads)?, Vec::new());
+    let sums = inference::on_threads(n, || {
+        evaluate_each(file, tokens, options, |scored| {
+            scores.push(scored);
+            progress.set(scores.len());
+        })
     });
     progress.finish();
-    let sums = sums.map_err(Failure::failed)?;
+    let sums = sums.map_err(Failure::failed)?.map_err(Failure::failed)?;
     let report = Report {
         loss: sums.loss(),
         perplexity: sums.perplexity(),

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile, SessionOptions};
+use minigpt_trainer::inference;
 
-use super::{context, count, kv_parser, open_model};
+use super::{context, count, kv_parser, open_model, threads};
 use crate::failure::{Failure, Outcome};
 use crate::generation::prompt::{check_length, prompt_tokens, utf8};
 use crate::generation::sampling::{ORDER, SamplingArgs};
@@ -71,7 +72,8 @@ pub(crate) struct GenerateArgs {
     /// the power of P; more favours longer texts [default: 1]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     length_penalty: Option<f32>,
-    /// With --prompts: so many texts at once, each on a thread [default: the machine's]
+    /// Threads [default: the machine's]: with --prompts for so many texts at once, else for the work of each
+    /// token; the texts are the same with any number
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<i64>,
     /// Longest context in tokens; the model's own if not given. A text that outgrows it goes on
@@ -127,6 +129,15 @@ pub(crate) fn story(model: &Path, max_tokens: i64, seed: u64) -> Result<String, 
 
 pub(crate) fn run(args: &GenerateArgs) -> Outcome {
     conflicts::check(args)?;
+    // Of many texts each has a thread.
+    let n = match args.prompts {
+        Some(_) => 1,
+        None => threads(args.threads)?,
+    };
+    inference::on_threads(n, || generate(args)).map_err(Failure::failed)?
+}
+
+fn generate(args: &GenerateArgs) -> Outcome {
     let bytes = open_model(&args.model)?;
     let file = bytes.file().map_err(|e| Failure::with(&args.model, e))?;
     let job = Job::new(args, &file)?;

@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments and what it does.
 
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod compare;
 pub(crate) mod eval;
@@ -11,7 +12,9 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod train;
 
+use std::num::NonZero;
 use std::path::Path;
+use std::thread;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use minigpt_runtime::{Format, KvFormat, ModelFile};
@@ -52,6 +55,17 @@ fn context(asked: Option<i64>, file: &ModelFile<'_>) -> Result<usize, Failure> {
             "--context is {asked}; this model's is between 1 and {n_ctx}"
         ))
     })
+}
+
+/// `--threads`, or as many as the machine runs at once.
+fn threads(asked: Option<i64>) -> Result<usize, Failure> {
+    match asked {
+        Some(n) if (1..=1024).contains(&n) => Ok(n as usize),
+        Some(n) => Err(Failure::Misuse(format!(
+            "--threads is {n}; it must be 1 to 1024"
+        ))),
+        None => Ok(thread::available_parallelism().map_or(1, NonZero::get)),
+    }
 }
 
 /// The number that `flag` was given, at least `least`.

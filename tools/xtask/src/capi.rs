@@ -32,14 +32,14 @@ fn folder_of(target: &str) -> PathBuf {
 }
 
 /// Weight formats that can be built in.
-const FORMATS: &str = "f32,f16,q8,q8-dsp";
+const FORMATS: &str = "f32,f16,q8,q8-dsp,q4";
 
 /// All that can be built in.
-const EVERYTHING: &str = "f32,f16,q8,q8-dsp,any-model";
+const EVERYTHING: &str = "f32,f16,q8,q8-dsp,q4,any-model";
 
 /// `cargo xtask capi [--target T] [--formats F,F] [--parts P,P] -o DIR`.
 pub(crate) fn command(args: &[&str]) -> Result<(), String> {
-    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp] \
+    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp,q4] \
                          [--parts rope,rms-norm,...] -o DIR";
     let (mut target, mut formats, mut parts, mut out) = (None, None, None, None);
     let mut args = args.iter();

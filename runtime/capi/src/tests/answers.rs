@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use minigpt_runtime::{
-    Aligned, F16, F32, Format, MemoryPlan, ModelFile, Q8, Q8Dsp, Sampler, Session, WeightFormat,
+    Aligned, F16, F32, Format, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Sampler, Session, WeightFormat,
 };
 
 use crate::*;
@@ -250,6 +250,7 @@ fn answers_are_those_of_the_rust_session() {
                     Format::F16 => rust_answer::<F16>(&file, &options),
                     Format::Q8 => rust_answer::<Q8>(&file, &options),
                     Format::Q8Dsp => rust_answer::<Q8Dsp>(&file, &options),
+                    Format::Q4 => rust_answer::<Q4>(&file, &options),
                     other => panic!("{other:?}"),
                 }
             };

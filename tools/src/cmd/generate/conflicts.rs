@@ -35,7 +35,6 @@ pub(super) fn check(args: &GenerateArgs) -> Outcome {
         ("--min-p", sampling.min_p.is_some()),
         ("--seed", sampling.seed.is_some()),
         ("--length-penalty", args.length_penalty.is_some()),
-        ("--threads", args.threads.is_some()),
         ("--stop", !args.stop.is_empty()),
     ];
     let is_given = |name| given.contains(&(name, true));
@@ -46,12 +45,11 @@ pub(super) fn check(args: &GenerateArgs) -> Outcome {
             )));
         }
     }
-    for (option, needed) in [("--length-penalty", "--beams"), ("--threads", "--prompts")] {
-        if is_given(option) && !is_given(needed) {
-            return Err(Failure::Misuse(format!(
-                "{option} does nothing without {needed}; add that or leave {option} out"
-            )));
-        }
+    if is_given("--length-penalty") && !is_given("--beams") {
+        return Err(Failure::Misuse(
+            "--length-penalty does nothing without --beams; add that or leave --length-penalty out"
+                .to_owned(),
+        ));
     }
     numbers(args)
 }

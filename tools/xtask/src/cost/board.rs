@@ -55,6 +55,8 @@ impl Board {
         formats.retain(|format| match format {
             Format::Q8 => true,
             Format::Q8Dsp => fpu,
+            // The programs of boards do not run it.
+            Format::Q4 => false,
             _ => fpu && roomy,
         });
         formats

@@ -1,0 +1,196 @@
+//! Attention of one head over a cache of floats, in the order of [`crate::ops`].
+
+use core::arch::x86_64::*;
+
+use half::f16;
+
+use super::{load, load_f16};
+use crate::math;
+use crate::ops::{self, LANES};
+use crate::parts::{copy, part};
+
+/// Registers of a head that are summed up together.
+const WIDE: usize = 4;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn attend_f32(
+    out: &mut [f32],
+    scores: &mut [f32],
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    stride: usize,
+) {
+    attend(out, scores, query, keys, values, stride, |x| load(x));
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn attend_f16(
+    out: &mut [f32],
+    scores: &mut [f32],
+    query: &[f32],
+    keys: &[f16],
+    values: &[f16],
+    stride: usize,
+) {
+    attend(out, scores, query, keys, values, stride, |x| load_f16(x));
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn attend<T: Copy + Default>(
+    out: &mut [f32],
+    scores: &mut [f32],
+    query: &[f32],
+    keys: &[T],
+    values: &[T],
+    stride: usize,
+    widen: impl Fn(&[T; LANES]) -> __m256,
+) {
+    let scale = _mm_set1_ps(1.0 / math::sqrt(query.len() as f32));
+    for (four, scores) in scores.chunks_mut(4).enumerate() {
+        let mut lanes = [_mm256_setzero_ps(); 4];
+        for (i, lanes) in lanes.iter_mut().enumerate().take(scores.len()) {
+            let start = (4 * four + i) * stride;
+            *lanes = products(query, part(keys, start, query.len()), &widen);
+        }
+        let four = _mm_mul_ps(reduce(lanes), scale);
+        match scores.as_mut_array::<4>() {
+            Some(scores) => store(scores, four),
+            None => {
+                let mut filled = [0.0; 4];
+                store(&mut filled, four);
+                copy(scores, &filled);
+            }
+        }
+    }
+    softmax(scores);
+    let mut columns = 0;
+    while columns < out.len() {
+        let out = &mut out[columns..];
+        let values = values.get(columns..).unwrap_or_default();
+        columns += match out.len() {
+            n if n >= WIDE * LANES => weighted_sum::<T, WIDE>(out, scores, values, stride, &widen),
+            n if n >= 2 * LANES => weighted_sum::<T, 2>(out, scores, values, stride, &widen),
+            _ => weighted_sum::<T, 1>(out, scores, values, stride, &widen),
+        };
+    }
+}
+
+/// The lanes of a dot product.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn products<T: Copy + Default>(
+    query: &[f32],
+    key: &[T],
+    widen: impl Fn(&[T; LANES]) -> __m256,
+) -> __m256 {
+    let (query, query_rest) = query.as_chunks::<LANES>();
+    let (key, key_rest) = key.as_chunks::<LANES>();
+    let mut lanes = _mm256_setzero_ps();
+    for (query, key) in query.iter().zip(key) {
+        lanes = _mm256_add_ps(lanes, _mm256_mul_ps(load(query), widen(key)));
+    }
+    if !query_rest.is_empty() {
+        // Lanes without a value get 0 * 0: they keep their sum to the bit.
+        let (query, key) = (filled(query_rest), filled(key_rest));
+        lanes = _mm256_add_ps(lanes, _mm256_mul_ps(load(&query), widen(&key)));
+    }
+    lanes
+}
+
+/// [`ops::reduce`] of four registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn reduce(lanes: [__m256; 4]) -> __m128 {
+    let mut halves = [_mm_setzero_ps(); 4];
+    for (half, lanes) in halves.iter_mut().zip(lanes) {
+        *half = _mm_add_ps(
+            _mm256_castps256_ps128(lanes),
+            _mm256_extractf128_ps::<1>(lanes),
+        );
+    }
+    let [a, b, c, d] = halves;
+    let ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    let cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab))
+}
+
+/// [`ops::softmax`].
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn softmax(x: &mut [f32]) {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut most = _mm256_set1_ps(f32::NEG_INFINITY);
+    for x in chunks {
+        // Of NaN and a number the second operand is taken: NaN is passed over.
+        most = _mm256_max_ps(load(x), most);
+    }
+    let mut lanes = [0.0; LANES];
+    // SAFETY: the array is 32 writable bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), most) };
+    let largest = ops::max(&lanes).max(ops::max(rest));
+    for value in x.iter_mut() {
+        *value = math::exp(*value - largest);
+    }
+    let scale = 1.0 / ops::sum(x);
+    for value in x.iter_mut() {
+        *value *= scale;
+    }
+}
+
+/// `out[i] = sum_t(weights[t] * values[t, i])` for `i` up to `8 N`; returns that.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weighted_sum<T: Copy + Default, const N: usize>(
+    out: &mut [f32],
+    weights: &[f32],
+    values: &[T],
+    stride: usize,
+    widen: impl Fn(&[T; LANES]) -> __m256,
+) -> usize {
+    let n = out.len().min(N * LANES);
+    let mut sums = [_mm256_setzero_ps(); N];
+    let rows = values.chunks(stride.max(1)).zip(weights);
+    for (row, weight) in rows {
+        let weight = _mm256_set1_ps(*weight);
+        match row.first_chunk::<{ WIDE * LANES }>() {
+            Some(row) if n == N * LANES => {
+                for (sum, value) in sums.iter_mut().zip(row.as_chunks().0) {
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weight, widen(value)));
+                }
+            }
+            _ => {
+                for (sum, value) in sums.iter_mut().zip(part(row, 0, n).chunks(LANES)) {
+                    let value = match value.as_array() {
+                        Some(value) => widen(value),
+                        None => widen(&filled(value)),
+                    };
+                    *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weight, value));
+                }
+            }
+        }
+    }
+    for (out, sum) in out.chunks_mut(LANES).zip(sums) {
+        let (low, high) = (_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+        let mut lanes = [[0.0; 4]; 2];
+        store(&mut lanes[0], low);
+        store(&mut lanes[1], high);
+        copy(out, lanes.as_flattened());
+    }
+    n
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(out: &mut [f32; 4], x: __m128) {
+    // SAFETY: the array is 16 writable bytes; the store needs no alignment.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), x) };
+}
+
+#[cold]
+fn filled<T: Copy + Default>(x: &[T]) -> [T; LANES] {
+    let mut filled = [T::default(); LANES];
+    copy(&mut filled, x);
+    filled
+}

@@ -1,0 +1,206 @@
+//! Products of `f32` and `f16` weights: a tile of rows and tokens, sixteen sums for each pair.
+//!
+//! The sums of a pair are one chain of fused multiply-adds, so the size of the tile changes no bit.
+
+use core::arch::x86_64::*;
+
+use half::f16;
+
+use crate::kernels::Output;
+use crate::parts::{copy, part, part_mut};
+
+/// Values of a register.
+const WIDTH: usize = 16;
+
+/// Rows of a tile.
+const ROWS: usize = 4;
+
+/// Tokens of a tile: with its rows as many sums as there are registers for.
+const TOKENS: usize = 6;
+
+/// Bytes of rows that stay in the second cache while the tokens of a tile, in the first, meet them.
+const BLOCK_BYTES: usize = 1 << 17;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn matmul_f32(out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
+    matmul(out, w, x, cols, |w| load(w));
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn matmul_f16(out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
+    matmul(out, w, x, cols, |w| {
+        // SAFETY: the array is 32 readable bytes; the load needs no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(w.as_ptr().cast()) })
+    });
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn matmul<W: Copy + Default>(
+    mut out: Output<'_>,
+    w: &[W],
+    x: &[f32],
+    cols: usize,
+    widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
+) {
+    let block = (BLOCK_BYTES / (cols * size_of::<W>()))
+        .max(1)
+        .next_multiple_of(ROWS);
+    for w in w.chunks(block * cols) {
+        for (tile, x) in x.chunks(TOKENS * cols).enumerate() {
+            let mut first = tile * TOKENS * out.stride + out.first;
+            for w in w.chunks(ROWS * cols) {
+                let n = w.len() / cols;
+                // Where rows are missing the last one stands in; what it gives is dropped.
+                let mut rows = [w; ROWS];
+                for (r, row) in rows.iter_mut().enumerate() {
+                    *row = part(w, r.min(n - 1) * cols, cols);
+                }
+                let (out, place) = (&mut *out.values, (first, out.stride, n));
+                match x.len() / cols {
+                    1 => {
+                        let sums = reduce(one_by_one(rows, x, widen));
+                        copy(part_mut(out, first, n), &sums);
+                    }
+                    2 => dots::<W, 2>(out, place, rows, x, cols, widen),
+                    3 => dots::<W, 3>(out, place, rows, x, cols, widen),
+                    4 => dots::<W, 4>(out, place, rows, x, cols, widen),
+                    5 => dots::<W, 5>(out, place, rows, x, cols, widen),
+                    _ => dots::<W, TOKENS>(out, place, rows, x, cols, widen),
+                }
+                first += n;
+            }
+        }
+        out.first += w.len() / cols;
+    }
+}
+
+/// Products of the rows with `T` tokens; `n` of each go to `first` and `stride` farther on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn dots<W: Copy + Default, const T: usize>(
+    out: &mut [f32],
+    (first, stride, n): (usize, usize, usize),
+    rows: [&[W]; ROWS],
+    x: &[f32],
+    cols: usize,
+    widen: impl Fn(&[W; WIDTH]) -> __m512,
+) {
+    let mut tokens = [x; T];
+    for (t, token) in tokens.iter_mut().enumerate() {
+        *token = part(x, t * cols, cols);
+    }
+    let whole = cols / WIDTH * WIDTH;
+    for x in rows
+        .iter()
+        .map(|row| row.len())
+        .chain(tokens.map(<[f32]>::len))
+    {
+        assert!(x == cols, "rows and tokens have the same width");
+    }
+    // What other loops index as well would be stored at each step.
+    let mut registers = [[_mm512_setzero_ps(); ROWS]; T];
+    for start in (0..whole).step_by(WIDTH) {
+        let mut w = [_mm512_setzero_ps(); ROWS];
+        for r in 0..ROWS {
+            // SAFETY: all rows have `cols` values, and `start + WIDTH` is at most that.
+            w[r] = widen(unsafe { chunk(rows[r], start) });
+        }
+        for t in 0..T {
+            // SAFETY: all tokens have `cols` values too.
+            let x = load(unsafe { chunk(tokens[t], start) });
+            for r in 0..ROWS {
+                registers[t][r] = _mm512_fmadd_ps(w[r], x, registers[t][r]);
+            }
+        }
+    }
+    let mut sums = registers;
+    if whole < cols {
+        for t in 0..T {
+            for r in 0..ROWS {
+                let (w, x) = (filled(rows[r], whole), filled(tokens[t], whole));
+                sums[t][r] = _mm512_fmadd_ps(widen(&w), load(&x), sums[t][r]);
+            }
+        }
+    }
+    for (t, sums) in sums.iter().enumerate() {
+        let place = first + t * stride;
+        match part_mut(out, place, n).as_mut_array() {
+            Some(out) => *out = reduce(*sums),
+            None => copy(part_mut(out, place, n), &reduce(*sums)),
+        }
+    }
+}
+
+/// Sums of each row with one token, row after row: the processor fetches ahead what is read in order.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn one_by_one<W: Copy + Default>(
+    rows: [&[W]; ROWS],
+    x: &[f32],
+    widen: impl Fn(&[W; WIDTH]) -> __m512,
+) -> [__m512; ROWS] {
+    let (x_chunks, x_rest) = x.as_chunks::<WIDTH>();
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for (sum, row) in sums.iter_mut().zip(rows) {
+        let (chunks, rest) = row.as_chunks::<WIDTH>();
+        for (w, x) in chunks.iter().zip(x_chunks) {
+            *sum = _mm512_fmadd_ps(widen(w), load(x), *sum);
+        }
+        if !rest.is_empty() {
+            *sum = _mm512_fmadd_ps(widen(&filled(rest, 0)), load(&filled(x_rest, 0)), *sum);
+        }
+    }
+    sums
+}
+
+/// The values `start..start + WIDTH`.
+///
+/// # Safety
+/// There are as many.
+#[inline(always)]
+unsafe fn chunk<T>(x: &[T], start: usize) -> &[T; WIDTH] {
+    debug_assert!(start + WIDTH <= x.len());
+    // SAFETY: the caller knows that they are there.
+    unsafe { &*x.as_ptr().add(start).cast() }
+}
+
+/// What is left of `x` from `start` on, and zeros.
+#[cold]
+fn filled<T: Copy + Default>(x: &[T], start: usize) -> [T; WIDTH] {
+    let mut filled = [T::default(); WIDTH];
+    copy(&mut filled, x.get(start..).unwrap_or_default());
+    filled
+}
+
+/// Sums of each of four registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn reduce([a, b, c, d]: [__m512; ROWS]) -> [f32; ROWS] {
+    let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    let abcd = _mm512_add_ps(
+        _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+        _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)),
+    );
+    let half = _mm256_add_ps(
+        _mm512_castps512_ps256(abcd),
+        _mm512_extractf32x8_ps::<1>(abcd),
+    );
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(half),
+        _mm256_extractf128_ps::<1>(half),
+    );
+    let mut out = [0.0; ROWS];
+    // SAFETY: the array is 16 writable bytes; the store needs no alignment.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), four) };
+    out
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(x: &[f32; WIDTH]) -> __m512 {
+    // SAFETY: the array is 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_ps(x.as_ptr()) }
+}

@@ -1,0 +1,159 @@
+//! Work divided among threads.
+//!
+//! One token's product is divided by rows, that of several by tokens: every number is computed whole by
+//! one thread, in the order that it always has, so the number of threads changes no bit.
+
+use core::ops::Range;
+
+use crate::kernels::{Isa, Output};
+use crate::quant::{Activations, WeightFormat};
+
+/// How many threads work may be divided among.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Threads {
+    #[cfg(feature = "rayon")]
+    n: usize,
+}
+
+impl Threads {
+    /// The caller's thread alone.
+    pub(crate) const ONE: Self = Self {
+        #[cfg(feature = "rayon")]
+        n: 1,
+    };
+}
+
+/// A product of rows of a matrix with tokens that is to be computed.
+///
+/// # Shapes
+/// `x` `[T, cols]`; the output's `values` `[T, stride]`.
+pub(crate) struct Product<'a, 'w, W: WeightFormat> {
+    pub(crate) out: Output<'a>,
+    pub(crate) matrix: W::Matrix<'w>,
+    pub(crate) rows: Range<usize>,
+    pub(crate) x: Activations<'a>,
+    pub(crate) cols: usize,
+}
+
+impl<W: WeightFormat> Product<'_, '_, W> {
+    /// Computes it on up to `threads` threads.
+    pub(crate) fn compute(self, isa: Isa, threads: Threads) {
+        #[cfg(feature = "rayon")]
+        if threads.n > 1 {
+            let parts = threads.parts(self.rows.len() * self.x.values.len());
+            return self.compute_parts(isa, parts);
+        }
+        let _ = (threads, self.cols);
+        W::matmul(isa, self.out, self.matrix, self.rows, self.x);
+    }
+}
+
+#[cfg(feature = "rayon")]
+pub(crate) use self::divided::for_each_chunk;
+
+#[cfg(feature = "rayon")]
+mod divided {
+    use core::cell::RefCell;
+    use std::vec::Vec;
+
+    use rayon::prelude::*;
+
+    use super::*;
+
+    std::thread_local! {
+        /// Attention scores and a head of this thread.
+        static ROOM: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    }
+
+    /// Calls `work` for each chunk of `len` values of `out`, with its index and room for `n_scores` and `len`
+    /// values.
+    pub(crate) fn for_each_chunk(
+        out: &mut [f32],
+        len: usize,
+        n_scores: usize,
+        work: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
+    ) {
+        let chunks = out.par_chunks_exact_mut(len).enumerate();
+        chunks.for_each(|(i, out)| {
+            ROOM.with_borrow_mut(|(scores, room)| {
+                scores.resize(scores.len().max(n_scores), 0.0);
+                room.resize(len, 0.0);
+                work(i, out, scores, room);
+            });
+        });
+    }
+
+    /// Multiply-adds that a thread gets at least: handing over fewer takes longer than doing them.
+    const LEAST: usize = 1 << 15;
+
+    /// Rows of one token's product are divided between groups of so many.
+    const ROW_GROUP: usize = 16;
+
+    impl Threads {
+        pub(crate) const fn new(n: usize) -> Self {
+            Self {
+                n: if n > 1 { n } else { 1 },
+            }
+        }
+
+        /// Whether `work` multiply-adds are worth a second thread.
+        pub(crate) fn divides(self, work: usize) -> bool {
+            self.parts(work) > 1
+        }
+
+        /// Parts that `work` multiply-adds are divided into.
+        pub(super) fn parts(self, work: usize) -> usize {
+            self.n.min(work / LEAST).max(1)
+        }
+    }
+
+    impl<W: WeightFormat> Product<'_, '_, W> {
+        pub(super) fn compute_parts(self, isa: Isa, parts: usize) {
+            if parts < 2 {
+                return W::matmul(isa, self.out, self.matrix, self.rows, self.x);
+            }
+            let lower_parts = parts / 2;
+            let (lower, upper) = self.split(lower_parts, parts);
+            rayon::join(
+                || lower.compute_parts(isa, lower_parts),
+                || upper.compute_parts(isa, parts - lower_parts),
+            );
+        }
+
+        /// The lower `share` of `parts` equal parts, and the others.
+        fn split(self, share: usize, parts: usize) -> (Self, Self) {
+            let Self {
+                out, rows, x, cols, ..
+            } = self;
+            let n_tokens = x.values.len() / cols.max(1);
+            let (stride, first) = (out.stride, out.first);
+            let part = |values, first, rows, x| Self {
+                out: Output {
+                    values,
+                    stride,
+                    first,
+                },
+                rows,
+                x,
+                ..self
+            };
+            if n_tokens > 1 {
+                let n = (n_tokens * share / parts).max(1);
+                let (lower, upper) = out.values.split_at_mut(n * stride);
+                let (lower_x, upper_x) = x.split_at(n, cols);
+                return (
+                    part(lower, first, rows.clone(), lower_x),
+                    part(upper, first, rows, upper_x),
+                );
+            }
+            let n = (rows.len() * share / parts).next_multiple_of(ROW_GROUP);
+            let n = n.min(rows.len());
+            let middle = rows.start + n;
+            let (lower, upper) = out.values.split_at_mut(first + n);
+            (
+                part(lower, first, rows.start..middle, x),
+                part(upper, 0, middle..rows.end, x),
+            )
+        }
+    }
+}
