@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub mod gpu;
 pub mod reference;
 
 use std::env;
@@ -18,20 +19,23 @@ use minigpt_trainer::metrics::Metrics;
 /// If the data is required and not there.
 #[must_use]
 pub fn data(name: &str) -> Option<PathBuf> {
-    let required = env::var("MINIGPT_REQUIRE").unwrap_or_default();
-    let required = required.split(',').any(|kind| kind == "data");
     let path = env::var_os("MINIGPT_TEST_DATA").map(|folder| PathBuf::from(folder).join(name));
-    match path {
-        Some(path) if path.exists() => Some(path),
-        _ => {
-            let message = format!("no {name}: set MINIGPT_TEST_DATA to a folder that holds it");
-            assert!(!required, "{message}");
-            // Past the test harness, which hides what passing tests print.
-            let line = format!("skipped: {message}\n");
-            let _ = io::stderr().write_all(line.as_bytes());
-            None
-        }
+    let found = path.filter(|path| path.exists());
+    if found.is_none() {
+        let what = format!("{name}: set MINIGPT_TEST_DATA to a folder that holds it");
+        missing("data", &what);
     }
+    found
+}
+
+/// Says that there is no `what`; a failure if `MINIGPT_REQUIRE` lists `kind`.
+fn missing(kind: &str, what: &str) {
+    let required = env::var("MINIGPT_REQUIRE").unwrap_or_default();
+    let required = required.split(',').any(|name| name == kind);
+    assert!(!required, "no {what}");
+    // Past the test harness, which hides what passing tests print.
+    let line = format!("skipped: no {what}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// The lines of the record of the run in the directory `run`, without the speed, which no two runs
