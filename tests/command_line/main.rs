@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 mod attention;
 mod chat;
+mod devices;
 mod evaluation;
 mod fine_tuning;
 mod firmware;

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::cmd::{chat, eval, export, firmware, fit, generate, import, inspect, train};
+use crate::cmd::{chat, doctor, eval, export, firmware, fit, generate, import, inspect, train};
 use crate::failure::Failure;
 
 /// The kind of error for which clap shows the help.
@@ -39,6 +39,7 @@ enum Cli {
     Fit(fit::FitArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Cli::Fit(args) => fit::run(&args),
         Cli::Import(args) => import::run(&args),
         Cli::Inspect(args) => inspect::run(&args),
+        Cli::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

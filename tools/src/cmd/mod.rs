@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments and what it does.
 
 pub(crate) mod chat;
+pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod firmware;

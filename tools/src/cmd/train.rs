@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
+use minigpt_trainer::backend::cuda::Cuda;
+use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
 use minigpt_trainer::run::{Inputs, Run, RunError, Trained, start_threads};
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
@@ -87,6 +89,10 @@ pub(crate) struct TrainArgs {
     /// Threads; changes the speed and nothing else [default: all cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<i64>,
+    /// auto, cpu, cuda or cuda:N; auto is the first GPU if there is one that trains the model, or else
+    /// the CPU (see minigpt doctor)
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Choice,
     /// Settings from a TOML or YAML file, such as the config.toml of a run
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -119,6 +125,9 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
     if let Some(destination) = &destination {
         destination.accept_shape(&asked)?;
     }
+    if let Choice::Cuda(number) = args.device {
+        Cuda::find(number).map_err(Failure::misuse)?;
+    }
     start_threads(asked.run.threads)?;
     let mut run = match stored {
         Some(_) => args.take_up(&out, asked)?,
@@ -127,7 +136,7 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
     if let Some(destination) = &destination {
         run = destination.accept(run)?;
     }
-    let summary = advance(&mut run)?;
+    let summary = advance(&mut run, args.device)?;
     let again = format!("minigpt train --out {} --resume", out.display());
     if summary.ending == Ending::Stopped {
         return Err(Failure::Interrupted(format!(
@@ -201,7 +210,7 @@ fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
 }
 
 /// Says what is to be done and does it.
-fn advance(run: &mut Run) -> Result<Summary, Failure> {
+fn advance(run: &mut Run, choice: Choice) -> Result<Summary, Failure> {
     if let Some(facts) = &run.settings.facts {
         say!(
             "{}: {} parameters, {} tokens in the vocabulary, {} to learn from, {} to validate on",
@@ -212,10 +221,24 @@ fn advance(run: &mut Run) -> Result<Summary, Failure> {
             grouped(facts.val_tokens)
         );
     }
+    let batch = run.settings.training.batch as usize;
+    let device = choice.device(&run.config, batch, &mut |error| {
+        say!("training on the CPU: {error}");
+    });
+    let cuda = match device.map_err(Failure::failed)? {
+        Device::Cuda(found) => {
+            say!("training on {}", found.name);
+            Some(Cuda::new(found).map_err(Failure::failed)?)
+        }
+        _ => None,
+    };
     let mut progress = TrainProgress::new(run.settings.training.steps);
     interrupt::heed(true);
     interrupt::made();
-    let result = train(run, Cpu::default(), &mut progress);
+    let result = match cuda {
+        Some(cuda) => train(run, cuda, &mut progress),
+        None => train(run, Cpu::default(), &mut progress),
+    };
     interrupt::heed(false);
     progress.finish();
     Ok(result?)
