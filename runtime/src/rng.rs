@@ -16,7 +16,11 @@ pub const fn random(seed: u64, stream: u64, counter: u64) -> u64 {
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-const fn key(seed: u64, stream: u64) -> u64 {
+/// What [`random`] needs to know of `(seed, stream)`, for devices that make the numbers themselves:
+/// number `counter` is `mix(key + (counter + 1) GAMMA)` with SplitMix64's constants.
+#[inline]
+#[must_use]
+pub const fn key(seed: u64, stream: u64) -> u64 {
     mix(mix(seed.wrapping_add(GAMMA)) ^ stream.wrapping_mul(GAMMA))
 }
 

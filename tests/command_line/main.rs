@@ -13,6 +13,7 @@ mod attention;
 mod chat;
 mod compare;
 mod data;
+mod devices;
 mod evaluation;
 mod fine_tuning;
 mod firmware;

@@ -65,6 +65,11 @@ impl Case {
         model
     }
 
+    /// What its passes should say; [`IGNORE`] in places.
+    pub(crate) fn targets(&self) -> &[u32] {
+        &self.targets
+    }
+
     fn params_f64(&self) -> Vec<Vec<f64>> {
         let wide = |values: &Vec<f32>| values.iter().copied().map(f64::from).collect();
         self.params.iter().map(wide).collect()

@@ -58,36 +58,41 @@ fn transposed(a: &[f64], cols: usize) -> Vec<f64> {
     (0..a.len()).map(from).collect()
 }
 
-/// The definition of `orthogonal(u)`.
-fn orthogonal(u: &[f64], cols: usize) -> Vec<f64> {
+/// The definition of `orthogonal(u)`, where everything that is multiplied is rounded by `round`.
+fn orthogonal(u: &[f64], cols: usize, round: fn(f64) -> f64) -> Vec<f64> {
     let rows = u.len() / cols;
     if rows > cols {
-        return transposed(&orthogonal(&transposed(u, cols), rows), rows);
+        return transposed(&orthogonal(&transposed(u, cols), rows, round), rows);
     }
     let length = u.iter().map(|u| u * u).sum::<f64>().sqrt() + f64::from(Muon::EPS);
-    let mut x: Vec<f64> = u.iter().map(|u| u / length).collect();
+    let mut x: Vec<f64> = u.iter().map(|u| round(u / length)).collect();
     let [a, b, c] = Muon::COEFFICIENTS.map(f64::from);
     for _ in 0..Muon::ITERATIONS {
         let s = product(&x, &transposed(&x, cols), cols);
+        let s: Vec<f64> = s.into_iter().map(round).collect();
         let square = product(&s, &s, rows);
-        let polynomial: Vec<f64> = s.iter().zip(&square).map(|(s, q)| b * s + c * q).collect();
+        let polynomial: Vec<f64> = s
+            .iter()
+            .zip(&square)
+            .map(|(s, q)| round(b * s + c * q))
+            .collect();
         let more = product(&polynomial, &x, rows);
         for (x, more) in x.iter_mut().zip(more) {
-            *x = a * *x + more;
+            *x = round(a * *x + more);
         }
     }
     x
 }
 
 /// One step of [`Muon`] on a matrix.
-fn step(p: &mut [f64], m: &mut [f64], g: &[f64], cols: usize, muon: &Muon) {
+fn step(p: &mut [f64], m: &mut [f64], g: &[f64], cols: usize, muon: &Muon, round: fn(f64) -> f64) {
     let [rate, momentum, decay] =
         [muon.learning_rate, muon.momentum, muon.weight_decay].map(f64::from);
     let mixed = |m: f64, g: f64| momentum * m + (1.0 - momentum) * g;
     m.iter_mut().zip(g).for_each(|(m, g)| *m = mixed(*m, *g));
     let u: Vec<f64> = m.iter().zip(g).map(|(m, g)| mixed(*m, *g)).collect();
     let scale = 0.2 * (cols.max(p.len() / cols) as f64).sqrt();
-    for (p, u) in p.iter_mut().zip(orthogonal(&u, cols)) {
+    for (p, u) in p.iter_mut().zip(orthogonal(&u, cols, round)) {
         *p = *p * (1.0 - rate * decay) - rate * scale * u;
     }
 }
@@ -126,7 +131,8 @@ fn updates_follow_the_formula<B: Backend>(new: &impl Fn() -> B, tolerance: &Tole
             let clip = f64::from(adamw.max_norm / model.norm(&norm).unwrap());
             gradients.iter_mut().flatten().for_each(|g| *g *= clip);
             let updated = wide(model.read_parameters().unwrap());
-            let (mut checked, limit) = (0, tolerance.update * f64::from(muon.learning_rate));
+            let limit = tolerance.orthogonal * f64::from(muon.learning_rate);
+            let mut checked = 0;
             for (i, spec) in layout::tensors(&config).enumerate() {
                 let Rule::Muon { rows, cols } = Rule::of(&spec, &config, Method::Muon) else {
                     continue;
@@ -135,7 +141,14 @@ fn updates_follow_the_formula<B: Backend>(new: &impl Fn() -> B, tolerance: &Tole
                 for rows in rows {
                     let part = from..from + rows * cols;
                     let (p, m) = (&mut params[i][part.clone()], &mut momenta[i][part.clone()]);
-                    step(p, m, &gradients[i][part.clone()], cols, &muon);
+                    step(
+                        p,
+                        m,
+                        &gradients[i][part.clone()],
+                        cols,
+                        &muon,
+                        tolerance.factor,
+                    );
                     for (p, updated) in p.iter().zip(&updated[i][part]) {
                         let distance = (p - updated).abs() / f64::from(Muon::scale(rows, cols));
                         assert!(distance < limit, "{} {shape:?}: {distance}", spec.id);

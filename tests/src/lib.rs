@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub mod gpu;
 pub mod reference;
 
 use std::env;

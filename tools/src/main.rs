@@ -18,7 +18,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::cmd::{
-    bench, chat, compare, eval, export, firmware, fit, generate, import, inspect, train,
+    bench, chat, compare, doctor, eval, export, firmware, fit, generate, import, inspect, train,
 };
 use crate::failure::Failure;
 
@@ -44,6 +44,7 @@ enum Cli {
     Fit(fit::FitArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Cli::Fit(args) => fit::run(&args),
         Cli::Import(args) => import::run(&args),
         Cli::Inspect(args) => inspect::run(&args),
+        Cli::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

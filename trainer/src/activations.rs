@@ -32,28 +32,28 @@ impl<T> Activations<T> {
         shape: &Shape,
     ) -> Result<Self, BackendError> {
         let (config, rows) = (&shape.config, shape.batch.rows());
-        let mut buffer = |len| backend.buffer(len, Kind::Activation);
+        let mut buffer = |len, kind| backend.buffer(len, kind);
         let stream = rows * config.n_embd();
-        let residual = (0..=2 * config.n_layer()).map(|_| buffer(stream));
+        let residual = (0..=2 * config.n_layer()).map(|_| buffer(stream, Kind::State));
         let residual = residual.collect::<Result<_, _>>()?;
         let layers = (0..config.n_layer()).map(|_| {
             Ok(LayerSaved {
                 attention: AttentionSaved {
-                    stats: buffer(rows * 2)?,
-                    qkv: buffer(rows * config.n_qkv())?,
-                    heads: buffer(stream)?,
-                    log_sum_exp: buffer(rows * config.n_head())?,
+                    stats: buffer(rows * 2, Kind::State)?,
+                    qkv: buffer(rows * config.n_qkv(), Kind::Activation)?,
+                    heads: buffer(stream, Kind::Activation)?,
+                    log_sum_exp: buffer(rows * config.n_head(), Kind::State)?,
                 },
                 mlp: MlpSaved {
-                    stats: buffer(rows * 2)?,
-                    fc: buffer(rows * config.n_fc())?,
+                    stats: buffer(rows * 2, Kind::State)?,
+                    fc: buffer(rows * config.n_fc(), Kind::Activation)?,
                 },
             })
         });
         Ok(Self {
             residual,
             layers: layers.collect::<Result<_, _>>()?,
-            d_residual: (buffer(stream)?, buffer(stream)?),
+            d_residual: (buffer(stream, Kind::State)?, buffer(stream, Kind::State)?),
         })
     }
 }

@@ -9,7 +9,8 @@
 //!   corpus where there is none; [`base`] is another model to begin with.
 //! - [`model`] wires forward and backward of the layers, once for all devices: [`params`] and
 //!   [`activations`] are its buffers, [`optimizer`], [`schedule`] and [`outliers`] the rules of a step.
-//! - [`backend`] is the seam to a device; [`backend::cpu`] is the one with threads and vectors.
+//! - [`backend`] is the seam to a device; [`backend::cpu`] is the one with threads and vectors,
+//!   [`backend::cuda`] an NVIDIA GPU; [`device`] chooses.
 //! - [`export`] writes the model file, [`inference`] runs one on a host, [`evaluate`] measures it.
 //!
 //! # Glossary
@@ -36,6 +37,8 @@
 //!   all else is multiplied and added apart, in the order of [`minigpt_runtime::ops`];
 //! - on any processor, because no function of the platform's takes part;
 //! - after an interruption, because a checkpoint holds all that the next step depends on.
+//!
+//! On a GPU the same device repeats itself bit for bit; another one, and the CPU, round elsewhere.
 
 pub mod activations;
 pub mod aligned;
@@ -44,6 +47,7 @@ pub mod base;
 pub mod bpe;
 pub mod checkpoint;
 pub mod data;
+pub mod device;
 pub mod durable;
 pub mod evaluate;
 pub mod export;

@@ -9,7 +9,7 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Tensor};
 
 use crate::activations::{Activations, LayerSaved};
-use crate::backend::{Backend, BackendError, Batch, Dropout, Loss, Shape};
+use crate::backend::{Backend, BackendError, Batch, Dropout, Kind, Loss, Shape};
 use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
 use tables::tables;
@@ -100,14 +100,15 @@ impl<B: Backend> Gpt<B> {
             config.n_ctx()
         );
         let shape = Shape { config, batch };
-        let mut state = || Params::zeros(&mut backend, &config);
-        let (params, gradients, first) = (state()?, state()?, state()?);
+        let params = Params::zeros(&mut backend, &config, Kind::Parameter)?;
+        let mut state = || Params::zeros(&mut backend, &config, Kind::State);
+        let (gradients, first) = (state()?, state()?);
         let rules: Vec<_> = layout::tensors(&config)
             .map(|spec| Rule::of(&spec, &config, method))
             .collect();
         let lengths = layout::tensors(&config).zip(&rules);
         let lengths = lengths.map(|(spec, rule)| rule.second_len(spec.len()));
-        let second = Params::of_lengths(&mut backend, &config, lengths)?;
+        let second = Params::of_lengths(&mut backend, &config, lengths, Kind::State)?;
         let activations = Activations::new(&mut backend, &shape)?;
         let (sinusoids, rotation) = tables(&mut backend, &shape)?;
         let mut model = Self {
@@ -151,8 +152,8 @@ impl<B: Backend> Gpt<B> {
         targets: &[u32],
     ) -> Result<PendingLoss<B::Scalar>, BackendError> {
         let count = self.check(tokens, Some(targets));
-        self.forward(tokens, None)?;
         self.backend.write_ids(&mut self.targets, targets)?;
+        self.forward(tokens, None)?;
         let x = last(&self.activations.residual);
         let head = self.params.head();
         let sum = self.backend.loss(x, head, &self.targets, &self.shape)?;
@@ -188,8 +189,8 @@ impl<B: Backend> Gpt<B> {
     ) -> Result<PendingLoss<B::Scalar>, BackendError> {
         let count = self.check(tokens, Some(targets));
         assert!(options.accumulation > 0 && (0.0..1.0).contains(&options.dropout));
-        self.forward(tokens, Some(options))?;
         self.backend.write_ids(&mut self.targets, targets)?;
+        self.forward(tokens, Some(options))?;
         let scale = 1.0 / (count.max(1) as f32 * options.accumulation as f32);
         let sum = self.backend.loss_backward(
             &mut self.activations.d_residual.0,

@@ -26,16 +26,17 @@ pub struct Params<T> {
 }
 
 impl<T> Params<T> {
-    /// Zeros on `backend`.
+    /// Zeros on `backend`, of a `kind`.
     ///
     /// # Errors
     /// A [`BackendError`] if the device has not the memory.
     pub fn zeros<B: Backend<Buffer = T>>(
         backend: &mut B,
         config: &Config,
+        kind: Kind,
     ) -> Result<Self, BackendError> {
         let lengths = layout::tensors(config).map(|spec| spec.len());
-        Self::of_lengths(backend, config, lengths)
+        Self::of_lengths(backend, config, lengths, kind)
     }
 
     /// Zeros on `backend`, of other lengths than the tensors have.
@@ -46,9 +47,10 @@ impl<T> Params<T> {
         backend: &mut B,
         config: &Config,
         lengths: impl Iterator<Item = usize>,
+        kind: Kind,
     ) -> Result<Self, BackendError> {
         let buffers = lengths
-            .map(|len| backend.buffer(len, Kind::State))
+            .map(|len| backend.buffer(len, kind))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             config: *config,

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! cargo run --release -p minigpt-benches --bin train_speed -- --preset tiny --steps 20 --threads 2
+//! train_speed --device cuda:0 --shape 6,6,192,256 --batch 32      # n_layer,n_head,n_embd,n_ctx
 //! ```
 
 use std::time::Instant;
 
 use minigpt_models::preset;
-use minigpt_runtime::{Config, layout, rng::Rng};
-use minigpt_trainer::{AdamW, BackendError, Batch, Cpu, Gpt, PassOptions};
+use minigpt_runtime::{Config, Hyperparameters, layout, rng::Rng};
+use minigpt_trainer::backend::cuda::Cuda;
+use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
 
 /// Steps before the clock counts.
 const WARM_UP: usize = 3;
@@ -17,12 +19,41 @@ const WARM_UP: usize = 3;
 fn main() -> Result<(), BackendError> {
     let options = options();
     let preset = preset(&options.preset).expect("--preset is the name of a preset");
-    let config = Config::new(preset.hyperparameters(options.n_vocab)).expect("a preset is valid");
+    let mut hyper = preset.hyperparameters(options.n_vocab);
+    if let Some([n_layer, n_head, n_embd, n_ctx]) = options.shape {
+        hyper = Hyperparameters {
+            n_layer,
+            n_head,
+            n_head_kv: n_head,
+            n_embd,
+            n_ff: 4 * n_embd,
+            n_ctx,
+            ..hyper
+        };
+    }
+    let config = Config::new(hyper).expect("the sizes of a model divide");
     let batch = Batch {
         n_batch: options.batch.unwrap_or(preset.n_batch as usize),
         n_time: options.time.unwrap_or(config.n_ctx()),
     };
-    let mut model = Gpt::new(Cpu::new(Some(options.threads)), config, batch, 1337)?;
+    match options.device.strip_prefix("cuda:") {
+        None => measure(Cpu::new(Some(options.threads)), config, batch, &options),
+        Some(number) => {
+            let number = number.parse().expect("--device is cpu or cuda:N");
+            let found = Cuda::find(number).unwrap_or_else(|error| panic!("{error}"));
+            measure(Cuda::new(found)?, config, batch, &options)
+        }
+    }
+}
+
+/// Takes the steps and prints the line.
+fn measure<B: Backend>(
+    backend: B,
+    config: Config,
+    batch: Batch,
+    options: &Options,
+) -> Result<(), BackendError> {
+    let mut model = Gpt::new(backend, config, batch, 1337)?;
     let (mut rng, mut times, mut loss) = (Rng::new(1337, 0), Vec::new(), 0.0);
     for step in 0..options.steps + WARM_UP {
         let mut ids = || -> Vec<u32> {
@@ -53,11 +84,12 @@ fn main() -> Result<(), BackendError> {
         "loss {loss}"
     );
     println!(
-        "{{\"program\": \"minigpt\", \"device\": \"cpu\", \"preset\": \"{}\", \"threads\": {}, \
+        "{{\"program\": \"minigpt\", \"device\": \"{}\", \"preset\": \"{}\", \"threads\": {}, \
          \"batch\": {}, \"n_time\": {}, \"n_params\": {}, \"tokens_per_second\": {:.1}, \
          \"best_tokens_per_second\": {:.1}, \"ms_per_step\": {:.3}, \"best_ms\": {:.3}, \
          \"loss\": {loss:.4}, \"model_bytes\": {}, \"peak_bytes\": {}}}",
-        preset.name,
+        options.device,
+        options.preset,
         options.threads,
         batch.n_batch,
         batch.n_time,
@@ -73,7 +105,10 @@ fn main() -> Result<(), BackendError> {
 }
 
 struct Options {
+    device: String,
     preset: String,
+    /// `n_layer`, `n_head`, `n_embd`, `n_ctx` instead of the preset's.
+    shape: Option<[u32; 4]>,
     steps: usize,
     threads: usize,
     n_vocab: u32,
@@ -84,7 +119,9 @@ struct Options {
 
 fn options() -> Options {
     let mut options = Options {
+        device: "cpu".into(),
         preset: "tiny".into(),
+        shape: None,
         steps: 20,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         n_vocab: 65,
@@ -97,7 +134,13 @@ fn options() -> Options {
         let value = arguments.next().expect("every option takes a value");
         let number = || value.parse().expect("a whole number");
         match name.as_str() {
+            "--device" => options.device = value,
             "--preset" => options.preset = value,
+            "--shape" => {
+                let sizes = value.split(',').map(|size| size.parse().expect("a size"));
+                let sizes = sizes.collect::<Vec<_>>().try_into();
+                options.shape = Some(sizes.expect("four sizes"));
+            }
             "--steps" => options.steps = number(),
             "--threads" => options.threads = number(),
             "--vocab" => options.n_vocab = number() as u32,

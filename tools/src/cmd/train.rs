@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use clap::Args;
 use minigpt_runtime::Format;
 use minigpt_trainer::Cpu;
+use minigpt_trainer::backend::cuda::Cuda;
+use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
 use minigpt_trainer::run::{Run, Trained};
 use minigpt_trainer::run_config::TokenizerChoice;
@@ -94,6 +96,10 @@ pub(crate) struct TrainArgs {
     /// Threads; changes the speed and nothing else [default: all cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<i64>,
+    /// auto, cpu, cuda or cuda:N; auto is the first GPU if there is one that trains the model, or else
+    /// the CPU (see minigpt doctor)
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: Choice,
     /// Settings from a TOML or YAML file, such as the config.toml of a run
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -122,11 +128,14 @@ pub(crate) struct TrainArgs {
 pub(crate) fn run(args: &TrainArgs) -> Outcome {
     interrupt::listen()?;
     let destination = args.board.as_deref().map(Destination::named).transpose()?;
+    if let Choice::Cuda(number) = args.device {
+        Cuda::find(number).map_err(Failure::misuse)?;
+    }
     if args.dry_run {
         return args.dry_run(destination.as_ref());
     }
     let mut run = args.open(destination.as_ref())?;
-    let (summary, again) = advance(&mut run)?;
+    let (summary, again) = advance(&mut run, args.device)?;
     say_ending(&summary, &run, &again);
     finish(&run, &summary)?;
     match destination {
@@ -137,11 +146,11 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
 
 /// Trains the run that `args` ask for to its end, without a model and a text.
 pub(crate) fn variant(args: &TrainArgs) -> Outcome {
-    advance(&mut args.open(None)?).map(|_| ())
+    advance(&mut args.open(None)?, args.device).map(|_| ())
 }
 
 /// Says what is to be done and does it. Gives back how the run ended and the command that goes on.
-fn advance(run: &mut Run) -> Result<(Summary, String), Failure> {
+fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> {
     if let Some(facts) = &run.settings.facts {
         say!(
             "{}: {} parameters, {} tokens in the vocabulary, {} to learn from, {} to validate on",
@@ -152,10 +161,24 @@ fn advance(run: &mut Run) -> Result<(Summary, String), Failure> {
             grouped(facts.val_tokens)
         );
     }
+    let batch = run.settings.training.batch as usize;
+    let device = choice.device(&run.config, batch, &mut |error| {
+        say!("training on the CPU: {error}");
+    });
+    let cuda = match device.map_err(Failure::failed)? {
+        Device::Cuda(found) => {
+            say!("training on {}", found.name);
+            Some(Cuda::new(found).map_err(Failure::failed)?)
+        }
+        _ => None,
+    };
     let mut progress = TrainProgress::new(run.settings.training.steps, run.log.history());
     interrupt::heed(true);
     interrupt::made();
-    let result = train(run, Cpu::default(), &mut progress);
+    let result = match cuda {
+        Some(cuda) => train(run, cuda, &mut progress),
+        None => train(run, Cpu::default(), &mut progress),
+    };
     interrupt::heed(false);
     progress.finish();
     let summary = result?;

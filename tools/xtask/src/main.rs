@@ -3,6 +3,7 @@
 mod boards;
 mod capi;
 mod cost;
+mod cuda;
 mod golden;
 mod prebuilt;
 mod serial;
@@ -47,7 +48,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -110,6 +111,11 @@ const STEPS: [Step; 12] = [
         run: prebuilt::check,
     },
     Step {
+        name: "cuda",
+        about: "the CUDA kernels inside minigpt are what the sources make (--check)",
+        run: cuda::check,
+    },
+    Step {
         name: "golden",
         about: "the same texts on every instruction set and every board",
         run: golden::check,
@@ -133,6 +139,13 @@ const PREBUILT: Step = Step {
     run: prebuilt::write,
 };
 
+/// The same for [`cuda::check`].
+const CUDA: Step = Step {
+    name: "cuda",
+    about: "compiling the CUDA kernels inside minigpt",
+    run: cuda::write,
+};
+
 fn main() -> ExitCode {
     if let Some(code) = prebuilt::as_rustc() {
         return code;
@@ -152,10 +165,10 @@ fn main() -> ExitCode {
             STEPS.iter().filter(kept).collect()
         }
         ["prebuilt"] => vec![&PREBUILT],
-        ["prebuilt", "--check"] => STEPS
-            .iter()
-            .filter(|step| step.name == "prebuilt")
-            .collect(),
+        ["cuda"] => vec![&CUDA],
+        [name @ ("prebuilt" | "cuda"), "--check"] => {
+            STEPS.iter().filter(|step| step.name == name).collect()
+        }
         [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
         _ => {
             usage();
@@ -188,14 +201,14 @@ fn is_step(name: &str) -> bool {
 
 fn usage() {
     eprintln!(
-        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | capi [--target TRIPLE] -o DIR\n\nsteps:"
+        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | cuda | capi [--target TRIPLE] -o DIR\n\nsteps:"
     );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
     eprintln!("\n{}", cost::USAGE);
     eprintln!(
-        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node,tensorboard,wandb,pyarrow makes it a failure that one of them is not there."
+        "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node,nvrtc,tensorboard,wandb,pyarrow makes it a failure that one of them is not there."
     );
 }
 

@@ -15,6 +15,13 @@ pub enum BackendError {
         /// Bytes that were free.
         free: u64,
     },
+    /// The device cannot train such a model.
+    Unsupported {
+        /// Name of the device.
+        device: String,
+        /// What it cannot do.
+        what: String,
+    },
     /// The device failed, or is gone.
     Device {
         /// Name of the device.
@@ -38,6 +45,12 @@ impl fmt::Display for BackendError {
                 "{device} has {free} bytes of memory free and {needed} more are needed: \
                  lower --batch, or train with --device cpu"
             ),
+            Self::Unsupported { device, what } => {
+                write!(
+                    f,
+                    "{device} cannot train this model: {what}; use --device cpu"
+                )
+            }
             Self::Device {
                 device,
                 doing,

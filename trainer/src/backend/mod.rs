@@ -13,6 +13,7 @@ use minigpt_runtime::config::Config;
 use crate::optimizer::{Optimizer, Rule};
 
 pub mod cpu;
+pub mod cuda;
 mod error;
 
 pub use error::BackendError;
@@ -96,7 +97,9 @@ impl Dropout {
     reason = "backends must decide on every kind"
 )]
 pub enum Kind {
-    /// Parameters, gradients, moments: always `f32`.
+    /// Parameters: `f32`, and beside them what the backend computes with.
+    Parameter,
+    /// Gradients, moments, the residual stream, statistics: always `f32`.
     State,
     /// What forward leaves for backward: the backend's precision of computing.
     Activation,

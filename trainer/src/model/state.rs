@@ -3,7 +3,7 @@
 use core::mem;
 
 use super::Gpt;
-use crate::backend::{Backend, BackendError, Optimized};
+use crate::backend::{Backend, BackendError, Kind, Optimized};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 
@@ -62,7 +62,8 @@ impl<B: Backend> Gpt<B> {
                 self.backend.average(average.all_mut(), params, decay)
             }
             None => {
-                let mut average = Params::zeros(&mut self.backend, &self.shape.config)?;
+                let mut average =
+                    Params::zeros(&mut self.backend, &self.shape.config, Kind::Parameter)?;
                 let params = self.params.all();
                 self.backend.average(average.all_mut(), params, 0.0)?;
                 self.average = Some(average);
@@ -131,7 +132,7 @@ impl<B: Backend> Gpt<B> {
     /// # Panics
     /// If a count or a length differs from the layout's.
     pub fn write_average(&mut self, values: &[Vec<f32>]) -> Result<(), BackendError> {
-        let mut average = Params::zeros(&mut self.backend, &self.shape.config)?;
+        let mut average = Params::zeros(&mut self.backend, &self.shape.config, Kind::Parameter)?;
         write(&mut self.backend, &mut average, values)?;
         self.average = Some(average);
         Ok(())

@@ -8,6 +8,9 @@ use crate::data::windows::{ValidationWindows, WindowBatch};
 use crate::model::{Gpt, IGNORE};
 use crate::run::Run;
 
+/// Batches whose losses a device may owe.
+const AT_ONCE: usize = 1000;
+
 /// What to validate on.
 #[derive(Debug)]
 pub(super) struct Validation {
@@ -50,14 +53,17 @@ impl Validation {
         scratch: &mut WindowBatch,
     ) -> Result<Best, BackendError> {
         let (mut sum, mut count) = (0.0, 0);
-        let losses = (0..self.windows.n_batches()).map(|i| {
-            self.windows.fill(&run.val, i, scratch);
-            gpt.evaluate(&scratch.tokens, &scratch.targets)
-        });
-        for pending in losses.collect::<Result<Vec<_>, _>>()? {
-            let loss = gpt.loss(&pending)?;
-            sum += loss.sum;
-            count += loss.count;
+        let batches: Vec<usize> = (0..self.windows.n_batches()).collect();
+        for batches in batches.chunks(AT_ONCE) {
+            let losses = batches.iter().map(|i| {
+                self.windows.fill(&run.val, *i, scratch);
+                gpt.evaluate(&scratch.tokens, &scratch.targets)
+            });
+            for pending in losses.collect::<Result<Vec<_>, _>>()? {
+                let loss = gpt.loss(&pending)?;
+                sum += loss.sum;
+                count += loss.count;
+            }
         }
         Ok(Best {
             step,

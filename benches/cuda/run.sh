@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Everything that is to be known of the CUDA backend on this machine: see README.md. Runs in the folder
+# that pack.sh filled.
+set -uo pipefail
+cd "$(dirname "$0")"
+mkdir -p results
+device=${DEVICE:-cuda:0}
+rounds=${ROUNDS:-3}
+
+# name, shape, batch, vocabulary, floor in ms
+shapes="tiny64 4,4,128,128 64 65 0.18
+small3m 6,6,192,256 32 65 0.41
+baby64 6,6,384,256 64 65 1.96
+gpt2_1024 12,12,768,1024 16 50257 19.7"
+
+say() { printf '\n== %s\n' "$*"; }
+field() { sed -n "s/.*\"$1\": *\([0-9.]*\).*/\1/p"; }
+median() { sort -g | awk '{ x[NR] = $1 } END { if (NR) print x[int((NR + 1) / 2)]; else print "-" }'; }
+
+say doctor
+./minigpt doctor | tee results/doctor.txt
+nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv | tee results/gpu.txt
+
+say correctness
+if MINIGPT_GPU=1 ./integration cuda >results/tests.txt 2>&1; then tests=passed; else tests=FAILED; fi
+tail -n 3 results/tests.txt
+
+say sanitizer
+sanitizer=absent
+if command -v compute-sanitizer >/dev/null; then
+    sanitizer=clean
+    seq 1 4000 >results/numbers.txt
+    for tool in memcheck racecheck; do
+        rm -rf results/run
+        compute-sanitizer --tool "$tool" --error-exitcode 9 ./minigpt train --data results/numbers.txt \
+            --device "$device" --steps 3 --out results/run >"results/$tool.txt" 2>&1 || sanitizer="$tool FAILED"
+        tail -n 2 "results/$tool.txt"
+    done
+else
+    echo "compute-sanitizer is not installed; it comes with the CUDA toolkit"
+fi
+
+say speed
+peer=absent
+if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null && [ -f torch_baseline.py ]; then
+    peer=there
+else
+    echo "no peer: PyTorch with CUDA and torch_baseline.py are needed"
+fi
+rm -f results/ours-*.json results/torch-*.json
+while read -r name shape batch vocabulary _; do
+    for _ in $(seq "$rounds"); do
+        ./train_speed --device "$device" --shape "$shape" --batch "$batch" --vocab "$vocabulary" --steps 50 |
+            tee -a "results/ours-$name.json"
+        [ "$peer" = there ] && python3 torch_baseline.py speed --preset "$name" --bf16 --compile --steps 50 |
+            tee -a "results/torch-$name.json"
+    done
+done <<<"$shapes"
+
+say kernels
+if command -v nsys >/dev/null; then
+    nsys profile --force-overwrite true --cuda-graph-trace=node -o results/kernels \
+        ./train_speed --device "$device" --shape 6,6,384,256 --batch 64 --steps 20 >/dev/null
+    nsys stats --report cuda_gpu_kern_sum results/kernels.nsys-rep | tee results/kernels.txt
+else
+    echo "nsys is not installed; it comes with the CUDA toolkit"
+fi
+
+say quality
+quality=-
+if [ -f tinyshakespeare.txt ]; then
+    rm -rf results/shakespeare
+    start=$(date +%s.%N)
+    ./minigpt train --data tinyshakespeare.txt --tokenizer char --device "$device" --out results/shakespeare \
+        --set n_layer=6 --set n_head=6 --set n_embd=384 --set n_ctx=256 --set bias=false --batch 64 \
+        --steps 5000 --learning-rate 1e-3 --set dropout=0.2 >results/quality.txt 2>&1
+    seconds=$(echo "$(date +%s.%N) $start" | awk '{ printf "%.1f", $1 - $2 }')
+    quality="$(grep 'best validation' results/quality.txt) in $seconds s"
+    echo "$quality"
+else
+    echo "tinyshakespeare.txt is not in this folder"
+fi
+
+say table
+echo "tests $tests; sanitizer $sanitizer; quality $quality"
+printf '%-10s %12s %12s %7s %9s %9s %7s\n' shape ours_tok/s torch_tok/s ratio ours_ms floor_ms share
+while read -r name _ _ _ floor; do
+    ours=$(field tokens_per_second <"results/ours-$name.json" | median)
+    milliseconds=$(field ms_per_step <"results/ours-$name.json" | median)
+    torch=-
+    [ -f "results/torch-$name.json" ] && torch=$(field tokens_per_second <"results/torch-$name.json" | median)
+    awk -v n="$name" -v o="$ours" -v t="$torch" -v m="$milliseconds" -v f="$floor" 'BEGIN {
+        printf "%-10s %12s %12s %7s %9s %9s %7s\n", n, o, t, (t > 0 ? sprintf("%.2f", o / t) : "-"), m, f,
+            (m > 0 ? sprintf("%.0f%%", 100 * f / m) : "-") }'
+done <<<"$shapes" | tee results/table.txt

@@ -1,0 +1,173 @@
+//! `--device` and `minigpt doctor`, on simulated GPUs and on none.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use minigpt_tests::gpu;
+
+use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
+
+/// Runs the binary in `dir` where `libcuda.so` is the one in `driver`, with the environment `given`.
+fn run(dir: &Path, driver: &Path, given: &[(&str, &str)], args: &[&str]) -> Output {
+    let mut command = Command::new(MINIGPT);
+    command
+        .current_dir(dir)
+        .args(args)
+        .env("LD_LIBRARY_PATH", driver);
+    command.envs(given.iter().copied()).output().unwrap()
+}
+
+/// Arguments of a small training on the text of [`directory`].
+fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["train", "--data", "fish.txt"], &SMALL[..], more].concat()
+}
+
+#[test]
+fn devices_that_cannot_be_are_one_sentence() {
+    let dir = directory();
+    let (dir, nothing) = (dir.path(), Path::new("."));
+    let misspelt = run(dir, nothing, &[], &train(&["--device", "gpu"]));
+    assert_eq!(misspelt.status.code(), Some(2));
+    assert!(stderr(&misspelt).contains("there are auto, cpu, cuda and cuda:N"));
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 5] = [
+        (
+            "cuda",
+            &[("MINIGPT_FAKE_DEVICES", "0")],
+            &["no GPU that it can use"],
+        ),
+        (
+            "cuda:1",
+            &[],
+            &["there is no cuda:1; the only one is cuda:0"],
+        ),
+        (
+            "cuda:7",
+            &[("MINIGPT_FAKE_DEVICES", "3")],
+            &["there is no cuda:7", "cuda:0 to cuda:2"],
+        ),
+        (
+            "cuda",
+            &[("MINIGPT_FAKE_DRIVER", "11080")],
+            &["knows CUDA 11.8", "12.2 is needed", "535"],
+        ),
+        (
+            "cuda",
+            &[("MINIGPT_FAKE_CAPABILITY", "75")],
+            &["simulated GPU has compute capability 7.5, and 8.0 is needed"],
+        ),
+    ];
+    for (device, given, words) in cases {
+        let output = run(dir, &driver, given, &train(&["--device", device]));
+        assert_refused(&output, 2, words);
+    }
+    assert!(!dir.join("runs").exists());
+}
+
+#[test]
+fn a_machine_without_a_driver_trains_on_the_cpu_and_says_why() {
+    // Only where there is none.
+    if minigpt_trainer::backend::cuda::find().is_ok() {
+        return;
+    }
+    let dir = directory();
+    let output = run(dir.path(), Path::new("."), &[], &["doctor"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("there is ") && text.contains("train uses the CPU"),
+        "{text}"
+    );
+    let output = run(
+        dir.path(),
+        Path::new("."),
+        &[],
+        &train(&["--device", "cuda"]),
+    );
+    assert_refused(&output, 2, &["there is "]);
+    let output = run(dir.path(), Path::new("."), &[], &train(&[]));
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_gpu_trains_goes_on_from_the_cpu_and_back() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    let dir = dir.path();
+    let output = run(dir, &driver, &[], &["doctor"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("is the CPU's within rounding"), "{text}");
+    assert!(
+        text.contains("minigpt train uses simulated GPU (cuda:0)"),
+        "{text}"
+    );
+    for (steps, device, words) in [
+        ("6", "cpu", ""),
+        ("12", "cuda:0", "on simulated GPU"),
+        ("15", "cpu", ""),
+    ] {
+        let more = [
+            "--out", "run", "--resume", "--steps", steps, "--device", device,
+        ];
+        let more = if steps == "6" {
+            [&more[..2], &more[3..]].concat()
+        } else {
+            more.to_vec()
+        };
+        let output = run(dir, &driver, &[], &train(&more));
+        let said = stderr(&output);
+        assert!(output.status.success() && said.contains(words), "{said}");
+    }
+    let record = fs::read_to_string(dir.join("run/metrics.jsonl")).unwrap();
+    assert_eq!(record.lines().count(), 15);
+}
+
+#[test]
+fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    let dir = dir.path();
+    let arguments = ["--out", "run", "--device", "cuda", "--set=batch=4000"];
+    let small = [("MINIGPT_FAKE_MEMORY", "30000000")];
+    let output = run(dir, &driver, &small, &train(&arguments));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let batch = said
+        .split("; --batch ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let batch: usize = batch.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+    assert!((10..4000).contains(&batch), "{said}");
+    let fitting = format!("--set=batch={batch}");
+    let fitting = [
+        "--out", "fits", "--device", "cuda", "--steps", "2", &fitting,
+    ];
+    let output = run(dir, &driver, &small, &train(&fitting));
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Auto takes the CPU and says so.
+    let auto = ["--out", "auto", "--steps", "1", "--set=batch=4000"];
+    let output = run(dir, &driver, &small, &train(&auto));
+    assert!(stderr(&output).contains("training on the CPU: simulated GPU has"));
+    let lost = [("MINIGPT_FAKE_LOST", "3000")];
+    let output = run(
+        dir,
+        &driver,
+        &lost,
+        &train(&["--out", "lost", "--device", "cuda"]),
+    );
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("simulated GPU failed at"), "{said}");
+    assert!(said.contains("the same command goes on from"), "{said}");
+    let again = ["--out", "lost", "--device", "cpu"];
+    let output = run(dir, &driver, &[], &train(&again));
+    assert!(output.status.success(), "{}", stderr(&output));
+}

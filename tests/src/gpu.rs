@@ -1,0 +1,112 @@
+//! A CUDA device for tests: the machine's own, or one that is simulated on the CPU.
+#![allow(
+    unsafe_code,
+    reason = "loading a library is unsafe by nature; no other module of the tests does it"
+)]
+
+use core::hash::{Hash, Hasher};
+use std::collections::hash_map::DefaultHasher;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use libloading::Library;
+
+use crate::missing;
+
+/// Whether backends can be made on a CUDA device in this process.
+///
+/// With `MINIGPT_GPU` in the environment that is the machine's first; otherwise it is simulated, for
+/// which g++ compiles the kernels (`tests/cuda/simulator`).
+///
+/// # Panics
+/// If the simulator does not compile, or there is no g++ and `MINIGPT_REQUIRE` lists `cc`.
+#[must_use]
+pub fn is_there() -> bool {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(|| {
+        if env::var_os("MINIGPT_GPU").is_some() {
+            return true;
+        }
+        let Some(folder) = simulator() else {
+            return false;
+        };
+        // SAFETY: the library was compiled for this, and its initialisers do nothing but their own.
+        let library = unsafe { Library::new(folder.join("libcuda.so")) };
+        // Whoever asks for a library of this name from here on gets this one.
+        core::mem::forget(library.expect("the simulator loads"));
+        true
+    })
+}
+
+/// The folder of a `libcuda.so` that simulates a device, for `LD_LIBRARY_PATH`; compiled if it is not
+/// there, with AddressSanitizer if `MINIGPT_SANITIZE` is set.
+///
+/// # Panics
+/// As [`is_there`].
+#[must_use]
+pub fn simulator() -> Option<PathBuf> {
+    if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
+        missing("cc", "a simulated GPU: it runs on x86-64 Linux alone");
+        return None;
+    }
+    if Command::new("g++").arg("--version").output().is_err() {
+        missing(
+            "cc",
+            "g++ to simulate a GPU; to get it: apt-get install g++",
+        );
+        return None;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (own, kernels) = (
+        root.join("cuda/simulator"),
+        root.join("../trainer/src/backend/cuda/kernels"),
+    );
+    let mut flags = vec!["-O2", "-march=native", "-std=c++17", "-fPIC", "-shared"];
+    if env::var_os("MINIGPT_SANITIZE").is_some() {
+        flags.extend(["-O1", "-g1", "-fsanitize=address"]);
+    }
+    let place = env::current_exe().expect("a test has a path");
+    let name = format!("simulator-{:016x}", fingerprint(&flags, &[&own, &kernels]));
+    let folder = place.with_file_name(name);
+    let library = folder.join("libcuda.so");
+    if !library.exists() {
+        fs::create_dir_all(&folder).expect("the folder of tests is writable");
+        // Other tests may be doing the same.
+        let aside = folder.join(format!("{}.so", std::process::id()));
+        let mut compiler = Command::new("g++");
+        // A sanitizer that watches this process is not for the compiler.
+        compiler.env_remove("LD_PRELOAD");
+        compiler
+            .args(flags)
+            .args(["-Wl,-soname,libcuda.so", "-x", "c++"]);
+        compiler.arg("-I").arg(&own).arg("-I").arg(&kernels);
+        compiler.args([own.join("fibres.cpp"), own.join("driver.cpp")]);
+        compiler
+            .arg(kernels.join("kernels.cu"))
+            .args(["-ldl", "-o"]);
+        let output = compiler.arg(&aside).output().expect("g++ starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the simulator: {errors}");
+        fs::rename(&aside, &library).expect("the folder of tests is writable");
+    }
+    Some(folder)
+}
+
+/// Of the compiler's flags and all files in `folders`.
+fn fingerprint(flags: &[&str], folders: &[&PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    flags.hash(&mut hasher);
+    for folder in folders {
+        let entries = fs::read_dir(folder).expect("the sources are there");
+        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        for file in files.iter().filter(|file| file.is_file()) {
+            fs::read(file)
+                .expect("a source is readable")
+                .hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,5 @@
+// All kernels of the CUDA backend, one module. `cargo xtask cuda` builds it.
+#include <attention.cuh>
+#include <embedding.cuh>
+#include <linear.cuh>
+#include <update.cuh>

@@ -1,0 +1,241 @@
+//! What the steps share: the queue, memory between launches, and copies to and from the host.
+
+use std::rc::Rc;
+
+use minigpt_runtime::rng;
+
+use super::buffer::{Buffer, Ids, Scalar, Scalars};
+use super::device::{Device, Found};
+use super::driver::{Address, Memory};
+use super::kernels::Kernel;
+use super::queue::{Arguments, Queue};
+use crate::backend::{BackendError, Dropout, Kind};
+
+/// Threads of a block of the kernels that do not say otherwise.
+pub(super) const THREADS: u32 = 256;
+
+/// Memory whose contents mean nothing between steps; it grows and stays.
+#[derive(Debug, Default)]
+struct Scratch(Option<Memory>);
+
+/// A device at work.
+#[derive(Debug)]
+pub(super) struct Work {
+    queue: Queue,
+    scratch: Scratch,
+    /// Parts of sums: beside the scratch of the step that asks for the sum.
+    parts: Scratch,
+    scalars: Scalars,
+    pub(super) pieces: super::update::Pieces,
+    bytes: u64,
+    device: Rc<Device>,
+}
+
+impl Work {
+    pub(super) fn new(device: Rc<Device>) -> Result<Self, BackendError> {
+        Ok(Self {
+            queue: Queue::new(Rc::clone(&device))?,
+            scratch: Scratch::default(),
+            parts: Scratch::default(),
+            scalars: Scalars::new(&device)?,
+            pieces: super::update::Pieces::default(),
+            bytes: 0,
+            device,
+        })
+    }
+
+    pub(super) fn found(&self) -> &Found {
+        &self.device.found
+    }
+
+    /// Blocks that keep the device busy.
+    pub(super) fn busy(&self) -> usize {
+        (self.found().processors as usize).max(1)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let scratch = |scratch: &Scratch| scratch.0.as_ref().map_or(0, Memory::bytes) as u64;
+        let fixed = self.queue.bytes() + self.scalars.bytes() + self.pieces.bytes();
+        self.bytes + scratch(&self.scratch) + scratch(&self.parts) + fixed
+    }
+
+    pub(super) fn buffer(&mut self, len: usize, kind: Kind) -> Result<Buffer, BackendError> {
+        let buffer = Buffer::new(&self.device, len, kind)?;
+        self.bytes += buffer.bytes();
+        Ok(buffer)
+    }
+
+    pub(super) fn ids(&mut self, len: usize) -> Result<Ids, BackendError> {
+        let ids = Ids::new(&self.device, len)?;
+        self.bytes += ids.bytes();
+        Ok(ids)
+    }
+
+    pub(super) fn write_ids(&mut self, ids: &mut Ids, values: &[u32]) -> Result<(), BackendError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|id| id.to_ne_bytes()).collect();
+        assert_eq!(bytes.len() as u64, ids.bytes(), "ids of a batch");
+        self.upload(ids.address(), &bytes)
+    }
+
+    pub(super) fn write(
+        &mut self,
+        buffer: &mut Buffer,
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        assert_eq!(values.len(), buffer.len(), "values of a buffer");
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        self.upload(buffer.exact(), &bytes)?;
+        if buffer.is_parameter() && !values.is_empty() {
+            let (to, from) = (buffer.rounded(), buffer.exact());
+            self.round(to, from, buffer.len(), Dropout::OFF)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, buffer: &Buffer) -> Result<Vec<f32>, BackendError> {
+        self.floats(buffer.exact(), buffer.len())
+    }
+
+    pub(super) fn read_scalar(&mut self, scalar: &Scalar) -> Result<f64, BackendError> {
+        let mut bytes = [0; size_of::<f64>()];
+        let from = self.scalars() + (scalar.place() * size_of::<f64>()) as Address;
+        self.download(&mut bytes, from)?;
+        Ok(f64::from_ne_bytes(bytes))
+    }
+
+    /// Copies `len` numbers to the host.
+    pub(super) fn floats(&mut self, from: Address, len: usize) -> Result<Vec<f32>, BackendError> {
+        let mut bytes = vec![0; len * size_of::<f32>()];
+        self.download(&mut bytes, from)?;
+        let (values, _) = bytes.as_chunks();
+        Ok(values
+            .iter()
+            .map(|bytes| f32::from_ne_bytes(*bytes))
+            .collect())
+    }
+
+    /// Copies to the device, after all launches up to here.
+    pub(super) fn upload(&mut self, to: Address, bytes: &[u8]) -> Result<(), BackendError> {
+        self.queue.flush()?;
+        self.device.upload(to, bytes)
+    }
+
+    fn download(&mut self, to: &mut [u8], from: Address) -> Result<(), BackendError> {
+        self.queue.flush()?;
+        self.device.download(to, from)
+    }
+
+    /// Memory that stays, for a table.
+    pub(super) fn memory(&mut self, bytes: usize) -> Result<Memory, BackendError> {
+        self.queue.settle()?;
+        self.device.zeros(bytes)
+    }
+
+    /// A new scalar.
+    pub(super) fn scalar(&self) -> Result<Scalar, BackendError> {
+        let full = || BackendError::Unsupported {
+            device: self.found().name.clone(),
+            what: "its steps keep more losses than it has room for (lower accumulation)".into(),
+        };
+        self.scalars.take().ok_or_else(full)
+    }
+
+    /// Address of the table of scalars.
+    pub(super) fn scalars(&self) -> Address {
+        self.scalars.address()
+    }
+
+    pub(super) fn values(&mut self, values: &[u64]) -> Result<Address, BackendError> {
+        self.queue.values(values)
+    }
+
+    pub(super) fn launch(
+        &mut self,
+        kernel: Kernel,
+        grid: [usize; 3],
+        threads: u32,
+        arguments: Arguments,
+    ) {
+        self.queue.launch(kernel, grid, threads, arguments);
+    }
+
+    /// One thread for each of `n` values.
+    pub(super) fn launch_each(&mut self, kernel: Kernel, n: usize, arguments: Arguments) {
+        let grid = [n.div_ceil(THREADS as usize), 1, 1];
+        self.launch(kernel, grid, THREADS, arguments);
+    }
+
+    /// Disjoint memory of the sizes in bytes that are asked for; what an earlier call gave is over.
+    pub(super) fn scratch<const N: usize>(
+        &mut self,
+        bytes: [usize; N],
+    ) -> Result<[Address; N], BackendError> {
+        let mut ends = [0; N];
+        let mut total = 0;
+        for (end, bytes) in ends.iter_mut().zip(bytes) {
+            *end = total;
+            total += bytes.next_multiple_of(256);
+        }
+        let start = grown(&mut self.scratch, total, &mut self.queue, &self.device)?;
+        Ok(ends.map(|end| start + end as Address))
+    }
+
+    /// Memory for parts of sums, of `len` numbers.
+    pub(super) fn parts(&mut self, len: usize) -> Result<Address, BackendError> {
+        let bytes = len * size_of::<f32>();
+        grown(&mut self.parts, bytes, &mut self.queue, &self.device)
+    }
+
+    /// The member `Drop` of a kernel's parameter.
+    pub(super) fn dropped(
+        &mut self,
+        arguments: Arguments,
+        dropout: Dropout,
+    ) -> Result<Arguments, BackendError> {
+        let Dropout {
+            probability,
+            seed,
+            stream,
+        } = dropout;
+        let key = match probability > 0.0 {
+            true => self.values(&[rng::key(seed, stream)])?,
+            false => 0,
+        };
+        let scale = 1.0 / (1.0 - probability);
+        Ok(arguments.address(key).float(probability).float(scale))
+    }
+
+    /// `to = drop(from)` in `bf16`.
+    pub(super) fn round(
+        &mut self,
+        to: Address,
+        from: Address,
+        len: usize,
+        dropout: Dropout,
+    ) -> Result<(), BackendError> {
+        let arguments = Arguments::new().address(to).address(from).long(len);
+        let arguments = self.dropped(arguments, dropout)?;
+        self.launch_each(Kernel::RoundValues, len, arguments);
+        Ok(())
+    }
+}
+
+/// The memory of `scratch`, at least `bytes` of it.
+fn grown(
+    scratch: &mut Scratch,
+    bytes: usize,
+    queue: &mut Queue,
+    device: &Rc<Device>,
+) -> Result<Address, BackendError> {
+    match &scratch.0 {
+        Some(memory) if memory.bytes() >= bytes => Ok(memory.address()),
+        _ => {
+            queue.settle()?;
+            scratch.0 = None;
+            let memory = device.zeros(bytes)?;
+            let address = memory.address();
+            scratch.0 = Some(memory);
+            Ok(address)
+        }
+    }
+}
