@@ -4,6 +4,7 @@
 //! activation. |w| is at most 128 and |x| at most 127, so a pair's sum fits `i16` and nothing
 //! saturates. Eight blocks end as the eight lanes of the specification.
 
+#[cfg(feature = "kv-float")]
 mod attention;
 
 use core::arch::x86_64::*;
@@ -58,6 +59,7 @@ impl Avx2 {
         unsafe { quantize(quants, scales, x, cols) }
     }
 
+    #[cfg(feature = "kv-float")]
     pub(super) fn attend_f32(
         self,
         out: &mut [f32],
@@ -71,6 +73,7 @@ impl Avx2 {
         unsafe { attention::attend_f32(out, scores, query, keys, values, stride) }
     }
 
+    #[cfg(feature = "kv-float")]
     pub(super) fn attend_f16(
         self,
         out: &mut [f32],
@@ -90,6 +93,7 @@ impl Avx2 {
         unsafe { vectorized(work) }
     }
 
+    #[cfg(feature = "kv-float")]
     pub(super) fn narrow_f16(self, out: &mut [f16], x: &[f32]) {
         // SAFETY: as above.
         unsafe { narrow_f16(out, x) }
@@ -332,6 +336,7 @@ fn widen_f16(out: &mut [f32], x: &[f16]) {
     scalar::widen_f16(out_rest, x_rest);
 }
 
+#[cfg(feature = "kv-float")]
 #[target_feature(enable = "avx2,f16c")]
 fn narrow_f16(out: &mut [f16], x: &[f32]) {
     let (x, x_rest) = x.as_chunks::<LANES>();

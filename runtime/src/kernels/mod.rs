@@ -234,6 +234,7 @@ impl Isa {
     ///
     /// # Shapes
     /// `out`, `query` `[HS]`, `scores` `[T]`, `keys`, `values` `[T, stride]`, of which the first `HS` are the head's.
+    #[cfg(feature = "kv-float")]
     pub(crate) fn attend_f32(
         self,
         _out: &mut [f32],
@@ -252,6 +253,7 @@ impl Isa {
     }
 
     /// [`Self::attend_f32`] over a cache in half precision.
+    #[cfg(feature = "kv-float")]
     pub(crate) fn attend_f16(
         self,
         _out: &mut [f32],
@@ -406,6 +408,7 @@ impl Isa {
     }
 
     /// `out[i]` is the half precision number nearest to `x[i]`; beyond its range the largest, for NaN 0.
+    #[cfg(feature = "kv-float")]
     pub(crate) fn narrow_f16(self, out: &mut [f16], x: &[f32]) {
         #[cfg(target_arch = "x86_64")]
         if let Some(isa) = self.avx2() {

@@ -21,7 +21,7 @@ use super::soft::{block_product, scaled_integer};
 #[cfg(not(soft_float))]
 use crate::math::ROUND;
 use crate::ops::{self, LANES};
-use crate::quant::{BLOCK, Q4_BYTES, Q4Row, Q8Row, nearest_f16, q4_integers};
+use crate::quant::{BLOCK, Q4_BYTES, Q4Row, Q8Row, q4_integers};
 
 pub(super) fn dot_f32(w: &[f32], x: &[f32]) -> f32 {
     ops::dot(w, x)
@@ -144,9 +144,10 @@ pub(super) fn scale(largest: f32) -> (f32, f32) {
     }
 }
 
+#[cfg(feature = "kv-float")]
 pub(super) fn narrow_f16(out: &mut [f16], x: &[f32]) {
     for (out, x) in out.iter_mut().zip(x) {
-        *out = nearest_f16(*x);
+        *out = crate::quant::nearest_f16(*x);
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) use self::float::{FloatCache, Floats};
 pub(crate) use self::integer::{CacheShape, IntegerCache};
 use crate::config::Config;
 use crate::kernels::Isa;
+#[cfg(feature = "kv-float")]
 use crate::parts::part;
 
 /// Keys and values of all layers, with the room that attention needs.

@@ -161,8 +161,9 @@ fn one_by_one<W: Copy + Default>(
 #[inline(always)]
 unsafe fn chunk<T>(x: &[T], start: usize) -> &[T; WIDTH] {
     debug_assert!(start + WIDTH <= x.len());
+    let chunk = x.as_ptr().wrapping_add(start).cast();
     // SAFETY: the caller knows that they are there.
-    unsafe { &*x.as_ptr().add(start).cast() }
+    unsafe { &*chunk }
 }
 
 /// What is left of `x` from `start` on, and zeros.
