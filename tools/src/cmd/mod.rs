@@ -13,7 +13,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod train;
 
-use std::num::NonZero;
+use core::num::NonZero;
 use std::path::Path;
 use std::thread;
 
