@@ -10,7 +10,7 @@ use minigpt_runtime::quant::BLOCK;
 use minigpt_runtime::{Config, Format, ops};
 
 /// Number of kinds of work.
-pub const KINDS: usize = 20;
+pub const KINDS: usize = 22;
 
 /// The kinds of work, as the columns of `cores.csv` are called.
 pub const WORK: [&str; KINDS] = [
@@ -19,6 +19,8 @@ pub const WORK: [&str; KINDS] = [
     "embedded_value",
     "matrix_row",
     "matrix_block",
+    "uneven_row",
+    "wide_row",
     "quantized_value",
     "attention_score",
     "attention_value",
@@ -38,6 +40,9 @@ pub const WORK: [&str; KINDS] = [
 
 /// The columns of `cores.csv` before those of [`WORK`].
 pub const COLUMNS: [&str; 4] = ["core", "format", "program_bytes", "stack_bytes"];
+
+/// Rows of which the width is no multiple of this end in steps of their own: of integers, of floats.
+const ROW_STEPS: [usize; 2] = [BLOCK, 16];
 
 /// Heads of which the width is no multiple of this go through plain loops.
 const HEAD_STEP: usize = 8;
@@ -122,11 +127,21 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
         false => ops::LANES,
     };
     let (embd_blocks, ff_blocks) = (n_embd.div_ceil(block), n_ff.div_ceil(block));
+    let only = |applies: bool, count: usize| if applies { count } else { 0 };
     let layer_blocks = (layer_rows - n_embd) * embd_blocks + n_embd * ff_blocks;
+    let row_step = ROW_STEPS[usize::from(!format.is_integer())];
+    let uneven = |width: usize, rows| only(!width.is_multiple_of(row_step), rows);
+    let uneven_rows = uneven(n_embd, n_layer * (layer_rows - n_embd) + config.n_vocab())
+        + uneven(n_ff, n_layer * n_embd);
+    // Rows of so many blocks that lanes take more than one each.
+    let wide = |blocks, rows| only(format.is_integer() && blocks > ops::LANES, rows);
+    let wide_rows = wide(
+        embd_blocks,
+        n_layer * (layer_rows - n_embd) + config.n_vocab(),
+    ) + wide(ff_blocks, n_layer * n_embd);
     let scores = n_layer * config.n_head() * (position + 1);
     // Kernels of attention take heads whose width is a multiple of this.
     let even = config.head_size().is_multiple_of(HEAD_STEP);
-    let only = |applies: bool, count: usize| if applies { count } else { 0 };
     let mlp = |kind| only(config.mlp() == kind, n_layer * n_ff);
     let rope = config.positions() == Positions::Rope;
     let sinusoidal = config.positions() == Positions::Sinusoidal;
@@ -139,6 +154,8 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
         n_embd + only(learned, n_embd),
         n_layer * layer_rows + config.n_vocab(),
         n_layer * layer_blocks + config.n_vocab() * embd_blocks,
+        uneven_rows,
+        wide_rows,
         only(format.is_integer(), n_layer * (3 * n_embd + n_ff) + n_embd),
         only(even, scores),
         only(even, scores * config.head_size()),

@@ -18,7 +18,7 @@ use super::Thumb2;
 use super::float::{plus, sum};
 use super::integers::{RECORD, has_records};
 use crate::kernels::{Output, scalar};
-use crate::ops::{self, LANES};
+use crate::ops::LANES;
 use crate::parts::{part, part_mut};
 use crate::quant::{Activations, BLOCK, Q8Activations, Q8Matrix, Q8Row};
 
@@ -137,7 +137,10 @@ fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> u
                 };
             }
         }
-        *out = ops::reduce(lanes);
+        // The tree of `ops::reduce`.
+        let [a, b, c, d, e, f, g, h] = lanes;
+        let (even, odd) = (plus(plus(a, e), plus(c, g)), plus(plus(b, f), plus(d, h)));
+        *out = plus(even, odd);
     }
     out.len()
 }
