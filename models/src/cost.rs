@@ -19,7 +19,7 @@ pub const WORK: [&str; KINDS] = [
     "embedded_value",
     "matrix_row",
     "matrix_block",
-    "uneven_row",
+    "row_rest",
     "wide_row",
     "quantized_value",
     "attention_score",
@@ -41,8 +41,8 @@ pub const WORK: [&str; KINDS] = [
 /// The columns of `cores.csv` before those of [`WORK`].
 pub const COLUMNS: [&str; 4] = ["core", "format", "program_bytes", "stack_bytes"];
 
-/// Rows of which the width is no multiple of this end in steps of their own: of integers, of floats.
-const ROW_STEPS: [usize; 2] = [BLOCK, 16];
+/// Rows of floats go in steps of so many columns, and in halves and quarters of it at their end.
+const ROW_STEP: usize = 16;
 
 /// Heads of which the width is no multiple of this go through plain loops.
 const HEAD_STEP: usize = 8;
@@ -129,10 +129,14 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
     let (embd_blocks, ff_blocks) = (n_embd.div_ceil(block), n_ff.div_ceil(block));
     let only = |applies: bool, count: usize| if applies { count } else { 0 };
     let layer_blocks = (layer_rows - n_embd) * embd_blocks + n_embd * ff_blocks;
-    let row_step = ROW_STEPS[usize::from(!format.is_integer())];
-    let uneven = |width: usize, rows| only(!width.is_multiple_of(row_step), rows);
-    let uneven_rows = uneven(n_embd, n_layer * (layer_rows - n_embd) + config.n_vocab())
-        + uneven(n_ff, n_layer * n_embd);
+    let embd_rows = n_layer * (layer_rows - n_embd) + config.n_vocab();
+    let halvings = |width: usize| match width % ROW_STEP {
+        0 => 0,
+        8 => 1,
+        _ => 2,
+    };
+    let rest = |width| only(!format.is_integer(), halvings(width));
+    let rests = embd_rows * rest(n_embd) + n_layer * n_embd * rest(n_ff);
     // Rows of so many blocks that lanes take more than one each.
     let wide = |blocks, rows| only(format.is_integer() && blocks > ops::LANES, rows);
     let wide_rows = wide(
@@ -154,7 +158,7 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
         n_embd + only(learned, n_embd),
         n_layer * layer_rows + config.n_vocab(),
         n_layer * layer_blocks + config.n_vocab() * embd_blocks,
-        uneven_rows,
+        rests,
         wide_rows,
         only(format.is_integer(), n_layer * (3 * n_embd + n_ff) + n_embd),
         only(even, scores),
