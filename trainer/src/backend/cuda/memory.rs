@@ -15,7 +15,11 @@ pub(super) fn needed(found: &Found, config: &Config, n_batch: usize) -> u64 {
     // Parameters with their copies, gradients, two moments.
     let state = layout::n_params(config) * (4 * F32 + BF16) as u64;
     let busy = (found.processors as usize).max(1);
-    state + (activations(config, rows) + scratch(config, rows) + parts(config, rows, busy)) as u64
+    let ids = 2 * rows * size_of::<u32>();
+    let rest = ids + activations(config, rows) + scratch(config, rows) + parts(config, rows, busy);
+    let bytes = state + rest as u64;
+    // Buffers begin at round addresses.
+    bytes + bytes / 32
 }
 
 /// What `Activations` holds.
