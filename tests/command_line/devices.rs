@@ -158,7 +158,7 @@ fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     let auto = ["--out", "auto", "--steps", "1", "--set=batch=4000"];
     let output = run(dir, &driver, &small, &train(&auto));
     assert!(stderr(&output).contains("training on the CPU: simulated GPU has"));
-    let lost = [("MINIGPT_FAKE_LOST", "3000")];
+    let lost = [("MINIGPT_FAKE_LOST", "1000")];
     let output = run(
         dir,
         &driver,
