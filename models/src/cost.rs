@@ -128,21 +128,19 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
     };
     let (embd_blocks, ff_blocks) = (n_embd.div_ceil(block), n_ff.div_ceil(block));
     let only = |applies: bool, count: usize| if applies { count } else { 0 };
-    let layer_blocks = (layer_rows - n_embd) * embd_blocks + n_embd * ff_blocks;
-    let embd_rows = n_layer * (layer_rows - n_embd) + config.n_vocab();
+    // Rows by their width: `n_embd`, the head's included, and `n_ff`.
+    let (embd_rows, ff_rows) = (
+        n_layer * (layer_rows - n_embd) + config.n_vocab(),
+        n_layer * n_embd,
+    );
     let halvings = |width: usize| match width % ROW_STEP {
         0 => 0,
         8 => 1,
         _ => 2,
     };
     let rest = |width| only(!format.is_integer(), halvings(width));
-    let rests = embd_rows * rest(n_embd) + n_layer * n_embd * rest(n_ff);
     // Rows of so many blocks that lanes take more than one each.
     let wide = |blocks, rows| only(format.is_integer() && blocks > ops::LANES, rows);
-    let wide_rows = wide(
-        embd_blocks,
-        n_layer * (layer_rows - n_embd) + config.n_vocab(),
-    ) + wide(ff_blocks, n_layer * n_embd);
     let scores = n_layer * config.n_head() * (position + 1);
     // Kernels of attention take heads whose width is a multiple of this.
     let even = config.head_size().is_multiple_of(HEAD_STEP);
@@ -156,10 +154,10 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
         1,
         n_layer,
         n_embd + only(learned, n_embd),
-        n_layer * layer_rows + config.n_vocab(),
-        n_layer * layer_blocks + config.n_vocab() * embd_blocks,
-        rests,
-        wide_rows,
+        embd_rows + ff_rows,
+        embd_rows * embd_blocks + ff_rows * ff_blocks,
+        embd_rows * rest(n_embd) + ff_rows * rest(n_ff),
+        wide(embd_blocks, embd_rows) + wide(ff_blocks, ff_rows),
         only(format.is_integer(), n_layer * (3 * n_embd + n_ff) + n_embd),
         only(even, scores),
         only(even, scores * config.head_size()),
