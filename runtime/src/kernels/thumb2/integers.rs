@@ -26,6 +26,7 @@ pub(super) const fn has_records(cols: usize) -> bool {
 
 impl Thumb2 {
     /// Turns rows of activations into integers, and puts records in their place if there are such.
+    #[inline(never)]
     pub(in crate::kernels) fn quantize(
         self,
         quants: &mut [i8],

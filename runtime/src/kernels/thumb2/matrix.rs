@@ -50,6 +50,7 @@ const APART: usize = 9;
 
 impl Thumb2 {
     /// `out[t, r] = sum(w[r, c] * x[t, c])`.
+    #[inline(never)]
     pub(in crate::kernels) fn matmul_q8(
         self,
         out: Output<'_>,
