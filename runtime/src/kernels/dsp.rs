@@ -30,8 +30,10 @@ macro_rules! features {
 
 mod attention;
 mod floats;
+#[macro_use]
 mod integers;
 mod matrix;
+mod q4;
 mod residual;
 mod vector;
 
