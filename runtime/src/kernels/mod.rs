@@ -167,6 +167,8 @@ impl Isa {
             Self::Avx512(isa) => isa.matmul_q4(out, w, x.q8),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_q4(out, w, x),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.matmul_q4(out, w, x),
             _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q4),
         }
     }
@@ -229,7 +231,7 @@ impl Isa {
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.quantize_q4(quants, scales, x, cols),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(_) => scalar::quantize(quants, scales, x, cols),
+            Self::Thumb2(isa) => isa.quantize_q4(quants, scales, x, cols),
             _ => self.quantize(quants, scales, x, cols),
         }
     }

@@ -8,7 +8,9 @@ mod attention;
 mod float;
 mod gate;
 mod integers;
+#[macro_use]
 mod matrix;
+mod q4;
 mod vector;
 
 /// Proof that the instructions are present, which the target says.

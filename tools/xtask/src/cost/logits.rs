@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use minigpt_runtime::{
-    ARENA_ALIGNMENT, Format, KvFormat, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Session, SessionOptions,
-    WeightFormat,
+    ARENA_ALIGNMENT, Format, KvFormat, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Session,
+    SessionOptions, WeightFormat,
 };
 
 /// Positions that a board runs, at most.
