@@ -186,8 +186,14 @@ impl Board {
             **stored == format || **stored == Format::Q8Dsp && format == Format::Q8
         };
         formats.iter().find(same).copied().ok_or_else(|| {
+            let named = |format: &Format| match format {
+                Format::Q8Dsp => Format::Q8.name(),
+                format => format.name(),
+            };
+            let names: Vec<_> = formats.iter().map(named).collect();
             Failure::Misuse(format!(
-                "{self} runs q8 and q4, not {}: make one with minigpt export RUN --format q8, or import it with --format q8",
+                "{self} runs {}, and the model is {}: make one with minigpt export RUN --format q8, or import it with --format q8",
+                names.join(" or "),
                 format.name()
             ))
         })

@@ -133,10 +133,9 @@ macro_rules! columns {
 
 rows!(
     rows_q4,
-    "0x000f",
-    "0x0f00",
-    [columns!(), columns!(), "add r10, #32",],
-    [],
-    ["sbfx r2, r6, #15, #1", "bic r6, #0x8000",],
-    ["eor r4, r4, r2", "sub r4, r4, r2",]
+    mask: ["0x000f", "0x0f00"],
+    whole: [columns!(), columns!(), "add r10, #32",],
+    tail: [],
+    sign: ["sbfx r2, r6, #15, #1", "bic r6, #0x8000",],
+    turn: ["eor r4, r4, r2", "sub r4, r4, r2",]
 );
