@@ -219,7 +219,7 @@ impl Isa {
         }
     }
 
-    /// [`Self::quantize`] for [`Self::matmul_q4`].
+    /// [`Self::quantize`] for [`Self::matmul_q4`]; where a kernel finds all it needs in `x`, the rest stays as it was.
     pub(crate) fn quantize_q4(
         self,
         quants: &mut [i8],

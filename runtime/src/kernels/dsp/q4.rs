@@ -241,6 +241,30 @@ unsafe extern "C" fn two_blocks(product: *const Product) {
     )
 }
 
+/// A block of a row, with weights at lr, their scales at r11 and a record at r12: its sum in s2, the product of the
+/// scales in s3.
+macro_rules! row_block {
+    () => {
+        concat!(
+            "ldmia lr!, {{r0-r3}}\n",
+            "vldmia r12!, {{s1}}\n",
+            "ldmia r12!, {{r4-r8}}\n",
+            word!("r4", "r4", "r0", "r5", "r6", "r7", "r8"),
+            "ldmia r12!, {{r5-r8}}\n",
+            word!("r4", "r4", "r1", "r5", "r6", "r7", "r8"),
+            "ldmia r12!, {{r5-r8}}\n",
+            word!("r4", "r4", "r2", "r5", "r6", "r7", "r8"),
+            "ldmia r12!, {{r5-r8}}\n",
+            word!("r4", "r4", "r3", "r5", "r6", "r7", "r8"),
+            "ldrh r0, [r11], #2\n",
+            "vmov s2, s3, r4, r0\n",
+            "vcvtb.f32.f16 s3, s3\n",
+            "vcvt.f32.s16 s2, s2, #0\n",
+            "vmul.f32 s3, s3, s1\n",
+        )
+    };
+}
+
 /// Rows of any number of blocks: each product goes to its lane, and the lanes are added at the end of a row.
 ///
 /// Reads and writes what [`Product`] says: weights and activations words at a time, whose pointers are multiples
@@ -250,11 +274,16 @@ unsafe extern "C" fn blocks(product: *const Product) {
     naked_asm!(
         features!(),
         "push {{r4-r11, lr}}",
-        "sub sp, #52",
+        "sub sp, #56",
         "ldrd r1, lr, [r0]",
         "ldrd r11, r3, [r0, #8]",
-        "ldrd r2, r4, [r0, #16]",
-        "stmia sp, {{r1-r4}}", // out, rows, x, blocks; 16 those after the next eight, 20 lanes
+        "ldrd r2, r5, [r0, #16]",
+        "mov r4, r5",
+        "cmp r4, #8",
+        "it hi",
+        "movhi r4, #8",
+        "subs r5, r5, r4",
+        "stmia sp, {{r1-r5}}", // out, rows, x, the first eight blocks, those after them; 20 lanes, 52 those left
         "movs r0, #0",
         "vmov s8, s9, r0, r0",
         "vmov s10, s11, r0, r0",
@@ -264,40 +293,19 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "vstmia r10, {{s8-s15}}",
         "1:", // a row
         "ldrd r12, r9, [sp, #8]",
-        "2:", // up to eight blocks
         "add r10, sp, #20",
-        "subs r0, r9, #8",
-        "it hi",
-        "movhi r9, #8",
-        "str r0, [sp, #16]",
-        "3:",
-        "ldmia lr!, {{r0-r3}}",
-        "vldmia r12!, {{s1}}",
-        "ldmia r12!, {{r4-r8}}",
-        word!("r4", "r4", "r0", "r5", "r6", "r7", "r8"),
-        "ldmia r12!, {{r5-r8}}",
-        word!("r4", "r4", "r1", "r5", "r6", "r7", "r8"),
-        "ldmia r12!, {{r5-r8}}",
-        word!("r4", "r4", "r2", "r5", "r6", "r7", "r8"),
-        "ldmia r12!, {{r5-r8}}",
-        word!("r4", "r4", "r3", "r5", "r6", "r7", "r8"),
-        "ldrh r0, [r11], #2",
-        "vmov s2, s3, r4, r0",
-        "vldr s0, [r10]",
-        "vcvtb.f32.f16 s3, s3",
-        "vcvt.f32.s16 s2, s2, #0",
-        "vmul.f32 s3, s3, s1",
-        "vmla.f32 s0, s2, s3",
-        "vstmia r10!, {{s0}}",
+        "2:", // a block whose lane is empty
+        row_block!(),
+        "vmul.f32 s2, s2, s3",
+        "vstmia r10!, {{s2}}",
         "subs r9, #1",
-        "bne 3b",
+        "bne 2b",
         "ldr r9, [sp, #16]",
         "cmp r9, #0",
-        "bgt 2b",
-        // ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7))
+        "bne 5f",
+        "3:", // ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7))
         "add r10, sp, #20",
         "vldmia r10, {{s0-s7}}",
-        "vstmia r10, {{s8-s15}}",
         "vadd.f32 s0, s0, s4",
         "vadd.f32 s1, s1, s5",
         "vadd.f32 s2, s2, s6",
@@ -305,12 +313,30 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "vadd.f32 s0, s0, s2",
         "vadd.f32 s1, s1, s3",
         "vadd.f32 s0, s0, s1",
+        "vadd.f32 s0, s0, s8", // lanes begin at 0: no sum is -0
         "ldrd r0, r1, [sp]",
         "vstmia r0!, {{s0}}",
         "subs r1, #1",
         "strd r0, r1, [sp]",
         "bne.w 1b",
-        "add sp, #52",
+        "add sp, #56",
         "pop {{r4-r11, pc}}",
+        "5:", // up to eight blocks whose lanes hold sums
+        "add r10, sp, #20",
+        "subs r0, r9, #8",
+        "it hi",
+        "movhi r9, #8",
+        "str r0, [sp, #52]",
+        "6:",
+        row_block!(),
+        "vldr s0, [r10]",
+        "vmla.f32 s0, s2, s3",
+        "vstmia r10!, {{s0}}",
+        "subs r9, #1",
+        "bne 6b",
+        "ldr r9, [sp, #52]",
+        "cmp r9, #0",
+        "bgt 5b",
+        "b 3b",
     )
 }

@@ -1,4 +1,4 @@
-//! Activations to integers, and to the records that [`super`] multiplies with.
+//! Activations to the records that [`super`] multiplies with.
 
 use core::arch::naked_asm;
 
@@ -17,7 +17,7 @@ pub(super) const fn has_records(cols: usize) -> bool {
 }
 
 impl Dsp {
-    /// Rows of activations to integers as `scalar` makes them, and to records at their place if those have room.
+    /// Rows of activations to records at their place, or to integers as `scalar` makes them where those have no room.
     pub(in crate::kernels) fn quantize_q4(
         self,
         quants: &mut [i8],
@@ -25,89 +25,104 @@ impl Dsp {
         x: &mut [f32],
         cols: usize,
     ) {
-        let blocks = cols.div_ceil(BLOCK).max(1);
-        let quants = quants.as_chunks_mut::<BLOCK>().0.chunks_exact_mut(blocks);
-        let tokens = quants.zip(scales.chunks_exact_mut(blocks));
-        for (x, (quants, scales)) in x.chunks_exact_mut(cols.max(1)).zip(tokens) {
-            let (blocks, last) = x.as_chunks::<BLOCK>();
-            round_blocks(quants, scales, blocks);
+        if !has_records(cols) {
+            return scalar::quantize(quants, scales, x, cols);
+        }
+        for x in x.chunks_exact_mut(cols) {
+            let whole = cols / BLOCK;
+            let mut block = 0;
+            while block < whole {
+                let start = x.as_mut_ptr();
+                let from = start.wrapping_add(block * BLOCK).cast_const();
+                let to = start.wrapping_add(block * RECORD);
+                // SAFETY: so many blocks are left, and room for their records; a value of `Dsp` proves the instructions.
+                block += unsafe { pack(from, to, whole - block) };
+                // One with zeros, NaN or an infinity stopped it.
+                if let Some(odd) = part(x, block * BLOCK, BLOCK).as_array() {
+                    let record = record(odd);
+                    copy(part_mut(x, block * RECORD, RECORD), &record);
+                    block += 1;
+                }
+            }
+            let last = x.get(whole * BLOCK..).unwrap_or_default();
             if !last.is_empty() {
                 let mut padded = [0.0; BLOCK];
                 copy(&mut padded, last);
-                let n = blocks.len();
-                let (quants, scales) = (part_mut(quants, n, 1), part_mut(scales, n, 1));
-                round_blocks(quants, scales, core::slice::from_ref(&padded));
-            }
-            if has_records(cols) {
-                let (quants, scales, n) = (quants.as_ptr(), scales.as_ptr(), quants.len());
-                // SAFETY: there are so many blocks of integers and scales, at least one, and `x` has room for their
-                // records; a value of `Dsp` proves the instructions.
-                unsafe { records(x.as_mut_ptr(), quants, scales, n) };
+                let place = part_mut(x, whole * RECORD, RECORD);
+                // SAFETY: both have a block; as above.
+                if unsafe { pack(padded.as_ptr(), place.as_mut_ptr(), 1) } == 0 {
+                    copy(place, &record(&padded));
+                }
             }
         }
     }
 }
 
-/// Integers and scales of blocks, over the shortest of the three.
-fn round_blocks(quants: &mut [[i8; BLOCK]], scales: &mut [f32], blocks: &[[f32; BLOCK]]) {
-    let n = blocks.len().min(quants.len()).min(scales.len());
-    let mut done = 0;
-    while done < n {
-        let left = n - done;
-        let (x, quants) = (part(blocks, done, left), part_mut(quants, done, left));
-        let scales = part_mut(scales, done, left);
-        // SAFETY: each has so many blocks, at least one; a value of `Dsp`, which callers have, proves the instructions.
-        let plain = unsafe { round(x.as_ptr(), quants.as_mut_ptr(), scales.as_mut_ptr(), left) };
-        // One with zeros, NaN or an infinity stopped it.
-        let odd = x
-            .get(plain)
-            .zip(quants.get_mut(plain))
-            .zip(scales.get_mut(plain));
-        if let Some(((x, quants), scale)) = odd {
-            *scale = scalar::quantize_block(quants, x);
+/// The record of a block with any values.
+#[cold]
+#[inline(never)]
+fn record(x: &[f32; BLOCK]) -> [f32; RECORD] {
+    let mut quants = [0; BLOCK];
+    let scale = scalar::quantize_block(&mut quants, x);
+    let (lower, upper) = quants.split_at(BLOCK / 2);
+    let sum: i32 = quants.iter().map(|quant| i32::from(*quant)).sum();
+    let mut record = [0.0; RECORD];
+    let fours = lower
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(upper.as_chunks::<4>().0);
+    let mut words = record.iter_mut();
+    let mut put = |word: u32| {
+        if let Some(place) = words.next() {
+            *place = f32::from_bits(word);
         }
-        done += plain + 1;
-    }
-}
-
-/// Four activations to four bytes.
-macro_rules! pack {
-    () => {
-        "vldmia r0!, {{s4-s7}}
-         vmul.f32 s4, s4, s3
-         vmul.f32 s5, s5, s3
-         vmul.f32 s6, s6, s3
-         vmul.f32 s7, s7, s3
-         vcvtr.s32.f32 s4, s4
-         vcvtr.s32.f32 s5, s5
-         vcvtr.s32.f32 s6, s6
-         vcvtr.s32.f32 s7, s7
-         vmov r4, r5, s4, s5
-         vmov r6, r7, s6, s7
-         bfi r4, r5, #8, #8
-         bfi r4, r6, #16, #8
-         bfi r4, r7, #24, #8
-         str r4, [r1], #4
-        "
     };
+    put(scale.to_bits());
+    put((-8 * sum).cast_unsigned());
+    for (lower, upper) in fours {
+        // In the order of the weights in a word, with nothing before the first.
+        let mut y = [0u16; 8];
+        let mut before = 0;
+        let turns = lower
+            .iter()
+            .zip(upper)
+            .flat_map(|(lower, upper)| [*lower, *upper]);
+        for (y, x) in y.iter_mut().zip(turns) {
+            let x = i16::from(x);
+            *y = (x - 16 * before).cast_unsigned();
+            before = x;
+        }
+        let (low, high) = y.split_at(4);
+        for (low, high) in low.iter().zip(high) {
+            put(u32::from(*low) | u32::from(*high) << 16);
+        }
+    }
+    record
 }
 
-/// Rounds up to `n` blocks, at least one; returns how many before one whose largest magnitude is below `2^-100`, or
-/// that holds NaN or an infinity.
+/// Writes the records of up to `n` blocks of `x`, at least one; returns how many before one whose largest magnitude is
+/// below `2^-100`, or that holds NaN or an infinity.
+///
+/// `records` may be `x`, or lie before it: what is written lies where all has been read. A product added to
+/// [`ROUND`](crate::math::ROUND), which lies eight times at the stack pointer, has its nearest integer in the low 16 bits,
+/// and all that follows needs no more of it.
 #[unsafe(naked)]
-unsafe extern "C" fn round(
-    x: *const [f32; BLOCK],
-    quants: *mut [i8; BLOCK],
-    scales: *mut f32,
-    n: usize,
-) -> usize {
+unsafe extern "C" fn pack(x: *const f32, records: *mut f32, n: usize) -> usize {
     naked_asm!(
         features!(),
-        "push {{r3-r11, lr}}",
-        "mov lr, r2",
+        "push {{r2, r4-r11, lr}}",
+        "mov r3, r2",
         "mov r12, #0x42000000",
         "orr r12, r12, #0xFE0000", // 127.0
         "vmov s1, r12",
+        "movw r12, #0",
+        "movt r12, #0x4B40", // ROUND
+        "vmov s8, s9, r12, r12",
+        "vmov s10, s11, r12, r12",
+        "vmov s12, s13, r12, r12",
+        "vmov s14, s15, r12, r12",
+        "vpush {{s8-s15}}",
         "1:",
         "movs r2, #0",
         "mov r12, #4",
@@ -121,85 +136,63 @@ unsafe extern "C" fn round(
         "bhs.w 4f",
         "lsr r2, r2, #1",
         "vmov s0, r2",
-        "vdiv.f32 s2, s0, s1", // the scale
-        "vdiv.f32 s3, s1, s0", // its inverse
-        "vstmia lr!, {{s2}}",
-        "movs r2, #4",
-        "3:",
-        pack!(),
-        pack!(),
-        "subs r2, #1",
+        "vdiv.f32 s2, s0, s1",   // the scale
+        "vdiv.f32 s3, s1, s0",   // its inverse
+        "vldmia r0!, {{s4-s7}}", // before the first words are written
+        "vstr s2, [r1]",
+        "adds r1, #8",
+        "movs r2, #0", // the sum
+        "mov r12, #4",
+        "3:", // columns i.. in r4-r7, and i + 16.. in r8-r11
+        "vldmia sp, {{s8-s15}}",
+        "vmla.f32 s8, s4, s3", // multiply, round, add: not fused
+        "vmla.f32 s9, s5, s3",
+        "vmla.f32 s10, s6, s3",
+        "vmla.f32 s11, s7, s3",
+        "add lr, r0, #48",
+        "vldmia lr, {{s4-s7}}",
+        "vmla.f32 s12, s4, s3",
+        "vmla.f32 s13, s5, s3",
+        "vmla.f32 s14, s6, s3",
+        "vmla.f32 s15, s7, s3",
+        "vldmia r0!, {{s4-s7}}", // of the next round, before words are written there
+        "vmov r4, r5, s8, s9",
+        "vmov r6, r7, s10, s11",
+        "vmov r8, r9, s12, s13",
+        "vmov r10, r11, s14, s15",
+        "add r2, r4",
+        "add r2, r5",
+        "add r2, r6",
+        "add r2, r7",
+        "add r2, r8",
+        "add r2, r9",
+        "add r2, r10",
+        "add r2, r11",
+        "sub r11, r11, r7, lsl #4",
+        "sub r7, r7, r10, lsl #4",
+        "sub r10, r10, r6, lsl #4",
+        "sub r6, r6, r9, lsl #4",
+        "sub r9, r9, r5, lsl #4",
+        "sub r5, r5, r8, lsl #4",
+        "sub r8, r8, r4, lsl #4",
+        "pkhbt r4, r4, r6, lsl #16",
+        "pkhbt r6, r8, r10, lsl #16",
+        "pkhbt r7, r5, r7, lsl #16",
+        "pkhbt r9, r9, r11, lsl #16",
+        "stmia r1!, {{r4, r6, r7, r9}}",
+        "subs r12, #1",
         "bne 3b",
+        "adds r0, #48",
+        "rsb r2, r2, #0",
+        "lsl r2, r2, #3",
+        "str r2, [r1, #-68]",
         "subs r3, #1",
         "bne.w 1b",
         "4:",
+        "add sp, #32",
         "pop {{r0, r4}}",
         "sub r0, r0, r3",
         "pop {{r5-r11, pc}}",
         larger!(),
-    )
-}
-
-/// `$out = $x - 16 $before` in lanes, which `$out` may be one of; of `$before` the bits that leave the lower lane are
-/// cleared in the upper one.
-macro_rules! lanes {
-    ($out:literal, $x:literal, $before:literal) => {
-        concat!(
-            "lsl r10, ",
-            $before,
-            ", #4\n",
-            "bic r10, r10, #0x000f000f\n",
-            "ssub16 ",
-            $out,
-            ", ",
-            $x,
-            ", r10\n",
-        )
-    };
-}
-
-/// Writes the records of `n` blocks, at least one: `[n, RECORD]` words from integers `[n, BLOCK]` and scales `[n]`.
-#[unsafe(naked)]
-unsafe extern "C" fn records(
-    out: *mut f32,
-    quants: *const [i8; BLOCK],
-    scales: *const f32,
-    n: usize,
-) {
-    naked_asm!(
-        features!(),
-        "push {{r4-r11, lr}}",
-        "mov r12, #0x00010001",
-        "1:", // a block
-        "ldr r4, [r2], #4",
-        "str r4, [r0], #8", // the scale, and room for the sum
-        "movs r11, #4",
-        "movs r9, #0",
-        "2:", // columns i.. and i + 16.. of a word of weights, by turns
-        "ldr r5, [r1, #16]",
-        "ldr r4, [r1], #4",
-        "sxtb16 r6, r4, ror #8", // 2 and 6
-        "sxtb16 r4, r4",         // 0 and 4
-        "sxtb16 r7, r5, ror #8", // 3 and 7
-        "sxtb16 r5, r5",         // 1 and 5
-        "smlad r9, r4, r12, r9",
-        "smlad r9, r5, r12, r9",
-        "smlad r9, r6, r12, r9",
-        "smlad r9, r7, r12, r9",
-        "lsl r8, r7, #20", // before 0 is nothing, before 4 is 3
-        lanes!("r7", "r7", "r6"),
-        lanes!("r6", "r6", "r5"),
-        lanes!("r5", "r5", "r4"),
-        "ssub16 r4, r4, r8",
-        "stmia r0!, {{r4-r7}}",
-        "subs r11, #1",
-        "bne 2b",
-        "adds r1, #16",
-        "rsb r9, r9, #0",
-        "lsl r9, r9, #3",
-        "str r9, [r0, #-68]",
-        "subs r3, #1",
-        "bne 1b",
-        "pop {{r4-r11, pc}}",
     )
 }
