@@ -19,8 +19,9 @@ pub(super) use self::attention::attend;
 pub(super) use self::floats::narrow_f16;
 pub(super) use self::floats::{matmul_f16, matmul_f32, widen_f16};
 pub(super) use self::integers::{matmul_q4, matmul_q8, quantize};
+use super::Output;
 use crate::ops::LANES;
-use crate::parts::part;
+use crate::parts::{copy, part_mut};
 use crate::quant::{BLOCK, Q4_BYTES};
 
 /// Rows of a tile: lanes of a register.
@@ -63,18 +64,92 @@ pub(super) trait Registers: Copy {
     fn quantize_block(self, quants: &mut [i8; BLOCK], x: &[f32; BLOCK]) -> f32;
 }
 
-/// Rows of `len` elements; where there are fewer, the last one stands in.
-#[inline(always)]
-fn tile<T>(x: &[T], len: usize) -> [&[T]; ROWS] {
-    let last = (x.len() / len.max(1)).saturating_sub(1);
-    let row = |i: usize| part(x, i.min(last) * len, len);
-    [row(0), row(1), row(2), row(3)]
+/// What a kernel does with four rows and some tokens.
+trait Tiles<R: Registers> {
+    /// The products of four rows with each token, given as where they begin.
+    ///
+    /// # Safety
+    /// The matrix has rows that begin there, and there are such tokens.
+    unsafe fn sums<const T: usize>(
+        &self,
+        isa: R,
+        rows: [usize; ROWS],
+        tokens: [usize; T],
+    ) -> [R::Floats; T];
 }
 
-/// Whether all have `len` elements, as what a file and an arena hold has.
+/// Every row with every token, both of `len` elements, four rows with two tokens at a time.
 #[inline(always)]
-fn all_have<T>(len: usize, x: &[&[T]]) -> bool {
-    x.iter().all(|x| x.len() == len)
+fn each_tile<R: Registers>(
+    isa: R,
+    out: Output<'_>,
+    (n_rows, n_tokens, len): (usize, usize, usize),
+    kernel: impl Tiles<R>,
+) {
+    let Output {
+        values,
+        stride,
+        first,
+    } = out;
+    if n_tokens == 1 {
+        // A loop of its own, so that compilers have registers for it.
+        return each_four(n_rows, len, |row, rows| {
+            // SAFETY: there are these rows, and a token.
+            let [sums] = unsafe { kernel.sums(isa, rows, [0]) };
+            put(
+                isa,
+                part_mut(values, first + row, ROWS.min(n_rows - row)),
+                sums,
+            );
+        });
+    }
+    each_four(n_rows, len, |row, rows| {
+        let mut put = |t: usize, sums| {
+            let place = t * stride + first + row;
+            put(isa, part_mut(values, place, ROWS.min(n_rows - row)), sums);
+        };
+        for t in (0..n_tokens / 2 * 2).step_by(2) {
+            // SAFETY: there are these rows, and both are less than the number of tokens.
+            let [a, b] = unsafe { kernel.sums(isa, rows, [t * len, (t + 1) * len]) };
+            put(t, a);
+            put(t + 1, b);
+        }
+        if n_tokens % 2 == 1 {
+            // SAFETY: as above.
+            let [sums] = unsafe { kernel.sums(isa, rows, [(n_tokens - 1) * len]) };
+            put(n_tokens - 1, sums);
+        }
+    });
+}
+
+/// Calls `work` with each fourth row, and where it and the next ones begin; the last one stands in for those that are
+/// missing.
+#[inline(always)]
+fn each_four(n_rows: usize, len: usize, mut work: impl FnMut(usize, [usize; ROWS])) {
+    let whole = n_rows / ROWS * ROWS;
+    for row in (0..whole).step_by(ROWS) {
+        let start = row * len;
+        work(row, [start, start + len, start + 2 * len, start + 3 * len]);
+    }
+    if whole < n_rows {
+        work(
+            whole,
+            [0, 1, 2, 3].map(|i| (whole + i).min(n_rows - 1) * len),
+        );
+    }
+}
+
+/// What belongs to rows that are there.
+#[inline(always)]
+fn put<R: Registers>(isa: R, out: &mut [f32], sums: R::Floats) {
+    match out.as_mut_array() {
+        Some(out) => isa.store(out, sums),
+        None => {
+            let mut four = [0.0; ROWS];
+            isa.store(&mut four, sums);
+            copy(out, &four);
+        }
+    }
 }
 
 /// Element `i`.
@@ -86,4 +161,27 @@ unsafe fn at<T>(x: &[T], i: usize) -> &T {
     debug_assert!(i < x.len());
     // SAFETY: the caller knows that it is there.
     unsafe { x.get_unchecked(i) }
+}
+
+/// The elements from `i` on.
+///
+/// # Safety
+/// There are at least `i`.
+#[inline(always)]
+unsafe fn from<T>(x: &[T], i: usize) -> &[T] {
+    debug_assert!(i <= x.len());
+    // SAFETY: the caller knows that they are there.
+    unsafe { x.get_unchecked(i..) }
+}
+
+/// Elements `i..i + N`.
+///
+/// # Safety
+/// They are there.
+#[inline(always)]
+unsafe fn chunk<T, const N: usize>(x: &[T], i: usize) -> &[T; N] {
+    debug_assert!(i + N <= x.len());
+    let chunk = x.as_ptr().wrapping_add(i).cast();
+    // SAFETY: the caller knows that they are there.
+    unsafe { &*chunk }
 }

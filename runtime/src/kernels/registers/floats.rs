@@ -5,12 +5,12 @@
 
 use half::f16;
 
-use super::{ROWS, Registers, all_have, at, tile};
+use super::{ROWS, Registers, Tiles, chunk, each_tile};
 use crate::kernels::Output;
 #[cfg(feature = "kv-float")]
 use crate::kernels::scalar;
 use crate::ops::LANES;
-use crate::parts::{copy, part, part_mut};
+use crate::parts::{copy, part};
 
 /// See [`crate::kernels::Isa::matmul_f32`].
 #[inline(always)]
@@ -36,7 +36,7 @@ pub(in crate::kernels) fn matmul_f16<R: Registers>(
     matmul(isa, out, w, x, cols, |w| isa.load_f16(w));
 }
 
-/// Every row with every token, four rows with two tokens at a time.
+/// Every row with every token.
 #[inline(always)]
 fn matmul<R: Registers, W: Copy + Default>(
     isa: R,
@@ -47,63 +47,57 @@ fn matmul<R: Registers, W: Copy + Default>(
     widen: impl Fn(&[W; LANES]) -> [R::Floats; 2],
 ) {
     let cols = cols.max(1);
-    for (i, w) in w.chunks(ROWS * cols).enumerate() {
-        let rows = tile(w, cols);
-        let mut put = |t: usize, sums| {
-            let mut four = [0.0; ROWS];
-            isa.store(&mut four, sums);
-            let place = t * out.stride + out.first + i * ROWS;
-            copy(part_mut(out.values, place, w.len() / cols), &four);
-        };
-        for (pair, x) in x.chunks(2 * cols).enumerate() {
-            if x.len() == 2 * cols {
-                let tokens = [part(x, 0, cols), part(x, cols, cols)];
-                let [a, b] = sums(isa, rows, tokens, cols, &widen);
-                put(2 * pair, a);
-                put(2 * pair + 1, b);
-            } else {
-                let [a] = sums(isa, rows, [x], cols, &widen);
-                put(2 * pair, a);
-            }
-        }
-    }
+    let (n_rows, n_tokens) = (w.len() / cols, x.len() / cols);
+    each_tile(
+        isa,
+        out,
+        (n_rows, n_tokens, cols),
+        Sums { w, x, cols, widen },
+    );
 }
 
-/// The products of four rows with each token.
-#[inline(always)]
-fn sums<R: Registers, W: Copy + Default, const T: usize>(
-    isa: R,
-    rows: [&[W]; ROWS],
-    tokens: [&[f32]; T],
+/// # Shapes
+/// `w` `[rows, cols]`, `x` `[T, cols]`.
+struct Sums<'a, W, F> {
+    w: &'a [W],
+    x: &'a [f32],
     cols: usize,
-    widen: impl Fn(&[W; LANES]) -> [R::Floats; 2],
-) -> [R::Floats; T] {
-    let zero = isa.splat(0.0);
-    if !all_have(cols, &rows) || !all_have(cols, &tokens) {
-        return [zero; T];
-    }
-    let mut sums = [[[zero; 2]; ROWS]; T];
-    let mut add = |w: [[R::Floats; 2]; ROWS], x: [[R::Floats; 2]; T]| {
-        for (x, sums) in x.iter().zip(&mut sums) {
-            for (w, sum) in w.iter().zip(sums) {
-                *sum = [0, 1].map(|i| isa.mul_add(w[i], x[i], sum[i]));
+    widen: F,
+}
+
+impl<R: Registers, W: Copy + Default, F: Fn(&[W; LANES]) -> [R::Floats; 2]> Tiles<R>
+    for Sums<'_, W, F>
+{
+    #[inline(always)]
+    unsafe fn sums<const T: usize>(
+        &self,
+        isa: R,
+        rows: [usize; ROWS],
+        tokens: [usize; T],
+    ) -> [R::Floats; T] {
+        let cols = self.cols;
+        let mut sums = [[[isa.splat(0.0); 2]; ROWS]; T];
+        let mut add = |w: [[R::Floats; 2]; ROWS], x: [[R::Floats; 2]; T]| {
+            for t in 0..T {
+                for r in 0..ROWS {
+                    sums[t][r] = [0, 1].map(|i| isa.mul_add(w[r][i], x[t][i], sums[t][r][i]));
+                }
             }
+        };
+        for i in (0..cols / LANES * LANES).step_by(LANES) {
+            // SAFETY: there are eight more values of each row.
+            let w = rows.map(|row| (self.widen)(unsafe { chunk(self.w, row + i) }));
+            // SAFETY: and of each token.
+            let x = tokens.map(|token| isa.load(unsafe { chunk(self.x, token + i) }));
+            add(w, x);
         }
-    };
-    let row_chunks = rows.map(|row| row.as_chunks::<LANES>().0);
-    let token_chunks = tokens.map(|x| x.as_chunks::<LANES>().0);
-    for i in 0..cols / LANES {
-        // SAFETY: all rows have `cols` values, and so as many chunks.
-        let w = row_chunks.map(|chunks| widen(unsafe { at(chunks, i) }));
-        // SAFETY: all tokens too.
-        let x = token_chunks.map(|chunks| isa.load(unsafe { at(chunks, i) }));
-        add(w, x);
+        if !cols.is_multiple_of(LANES) {
+            let w = rows.map(|row| (self.widen)(&rest(part(self.w, row, cols))));
+            let x = tokens.map(|token| isa.load(&rest(part(self.x, token, cols))));
+            add(w, x);
+        }
+        sums.map(|rows| columns(isa, rows.map(|[low, high]| isa.add(low, high))))
     }
-    if !cols.is_multiple_of(LANES) {
-        let (w, x) = (rows.map(rest), tokens.map(rest));
-        add(w.map(|w| widen(&w)), x.map(|x| isa.load(&x)));
-    }
-    sums.map(|rows| columns(isa, rows.map(|[low, high]| isa.add(low, high))))
 }
 
 /// The sum of each register, in the lane of its number: `(0 + 2) + (1 + 3)`.

@@ -1,11 +1,12 @@
 //! Products of integer weights, and activations as integers.
 
+use core::array;
+
 use half::f16;
 
-use super::{ROWS, Registers, all_have, at, tile};
+use super::{ROWS, Registers, Tiles, at, chunk, each_tile, from};
 use crate::kernels::{Output, scalar};
 use crate::ops::LANES;
-use crate::parts::{copy, part, part_mut};
 use crate::quant::{BLOCK, Q4_BYTES, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// See [`crate::kernels::Isa::matmul_q8`].
@@ -32,13 +33,29 @@ pub(in crate::kernels) fn matmul_q4<R: Registers>(
     matmul(isa, out, w.stored(), x, block, |x| isa.exact_q4(x));
 }
 
-/// Integers and scales of a token.
-type Token<'x> = (&'x [[i8; BLOCK]], &'x [f32]);
+/// Not a loop, or compilers would keep what the lane is an index of in memory.
+macro_rules! eight {
+    ($lane:ident, $work:expr) => {
+        eight!(@ $lane, $work, 0 1 2 3 4 5 6 7)
+    };
+    (@ $lane:ident, $work:expr, $($number:literal)*) => {
+        $({
+            let $lane = $number;
+            $work
+        })*
+    };
+}
 
-/// Four rows of blocks of `BYTES`.
-struct Tile<'w, const BYTES: usize> {
-    blocks: [&'w [[i8; BYTES]]; ROWS],
-    scales: [&'w [f16]; ROWS],
+/// What is multiplied, of lengths that were compared once.
+///
+/// # Shapes
+/// `blocks`, `scales` `[rows, n]`, `x`, `x_scales` `[tokens, n]`.
+struct Product<'a, const BYTES: usize> {
+    blocks: &'a [[i8; BYTES]],
+    scales: &'a [f16],
+    x: &'a [[i8; BLOCK]],
+    x_scales: &'a [f32],
+    n: usize,
 }
 
 /// Every row with every token, four rows with two tokens at a time.
@@ -48,93 +65,158 @@ fn matmul<R: Registers, const BYTES: usize>(
     out: Output<'_>,
     (bytes, scales): (&[i8], &[f16]),
     x: Q8Activations<'_>,
-    block: impl Fn(&[i8; BYTES]) -> R::Block,
-    exact: impl Fn(R::Integers) -> R::Floats,
+    block: impl Fn(&[i8; BYTES]) -> R::Block + Copy,
+    exact: impl Fn(R::Integers) -> R::Floats + Copy,
 ) {
     let n = x.blocks.n.max(1);
-    let rows = bytes.as_chunks::<BYTES>().0.chunks(ROWS * n);
-    let token = |t: usize| -> Token<'_> {
-        let quants = part(x.quants, t * x.blocks.quants, x.blocks.quants);
-        (quants.as_chunks().0, part(x.scales, t * n, n))
+    let product = Product {
+        blocks: bytes.as_chunks::<BYTES>().0,
+        scales,
+        x: x.quants.as_chunks::<BLOCK>().0,
+        x_scales: x.scales,
+        n,
     };
-    let n_tokens = x.scales.len() / n;
-    for (i, (rows, scales)) in rows.zip(scales.chunks(ROWS * n)).enumerate() {
-        let w = Tile {
-            blocks: tile(rows, n),
-            scales: tile(scales, n),
+    let (n_rows, n_tokens) = (scales.len() / n, x.scales.len() / n);
+    if product.blocks.len() != n_rows * n || product.x.len() != n_tokens * n {
+        return;
+    }
+    each_tile(
+        isa,
+        out,
+        (n_rows, n_tokens, n),
+        Sums {
+            product,
+            block,
+            exact,
+        },
+    );
+}
+
+/// The sums of [`Product`].
+struct Sums<'a, const BYTES: usize, B, E> {
+    product: Product<'a, BYTES>,
+    block: B,
+    exact: E,
+}
+
+impl<R, const BYTES: usize, B, E> Tiles<R> for Sums<'_, BYTES, B, E>
+where
+    R: Registers,
+    B: Fn(&[i8; BYTES]) -> R::Block + Copy,
+    E: Fn(R::Integers) -> R::Floats + Copy,
+{
+    #[inline(always)]
+    unsafe fn sums<const T: usize>(
+        &self,
+        isa: R,
+        rows: [usize; ROWS],
+        tokens: [usize; T],
+    ) -> [R::Floats; T] {
+        let n = self.product.n;
+        let mut lanes = [[isa.splat(0.0); LANES]; T];
+        let mut add = |lane: usize, products: [R::Floats; T]| {
+            for t in 0..T {
+                lanes[t][lane] = isa.add(lanes[t][lane], products[t]);
+            }
         };
-        let mut put = |t: usize, sums| {
-            let mut four = [0.0; ROWS];
-            isa.store(&mut four, sums);
-            let place = t * out.stride + out.first + i * ROWS;
-            copy(part_mut(out.values, place, rows.len() / n), &four);
-        };
-        let mut t = 0;
-        while t + 2 <= n_tokens {
-            let [a, b] = sums(isa, &w, [token(t), token(t + 1)], n, &block, &exact);
-            put(t, a);
-            put(t + 1, b);
-            t += 2;
+        let whole = n / LANES * LANES;
+        for start in (0..whole).step_by(LANES) {
+            // SAFETY: there are eight more blocks of each row and token.
+            let group = unsafe { self.product.group(rows, tokens, start) };
+            let scales = group.scales.map(|scales| {
+                // SAFETY: as above.
+                isa.load_f16(unsafe { chunk(scales, 0) })
+            });
+            let [a, b] = [0, 1].map(|i| isa.transpose(scales.map(|scales| scales[i])));
+            let scales = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
+            // SAFETY: as above.
+            eight!(
+                lane,
+                add(lane, unsafe {
+                    self.products(isa, &group, lane, scales[lane])
+                })
+            );
         }
-        if t < n_tokens {
-            let [a] = sums(isa, &w, [token(t)], n, &block, &exact);
-            put(t, a);
+        // SAFETY: what is left may be nothing.
+        let group = unsafe { self.product.group(rows, tokens, whole) };
+        let mut add_one = |lane: usize| {
+            if lane < n - whole {
+                // SAFETY: there are more blocks of each row and token.
+                let scales = group.scales.map(|scales| *unsafe { at(scales, lane) });
+                // SAFETY: as above.
+                add(lane, unsafe {
+                    self.products(isa, &group, lane, isa.widen(scales))
+                });
+            }
+        };
+        eight!(lane, add_one(lane));
+        lanes.map(|lanes| reduce(isa, lanes))
+    }
+}
+
+/// Blocks and scales of four rows and some tokens, from some block on.
+struct Group<'a, const BYTES: usize, const T: usize> {
+    blocks: [&'a [[i8; BYTES]]; ROWS],
+    scales: [&'a [f16]; ROWS],
+    x: [&'a [[i8; BLOCK]]; T],
+    x_scales: [&'a [f32]; T],
+}
+
+impl<'a, const BYTES: usize> Product<'a, BYTES> {
+    /// What rows and tokens that begin at these blocks have from their block `start` on.
+    ///
+    /// # Safety
+    /// There are such rows and tokens, and `start` is at most `n`.
+    #[inline(always)]
+    unsafe fn group<const T: usize>(
+        &self,
+        rows: [usize; ROWS],
+        tokens: [usize; T],
+        start: usize,
+    ) -> Group<'a, BYTES, T> {
+        Group {
+            // SAFETY: the caller knows that they are there.
+            blocks: rows.map(|row| unsafe { from(self.blocks, row + start) }),
+            // SAFETY: as above.
+            scales: rows.map(|row| unsafe { from(self.scales, row + start) }),
+            // SAFETY: as above.
+            x: tokens.map(|token| unsafe { from(self.x, token + start) }),
+            // SAFETY: as above.
+            x_scales: tokens.map(|token| unsafe { from(self.x_scales, token + start) }),
         }
     }
 }
 
-/// The products of four rows with each token.
-#[inline(always)]
-fn sums<R: Registers, const BYTES: usize, const T: usize>(
-    isa: R,
-    w: &Tile<'_, BYTES>,
-    tokens: [Token<'_>; T],
-    n: usize,
-    block: impl Fn(&[i8; BYTES]) -> R::Block,
-    exact: impl Fn(R::Integers) -> R::Floats,
-) -> [R::Floats; T] {
-    let zero = isa.splat(0.0);
-    let whole = tokens
-        .iter()
-        .all(|x| all_have(n, &[x.0]) && all_have(n, &[x.1]));
-    if !whole || !all_have(n, &w.blocks) || !all_have(n, &w.scales) {
-        return [zero; T];
-    }
-    let mut lanes = [[zero; LANES]; T];
-    let mut add = |lane: usize, i: usize, w_scales: R::Floats| {
-        // SAFETY: all rows and tokens have `n` blocks and scales, and `i` is less.
-        let rows = w.blocks.map(|row| block(unsafe { at(row, i) }));
-        for (x, lanes) in tokens.iter().zip(&mut lanes) {
+impl<const BYTES: usize, B, E> Sums<'_, BYTES, B, E> {
+    /// The products of block `i` of a group.
+    ///
+    /// # Safety
+    /// There are more.
+    #[inline(always)]
+    unsafe fn products<R: Registers, const T: usize>(
+        &self,
+        isa: R,
+        group: &Group<'_, BYTES, T>,
+        i: usize,
+        scales: R::Floats,
+    ) -> [R::Floats; T]
+    where
+        B: Fn(&[i8; BYTES]) -> R::Block,
+        E: Fn(R::Integers) -> R::Floats,
+    {
+        // SAFETY: the caller knows that there are more.
+        let w = group
+            .blocks
+            .map(|blocks| (self.block)(unsafe { at(blocks, i) }));
+        array::from_fn(|t| {
             // SAFETY: as above.
-            let x_block = isa.block(unsafe { at(x.0, i) });
+            let x = isa.block(unsafe { at(group.x[t], i) });
             // SAFETY: as above.
-            let x_scale = isa.splat(*unsafe { at(x.1, i) });
-            let products = exact(isa.dots(rows, x_block));
-            let scaled = isa.mul(products, isa.mul(w_scales, x_scale));
-            lanes[lane] = isa.add(lanes[lane], scaled);
-        }
-    };
-    let groups = w.scales.map(|scales| scales.as_chunks::<LANES>().0);
-    for group in 0..n / LANES {
-        // SAFETY: all rows have as many scales, and so as many groups.
-        let scales = groups.map(|groups| isa.load_f16(unsafe { at(groups, group) }));
-        let [first, second] = [0, 1].map(|i| isa.transpose(scales.map(|scales| scales[i])));
-        for lane in 0..LANES {
-            let scales = if lane < 4 {
-                first[lane]
-            } else {
-                second[lane - 4]
-            };
-            add(lane, group * LANES + lane, scales);
-        }
+            let x_scale = isa.splat(*unsafe { at(group.x_scales[t], i) });
+            let products = (self.exact)(isa.dots(w, x));
+            isa.mul(products, isa.mul(scales, x_scale))
+        })
     }
-    let start = n / LANES * LANES;
-    for lane in 0..n - start {
-        // SAFETY: all rows have `n` scales.
-        let scales = w.scales.map(|scales| *unsafe { at(scales, start + lane) });
-        add(lane, start + lane, isa.widen(scales));
-    }
-    lanes.map(|lanes| reduce(isa, lanes))
 }
 
 /// [`crate::ops::reduce`] of four rows.
