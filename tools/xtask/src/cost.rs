@@ -6,7 +6,7 @@ mod least_squares;
 mod logits;
 mod model;
 mod program;
-mod shape;
+pub(crate) mod shape;
 mod table;
 
 use std::collections::BTreeSet;
@@ -66,11 +66,11 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
     print(&rows, asked.json)?;
     let mut found = Vec::new();
     match asked.update {
-        true => table::write(&about("--update"), &rows)?,
+        true => table::write(&about("cost --update"), &rows)?,
         false => found.extend(table::growth(&table::committed()?, &rows, all)),
     }
     if asked.fit {
-        model::fit(&about("--fit"), &boards)?;
+        model::fit(&about("cost --fit"), &boards)?;
     }
     found.extend(model::check(&boards)?);
     match found.is_empty() {
@@ -167,8 +167,8 @@ fn print(rows: &[Row], json: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines before the table: what made it.
-fn about(option: &str) -> String {
+/// The lines before a table: what made it.
+pub(crate) fn about(command: &str) -> String {
     let first = |program: &str, args: &[&str]| {
         let text = output(program, args);
         text.lines().next().unwrap_or("unknown").to_owned()
@@ -181,5 +181,5 @@ fn about(option: &str) -> String {
         first("rustc", &["--version"]),
         first("qemu-system-arm", &["--version"]),
     );
-    format!("# {date}, commit {commit}, {rustc}, {qemu}: cargo xtask cost {option}\n")
+    format!("# {date}, commit {commit}, {rustc}, {qemu}: cargo xtask {command}\n")
 }

@@ -304,10 +304,10 @@ fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32; BLOCK]) -> f32 {
 fn register<const I: usize, T: Bits, const N: usize>(x: &[T; N]) -> uint8x16_t {
     const { assert!((I + 1) * 16 <= size_of::<[T; N]>(), "the array ends before") };
     let from = x.as_ptr().cast::<u8>().wrapping_add(I * 16);
-    #[cfg(not(target_os = "none"))]
+    #[cfg(not(kernel_bytewise))]
     // SAFETY: the array has these sixteen bytes; the load needs no alignment.
     return unsafe { vld1q_u8(from) };
-    #[cfg(target_os = "none")]
+    #[cfg(kernel_bytewise)]
     {
         let bytes;
         // SAFETY: the array has these sixteen bytes, each of which is loaded as one.
@@ -324,10 +324,10 @@ fn register<const I: usize, T: Bits, const N: usize>(x: &[T; N]) -> uint8x16_t {
 fn put<const I: usize, T: Bits, const N: usize>(out: &mut [T; N], x: uint8x16_t) {
     const { assert!((I + 1) * 16 <= size_of::<[T; N]>(), "the array ends before") };
     let to = out.as_mut_ptr().cast::<u8>().wrapping_add(I * 16);
-    #[cfg(not(target_os = "none"))]
+    #[cfg(not(kernel_bytewise))]
     // SAFETY: the array has these sixteen bytes, and any are values; the store needs no alignment.
     return unsafe { vst1q_u8(to, x) };
-    #[cfg(target_os = "none")]
+    #[cfg(kernel_bytewise)]
     // SAFETY: the array has these sixteen bytes, each of which is stored as one, and any are values.
     unsafe {
         asm!("st1 {{{:v}.16b}}, [{}]", in(vreg) x, in(reg) to, options(nostack, preserves_flags));
