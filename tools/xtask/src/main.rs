@@ -211,7 +211,7 @@ fn is_step(name: &str) -> bool {
 
 fn usage() {
     eprintln!(
-        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | cuda | capi [--target TRIPLE] -o DIR\n\nsteps:"
+        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | cuda | capi [--target TRIPLE] [--simd128] -o DIR\n\nsteps:"
     );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
