@@ -8,9 +8,9 @@
 //! Options are `--name=value`: `isa`, `kv`, `prompt`, `temperature`, `top-k`, `top-p`, `seed`, `max-tokens`. The text goes
 //! to standard output when it is whole.
 
-use std::error::Error;
+use core::error::Error;
+use core::str::FromStr;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::{env, fs};
 
 use minigpt_runtime::{
@@ -76,12 +76,12 @@ impl Request {
 
 /// The value of `--name=value`.
 fn option<T: FromStr>(args: &[String], name: &str, default: T) -> Result<T, String> {
-    let values = args.iter().filter_map(|arg| {
+    let mut values = args.iter().filter_map(|arg| {
         arg.strip_prefix("--")?
             .strip_prefix(name)?
             .strip_prefix('=')
     });
-    match values.last() {
+    match values.next_back() {
         Some(value) => value
             .parse()
             .map_err(|_| format!("--{name} is {value}, which is no value of it")),

@@ -129,13 +129,11 @@ where
             });
             let [a, b] = [0, 1].map(|i| isa.transpose(scales.map(|scales| scales[i])));
             let scales = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
-            // SAFETY: as above.
-            eight!(
-                lane,
-                add(lane, unsafe {
-                    self.products(isa, &group, lane, scales[lane])
-                })
-            );
+            eight!(lane, {
+                // SAFETY: as above.
+                let products = unsafe { self.products(isa, &group, lane, scales[lane]) };
+                add(lane, products);
+            });
         }
         // SAFETY: what is left may be nothing.
         let group = unsafe { self.product.group(rows, tokens, whole) };
@@ -144,9 +142,8 @@ where
                 // SAFETY: there are more blocks of each row and token.
                 let scales = group.scales.map(|scales| *unsafe { at(scales, lane) });
                 // SAFETY: as above.
-                add(lane, unsafe {
-                    self.products(isa, &group, lane, isa.widen(scales))
-                });
+                let products = unsafe { self.products(isa, &group, lane, isa.widen(scales)) };
+                add(lane, products);
             }
         };
         eight!(lane, add_one(lane));
