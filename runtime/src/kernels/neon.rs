@@ -10,7 +10,10 @@ use half::f16;
 
 use self::instructions::{DotProduct, Plain, With};
 use super::Output;
-use super::registers::{self, Registers};
+use super::registers;
+#[cfg(feature = "kv-float")]
+use super::registers::Registers;
+#[cfg(feature = "kv-float")]
 use crate::ops::LANES;
 use crate::quant::{Q4Matrix, Q8Activations, Q8Matrix};
 

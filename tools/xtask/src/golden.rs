@@ -101,7 +101,7 @@ pub(crate) fn check() -> Result<(), String> {
     }
     let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
     for machine in &machines {
-        let mut line = format!("{:20}", machine.name());
+        let mut line = format!("{:24}", machine.name());
         for (i, (text, model)) in texts.iter().enumerate() {
             line += match machine.differs(text, model, &golden.kv)? {
                 None if machine.is_without(text) => "   -",
