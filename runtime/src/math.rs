@@ -4,6 +4,8 @@
 //! exponential, sine and cosine are polynomials of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
 
+mod power;
+
 #[cfg(kernel_dsp)]
 use crate::kernels::root;
 
@@ -116,13 +118,9 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-/// `base^exponent`.
-#[must_use]
-pub fn pow(base: f32, exponent: f32) -> f32 {
-    libm::powf(base, exponent)
-}
+pub use self::power::pow;
 
-/// [`pow`] in double precision, for what a host computes once a step.
+/// Powers in double precision, for what a host computes once a step.
 #[must_use]
 pub fn pow_f64(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)
