@@ -10,6 +10,7 @@ use super::{Isa, Output};
 use crate::bytes::Buffer;
 #[cfg(feature = "kv-float")]
 use crate::math;
+#[cfg(feature = "kv-float")]
 use crate::ops;
 use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
