@@ -12,7 +12,7 @@ pub use self::f16::F16;
 #[cfg(feature = "kv-float")]
 pub(crate) use self::f16::nearest as nearest_f16;
 pub use self::f32::F32;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", kernel_simd128))]
 pub(crate) use self::q4::OFFSET as Q4_OFFSET;
 pub use self::q4::Q4;
 pub(crate) use self::q4::{BYTES as Q4_BYTES, Q4Matrix, Q4Row, integers as q4_integers};
