@@ -31,7 +31,7 @@ mod thumb2;
 
 use half::f16;
 
-pub(crate) use self::attention::{Attention, BaseScale, KEPT_BITS, Row};
+pub(crate) use self::attention::{Attention, BaseScale, Heads, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
 use crate::quant::{Activations, DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
@@ -339,25 +339,19 @@ impl Isa {
         }
     }
 
-    /// Attention of some heads of a group.
+    /// Attention of some heads of a token.
     ///
-    /// `out[h] = sum_t softmax_t(query[h] . keys[t] / sqrt(HS)) values[t]`, in integers up to the last product.
-    ///
-    /// # Shapes
-    /// `queries` `[heads, width]`, which are used up, `exponents` `[heads]`, `out` `[heads, HS]`.
-    pub(crate) fn attend(
-        self,
-        attention: Attention<'_>,
-        queries: &mut [i16],
-        exponents: &[i8],
-        out: &mut [f32],
-    ) {
+    /// `out[h] = sum_t softmax_t(query[h] . keys[g, t] / sqrt(HS)) values[g, t]`, `g` being the head's group, in integers
+    /// up to the last product.
+    pub(crate) fn attend(self, attention: Attention<'_>, heads: Heads<'_>) {
         match self {
             #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.attend(attention, queries, exponents, out),
+            Self::Dsp(isa) => isa.attend(attention, heads),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(isa) => isa.attend(attention, queries, exponents, out),
-            _ => self.vectorized(|| scalar::attend(attention, queries, exponents, out)),
+            Self::Thumb2(isa) => {
+                attention.each_group(heads, |group, heads| isa.attend(group, heads))
+            }
+            _ => self.vectorized(|| attention.each_group(heads, scalar::attend)),
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) const fn has_records(cols: usize) -> bool {
 
 impl Thumb2 {
     /// Turns rows of activations into integers, and puts records in their place if there are such.
+    #[inline(never)]
     pub(in crate::kernels) fn quantize(
         self,
         quants: &mut [i8],
@@ -125,8 +126,8 @@ pub(super) fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK])
         let inverse;
         (scale, inverse) = scalar::scale(f32::from_bits(largest >> 1));
         quants.iter_mut().skip(n).for_each(|quant| *quant = 0);
-        let words = x.as_mut_ptr().wrapping_add(record + 2);
-        let values = x.as_ptr().wrapping_add(i * BLOCK);
+        let all = x.as_mut_ptr();
+        let (words, values) = (all.wrapping_add(record + 2), all.wrapping_add(i * BLOCK));
         // SAFETY: as above. The words of four values lie at or before these, which are read first.
         biased = unsafe { pack(words, values, quants, n / 4, inverse) };
     } else {

@@ -71,6 +71,7 @@ pub(super) struct Token<'a> {
 
 impl Thumb2 {
     /// `out[t, r] = sum(w[r, c] * x[t, c])`.
+    #[inline(never)]
     pub(in crate::kernels) fn matmul_q8(
         self,
         out: Output<'_>,
@@ -170,7 +171,7 @@ fn products(out: &mut [f32], first: usize, w: Stored<'_>, x: Token<'_>) -> usize
             let n = (blocks - start).min(LANES);
             let mut some = [0.0; LANES];
             product.out = some.as_mut_ptr();
-            product.x = part(x.records, start * RECORD, 1).as_ptr();
+            product.x = x.records.as_ptr().wrapping_add(start * RECORD);
             product.tail = if start + n == blocks { tail } else { 0 };
             product.whole = n - product.tail.min(1);
             product.w = quants(block, n);
