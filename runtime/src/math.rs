@@ -1,10 +1,9 @@
 //! Elementary functions, the same bits on every target.
 //!
-//! Nothing here uses the platform's mathematics: powers, logarithms and roots come from `libm`, the
-//! exponential, sine and cosine are polynomials of multiplications and additions that are never fused.
+//! Nothing here uses the platform's mathematics: powers and logarithms come from `libm`, roots from
+//! there or from an instruction that rounds as correctly, the exponential, sine and cosine are polynomials
+//! of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
-
-mod power;
 
 #[cfg(kernel_dsp)]
 use crate::kernels::root;
@@ -118,9 +117,13 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-pub use self::power::pow;
+/// `base^exponent`.
+#[must_use]
+pub fn pow(base: f32, exponent: f32) -> f32 {
+    libm::powf(base, exponent)
+}
 
-/// Powers in double precision, for what a host computes once a step.
+/// [`pow`] in double precision, for what a host computes once a step.
 #[must_use]
 pub fn pow_f64(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)

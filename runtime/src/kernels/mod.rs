@@ -195,17 +195,23 @@ impl Isa {
     }
 
     /// [`Self::matmul_q8`] with weights of four bits.
-    pub(crate) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+    ///
+    /// `x` comes from [`Self::quantize_q4`].
+    pub(crate) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Activations<'_>) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_q4(out, w, x),
+            Self::Avx2(isa) => isa.matmul_q4(out, w, x.q8),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(isa) => isa.matmul_q4(out, w, x),
+            Self::Avx512(isa) => isa.matmul_q4(out, w, x.q8),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.matmul_q4(out, w, x),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.matmul_q4(out, w, x),
             #[cfg(kernel_neon)]
-            Self::Neon(isa) => isa.matmul_q4(out, w, x),
+            Self::Neon(isa) => isa.matmul_q4(out, w, x.q8),
             #[cfg(kernel_simd128)]
-            Self::Simd128(isa) => isa.matmul_q4(out, w, x),
-            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q4),
+            Self::Simd128(isa) => isa.matmul_q4(out, w, x.q8),
+            _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q4),
         }
     }
 
@@ -259,7 +265,7 @@ impl Isa {
         }
     }
 
-    /// [`Self::quantize`] for [`Self::matmul_q4`].
+    /// [`Self::quantize`] for [`Self::matmul_q4`]; where a kernel finds all it needs in `x`, the rest stays as it was.
     pub(crate) fn quantize_q4(
         self,
         quants: &mut [i8],
@@ -268,8 +274,10 @@ impl Isa {
         cols: usize,
     ) {
         match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.quantize_q4(quants, scales, x, cols),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(_) => scalar::quantize(quants, scales, x, cols),
+            Self::Thumb2(isa) => isa.quantize_q4(quants, scales, x, cols),
             _ => self.quantize(quants, scales, x, cols),
         }
     }

@@ -53,7 +53,14 @@ impl<'w> Q4Matrix<'w> {
     }
 
     /// All integers and all scales, row by row.
-    #[cfg(any(target_arch = "x86_64", kernel_neon, kernel_simd128, test))]
+    #[cfg(any(
+        target_arch = "x86_64",
+        kernel_dsp,
+        kernel_thumb2,
+        kernel_neon,
+        kernel_simd128,
+        test
+    ))]
     pub(crate) const fn stored(&self) -> (&'w [i8], &'w [f16]) {
         (self.nibbles, self.scales)
     }
@@ -187,6 +194,6 @@ impl WeightFormat for Q4 {
         rows: Range<usize>,
         x: Activations<'_>,
     ) {
-        isa.matmul_q4(out, matrix.part(rows), x.q8);
+        isa.matmul_q4(out, matrix.part(rows), x);
     }
 }

@@ -111,7 +111,7 @@ fn head(out: &mut [i16], x: &[f32], bits: i32) -> i8 {
 }
 
 /// Turns block `i` of `x`, of `n` values, into its record; returns the scale.
-fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK]) -> f32 {
+pub(super) fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK]) -> f32 {
     let (record, values) = (i * RECORD, i * BLOCK);
     let Some(values) = x
         .get(values..values + n)

@@ -30,7 +30,7 @@ impl Destination {
     /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
     pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
         let Self(board) = self;
-        let format = board.weights()?;
+        let format = board.stored(Format::Q8)?;
         let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
             return Ok(()); // said by whoever makes the run
         };
@@ -56,7 +56,7 @@ impl Destination {
     /// fit, and a run that has not begun is removed.
     pub(super) fn accept(&self, run: Run) -> Result<Run, Failure> {
         let Self(board) = self;
-        let format = board.weights()?;
+        let format = board.stored(Format::Q8)?;
         let bytes = run.model_bytes(format).map_err(Failure::failed)?;
         match Plan::new(board, &run.config, format, bytes) {
             Ok(plan) => {
