@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use minigpt_runtime::Isa;
+use minigpt_runtime::{ARENA_ALIGNMENT, Format, Isa, ModelFile};
 use serde::Deserialize;
 
 use super::boards::{self, Board};
@@ -272,7 +272,7 @@ fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
 
 /// The format in which `board` has `model`.
 fn weights<'a>(board: &'a Board, model: &Path) -> Result<&'a str, String> {
-    let format = desktop::format(model)?;
+    let format = format_of(model)?;
     // The numbers of q8 may be in the order of its first format.
     let mut formats = board.weights.iter().map(String::as_str);
     match formats.clone().find(|name| *name == format.name()) {
@@ -281,6 +281,18 @@ fn weights<'a>(board: &'a Board, model: &Path) -> Result<&'a str, String> {
             .next()
             .ok_or_else(|| format!("{} has no weights", board.name)),
     }
+}
+
+/// How the matrices of `model` are stored.
+fn format_of(model: &Path) -> Result<Format, String> {
+    let bytes = fs::read(model).map_err(|error| format!("{}: {error}", model.display()))?;
+    let mut room = vec![0; bytes.len() + ARENA_ALIGNMENT];
+    let at = room.as_ptr().addr().wrapping_neg() % ARENA_ALIGNMENT;
+    let memory = &mut room[at..][..bytes.len()];
+    memory.copy_from_slice(&bytes);
+    let file = ModelFile::open(memory);
+    let file = file.map_err(|error| format!("{}: {error}", model.display()))?;
+    Ok(file.format())
 }
 
 /// How `text` is asked for.
