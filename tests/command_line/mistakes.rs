@@ -131,7 +131,28 @@ fn mistakes_are_located() {
             &["--learning-rate", "1e-50"],
             &["--learning-rate: learning_rate is"],
         ),
-        (&huge, &["bytes of memory and there are", "lower --batch"]),
+        (
+            &huge,
+            &[
+                "bytes of memory, ",
+                " with recompute=off, and there are",
+                "lower --batch",
+            ],
+        ),
+        (
+            &["--set", "quantize_aware=q5"],
+            &["--set quantize_aware=q5: unknown variant `q5`, expected one of `off`, `q8`, `q4`"],
+        ),
+        (
+            &["--set", "quantize_fraction=0"],
+            &[
+                "--set quantize_fraction=0: quantize_fraction is 0; it must be above 0 and at most 1",
+            ],
+        ),
+        (
+            &["--set", "quantize_aware=q4", "--board", "microbit"],
+            &["the weights of microbit are q8; say --set quantize_aware=q8, or off"],
+        ),
         (
             &["--set", "stories_bytes=99999999999"],
             &["stories_bytes", "at most"],

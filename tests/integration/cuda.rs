@@ -8,7 +8,7 @@ use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::rng::Rng;
 use minigpt_tests::gpu;
 use minigpt_trainer::backend::cuda::Cuda;
-use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Gpt, Method, PassOptions};
+use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Gpt, GptOptions, Method, PassOptions};
 
 use crate::backends::{cpu, cuda};
 use crate::gradients::{Case, configs};
@@ -138,7 +138,12 @@ fn losses<B: Backend>(backend: B, config: Config, method: Method) -> Vec<f64> {
         n_batch: 4,
         n_time: 33,
     };
-    let mut model = Gpt::with_method(backend, config, batch, 3, method).unwrap();
+    let options = GptOptions {
+        seed: 3,
+        method,
+        ..GptOptions::default()
+    };
+    let mut model = Gpt::with_options(backend, config, batch, options).unwrap();
     let mut rng = Rng::new(8, 0);
     let mut losses = Vec::new();
     for step in 0..20 {

@@ -20,6 +20,7 @@ impl<B: Backend> Training<'_, B> {
         let step = self.state.step + 1;
         let begin = Instant::now();
         let learning_rate = settings.schedule().at(step);
+        self.quantize(step, &settings);
         let (train_loss, grad_norm) = self.learn(step, &settings, learning_rate, observer)?;
         let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
         self.state.step = step;
@@ -43,6 +44,17 @@ impl<B: Backend> Training<'_, B> {
             self.validate(&mut metrics)?;
         }
         Ok(metrics)
+    }
+
+    /// From its step on, has the model compute with the weights that will be deployed. What others came to is
+    /// then no measure any more, neither for outliers nor for early stopping.
+    fn quantize(&mut self, step: u64, settings: &TrainingSettings) {
+        let quantized = settings.quantized().filter(|(first, _)| *first <= step);
+        self.gpt.round_to(quantized.map(|(_, format)| format));
+        if quantized.is_some_and(|(first, _)| first == step) {
+            self.state.outliers.forget();
+            self.state.stale_evaluations = 0;
+        }
     }
 
     /// Loss and norm of the gradients of step `step`, which is taken unless it is an outlier.
@@ -143,6 +155,8 @@ impl<B: Backend> Training<'_, B> {
         let Some(validation) = &self.validation else {
             return Ok(());
         };
+        let settings = &self.run.settings.training;
+        self.gpt.round_to(settings.quantize_aware.format());
         self.gpt.swap_average();
         let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch)?;
         self.gpt.swap_average();

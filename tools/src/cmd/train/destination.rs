@@ -31,6 +31,15 @@ impl Destination {
     pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
         let Self(board) = self;
         let format = board.weights()?;
+        let prepared = settings.training.quantize_aware.format();
+        // q8-dsp is q8 in another order.
+        let is_q4 = |format| format == Format::Q4;
+        if prepared.is_some_and(|prepared| is_q4(prepared) != is_q4(format)) {
+            return Err(Failure::Misuse(format!(
+                "the weights of {board} are {0}; say --set quantize_aware={0}, or off",
+                if is_q4(format) { "q4" } else { "q8" }
+            )));
+        }
         let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
             return Ok(()); // said by whoever makes the run
         };
