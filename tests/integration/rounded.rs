@@ -2,7 +2,8 @@
 
 use minigpt_models::preset;
 use minigpt_runtime::format::{Header, Metadata};
-use minigpt_runtime::{Config, Format, Hyperparameters, KvFormat, layout};
+use minigpt_runtime::layout::{self, Role};
+use minigpt_runtime::{Config, Format, Hyperparameters, KvFormat};
 use minigpt_tests::curve;
 use minigpt_trainer::evaluate::evaluate;
 use minigpt_trainer::export::export;
@@ -18,6 +19,7 @@ use crate::training::{After, create, go, last_weights};
 on_every_backend!(
     passes_compute_with_rounded_weights_and_learn_the_weights,
     rounded_weights_follow_updates_and_the_average,
+    matrices_settle_where_the_last_pass_had_them,
     recomputed_activations_are_the_same_bits_in_less_memory,
 );
 
@@ -150,6 +152,43 @@ fn rounded_weights_follow_updates_and_the_average<B: Backend>(new: &impl Fn() ->
     model.write_parameters(&case.params).unwrap();
     let q8 = rounded(&case.config, &case.params, Format::Q8);
     assert_eq!(evaluate(&mut model), of(&q8));
+}
+
+fn matrices_settle_where_the_last_pass_had_them<B: Backend>(new: &impl Fn() -> B, _: &Tolerance) {
+    let case = cases().nth(2).unwrap();
+    let mut model = case.model(new());
+    accumulate(&mut model, &case);
+    model.settle(0.25).unwrap();
+    assert!(model.read_parameters().unwrap() == case.params, "no format");
+    model.round_to(Some(Format::Q4));
+    accumulate(&mut model, &case);
+    model.update(&AdamW::default(), 1).unwrap();
+    let before = model.read_parameters().unwrap();
+    model.settle(0.25).unwrap();
+    let after = model.read_parameters().unwrap();
+    let targets = rounded(&case.config, &case.params, Format::Q4);
+    let tensors = before.iter().zip(&targets).zip(&after);
+    for (spec, ((before, target), after)) in layout::tensors(&case.config).zip(tensors) {
+        let share = match spec.role {
+            Role::Matrix => 0.25,
+            Role::Vector => 0.0,
+        };
+        for ((before, target), after) in before.iter().zip(target).zip(after) {
+            let expected = before + share * (target - before);
+            assert!(
+                (after - expected).abs() < 1e-6,
+                "{} {after} {expected}",
+                spec.id
+            );
+        }
+    }
+    // The next pass rounds what they have become.
+    let loss = accumulate(&mut model, &case);
+    let mut other = case.model(new());
+    other
+        .write_parameters(&rounded(&case.config, &after, Format::Q4))
+        .unwrap();
+    assert_eq!(accumulate(&mut other, &case), loss);
 }
 
 fn recomputed_activations_are_the_same_bits_in_less_memory<B: Backend>(

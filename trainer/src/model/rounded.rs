@@ -1,8 +1,11 @@
 //! Training with the weights that will be deployed: passes compute with what a model file makes of the
 //! parameters, and what is learned are the parameters themselves.
 
+use core::slice;
+
 use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
+use minigpt_runtime::layout::{self, Role};
 
 use super::Gpt;
 use crate::backend::{Backend, BackendError, Kind};
@@ -62,6 +65,7 @@ impl<T> Rounded<T> {
     }
 }
 
+#[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
 impl<B: Backend> Gpt<B> {
     /// From now on, passes compute with the parameters as a model file of `format` holds them, and take the
     /// gradient at those for that at the parameters (straight through); without a format, with the
@@ -74,5 +78,29 @@ impl<B: Backend> Gpt<B> {
             self.rounded.format = format;
             self.rounded.expire();
         }
+    }
+
+    /// Moves each matrix by `share` of the way to what the last pass computed with instead; nothing where it
+    /// computed with the parameters.
+    ///
+    /// A value between two steps of its format is else pushed from one to the other for ever, and the
+    /// scale of its block with it.
+    ///
+    /// # Source
+    /// Bai et al. 2019 (ProxQuant), equation 12; Nagel et al. 2022, section 4.1.
+    pub fn settle(&mut self, share: f32) -> Result<(), BackendError> {
+        let (Some(_), Some(rounded)) = (self.rounded.format, &self.rounded.params) else {
+            return Ok(());
+        };
+        let specs = layout::tensors(&self.shape.config);
+        let tensors = specs.zip(self.params.all_mut().iter_mut().zip(rounded.all()));
+        for (spec, (params, rounded)) in tensors {
+            if spec.role == Role::Matrix {
+                let (params, rounded) = (slice::from_mut(params), slice::from_ref(rounded));
+                self.backend.average(params, rounded, 1.0 - share)?;
+            }
+        }
+        self.rounded.expire();
+        Ok(())
     }
 }

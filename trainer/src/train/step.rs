@@ -13,6 +13,10 @@ use crate::run_config::TrainingSettings;
 /// training comes back from.
 const WORST: f64 = 3.0;
 
+/// Share of the way to the deployed weights that weights go at the last step: enough to hold them there
+/// against the gradients of a learning rate that has decayed (`benches/results/quantize_aware.csv`).
+const SETTLED: f32 = 0.02;
+
 impl<B: Backend> Training<'_, B> {
     /// One step of the optimiser and, where it is due, validation.
     pub(super) fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics, TrainError> {
@@ -144,6 +148,9 @@ impl<B: Backend> Training<'_, B> {
         let updates = step - self.state.outliers.skipped;
         let optimizer = optimizer(settings, learning_rate);
         self.gpt.descend(optimizer, Some(norm), updates)?;
+        if let Some(share) = settled(settings, step) {
+            self.gpt.settle(share)?;
+        }
         if settings.ema_decay > 0.0 {
             let decay = average_decay(settings.ema_decay, updates);
             self.gpt.average(decay)?;
@@ -222,4 +229,13 @@ fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> Optimizer {
 fn average_decay(decay: f64, n: u64) -> f32 {
     let n = n as f64;
     decay.min((1.0 + n) / (10.0 + n)) as f32
+}
+
+/// How far the weights go at step `step` to those that will be deployed: from the first step that computes
+/// with these on ever further, up to [`SETTLED`] at the last.
+fn settled(settings: &TrainingSettings, step: u64) -> Option<f32> {
+    let (first, _) = settings.quantized()?;
+    let done = (step + 1).checked_sub(first).filter(|done| *done > 0)?;
+    let all = settings.steps + 1 - first;
+    Some(SETTLED * done as f32 / all as f32)
 }
