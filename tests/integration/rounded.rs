@@ -169,10 +169,7 @@ fn matrices_settle_where_the_last_pass_had_them<B: Backend>(new: &impl Fn() -> B
     let targets = rounded(&case.config, &case.params, Format::Q4);
     let tensors = before.iter().zip(&targets).zip(&after);
     for (spec, ((before, target), after)) in layout::tensors(&case.config).zip(tensors) {
-        let share = match spec.role {
-            Role::Matrix => 0.25,
-            Role::Vector => 0.0,
-        };
+        let share = if spec.role == Role::Matrix { 0.25 } else { 0.0 };
         for ((before, target), after) in before.iter().zip(target).zip(after) {
             let expected = before + share * (target - before);
             assert!(

@@ -91,7 +91,8 @@ fn unknown(text: &str) -> String {
 }
 
 impl Choice {
-    /// The device for a run of `settings`, whose model has the shape `config`. `auto` never fails; if there is a GPU that it does not take, `reason` is told why.
+    /// The device for a run of `settings`, whose model has the shape `config`. `auto` never fails; if
+    /// there is a GPU that it does not take, `reason` is told why.
     ///
     /// # Errors
     /// A [`DeviceError`] if the GPU that was asked for cannot do it.

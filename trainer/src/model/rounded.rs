@@ -72,7 +72,8 @@ impl<B: Backend> Gpt<B> {
     /// parameters.
     ///
     /// # Source
-    /// Jacob et al. 2018, section 3; the gradient: Bengio et al. 2013, section 4.
+    /// Jacob et al. 2018, "Quantization and training of neural networks", section 3; the gradient: Bengio et
+    /// al. 2013, "Estimating or propagating gradients through stochastic neurons".
     pub fn round_to(&mut self, format: Option<Format>) {
         if self.rounded.format != format {
             self.rounded.format = format;
@@ -87,7 +88,8 @@ impl<B: Backend> Gpt<B> {
     /// scale of its block with it.
     ///
     /// # Source
-    /// Bai et al. 2019 (ProxQuant), equation 12; Nagel et al. 2022, section 4.1.
+    /// Bai et al. 2019, "ProxQuant: quantized neural networks via proximal operators"; Nagel et al. 2022,
+    /// "Overcoming oscillations in quantization-aware training".
     pub fn settle(&mut self, share: f32) -> Result<(), BackendError> {
         let (Some(_), Some(rounded)) = (self.rounded.format, &self.rounded.params) else {
             return Ok(());
