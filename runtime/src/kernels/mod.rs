@@ -40,7 +40,7 @@ use crate::quant::{Activations, DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Plain Rust; the specification of the arithmetic. Absent where every core of the target has [`Self::Dsp`].
+    /// Plain Rust; the specification of the arithmetic. Absent where every core of the target has `Self::Dsp`.
     #[cfg(kernel_scalar)]
     Scalar,
     /// AVX2 with FMA and F16C.

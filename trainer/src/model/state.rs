@@ -86,7 +86,7 @@ impl<B: Backend> Gpt<B> {
         Ok(self.backend.read_scalar(norm)? as f32)
     }
 
-    /// Parameters, one array per tensor of [`layout::tensors`].
+    /// Parameters, one array per tensor of [`minigpt_runtime::layout::tensors`].
     pub fn read_parameters(&self) -> Result<Vec<Vec<f32>>, BackendError> {
         self.read(&self.params)
     }
