@@ -13,9 +13,10 @@ use crate::run_config::TrainingSettings;
 /// training comes back from.
 const WORST: f64 = 3.0;
 
-/// Share of the way to the deployed weights that weights go at the last step: enough to hold them there
-/// against the gradients of a learning rate that has decayed (`benches/results/quantize_aware.csv`).
-const SETTLED: f32 = 0.02;
+/// Share of the way to the deployed weights that weights would go at the last step, were the learning rate
+/// still at its peak: enough to hold them against gradients that do not agree
+/// (`benches/results/quantize_aware.csv`).
+const SETTLED: f64 = 0.2;
 
 impl<B: Backend> Training<'_, B> {
     /// One step of the optimiser and, where it is due, validation.
@@ -232,10 +233,12 @@ fn average_decay(decay: f64, n: u64) -> f32 {
 }
 
 /// How far the weights go at step `step` to those that will be deployed: from the first step that computes
-/// with these on ever further, up to [`SETTLED`] at the last.
+/// with these on ever further, up to [`SETTLED`] at the last, and as the learning rate does, for it is
+/// against its updates.
 fn settled(settings: &TrainingSettings, step: u64) -> Option<f32> {
     let (first, _) = settings.quantized()?;
     let done = (step + 1).checked_sub(first).filter(|done| *done > 0)?;
-    let all = settings.steps + 1 - first;
-    Some(SETTLED * done as f32 / all as f32)
+    let progress = done as f64 / (settings.steps + 1 - first) as f64;
+    let rate = settings.schedule().at(step) / settings.learning_rate;
+    Some((SETTLED * rate * progress) as f32)
 }
