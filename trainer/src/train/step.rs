@@ -16,7 +16,7 @@ const WORST: f64 = 3.0;
 /// Share of the way to the deployed weights that weights would go at the last step, were the learning rate
 /// still at its peak: enough to hold them against gradients that do not agree
 /// (`benches/results/quantize_aware.csv`).
-const SETTLED: f64 = 0.2;
+const SETTLED: f64 = 0.07;
 
 impl<B: Backend> Training<'_, B> {
     /// One step of the optimiser and, where it is due, validation.
