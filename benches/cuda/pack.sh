@@ -4,9 +4,9 @@ set -euo pipefail
 to=$(mkdir -p "${1:?usage: pack.sh FOLDER}" && cd "$1" && pwd)
 cd "$(dirname "$0")/../.."
 
-cargo build --release -p minigpt -p minigpt-benches
+cargo build --release -p minigpt
 tests=$(cargo test --release -p minigpt-tests --test integration --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*integration-[^"]*\)".*/\1/p' | tail -n 1)
-cp target/release/minigpt target/release/train_speed benches/cuda/run.sh "$to"
+cp target/release/minigpt benches/cuda/run.sh "$to"
 cp "$tests" "$to/integration"
 echo "packed into $to"

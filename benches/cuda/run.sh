@@ -7,11 +7,11 @@ mkdir -p results
 device=${DEVICE:-cuda:0}
 rounds=${ROUNDS:-3}
 
-# name, shape, batch, vocabulary, floor in ms
-shapes="tiny64 4,4,128,128 64 65 0.18
-small3m 6,6,192,256 32 65 0.41
-baby64 6,6,384,256 64 65 1.96
-gpt2_1024 12,12,768,1024 16 50257 19.7"
+# name, floor in ms
+shapes="tiny64 0.18
+small3m 0.41
+baby64 1.96
+gpt2_1024 19.7"
 
 say() { printf '\n== %s\n' "$*"; }
 field() { sed -n "s/.*\"$1\": *\([0-9.]*\).*/\1/p"; }
@@ -48,9 +48,9 @@ else
     echo "no peer: PyTorch with CUDA and torch_baseline.py are needed"
 fi
 rm -f results/ours-*.json results/torch-*.json
-while read -r name shape batch vocabulary _; do
+while read -r name _; do
     for _ in $(seq "$rounds"); do
-        ./train_speed --device "$device" --shape "$shape" --batch "$batch" --vocab "$vocabulary" --steps 50 |
+        ./minigpt bench train --device "$device" --preset "$name" --steps 50 --json |
             tee -a "results/ours-$name.json"
         [ "$peer" = there ] && python3 torch_baseline.py speed --preset "$name" --bf16 --compile --steps 50 |
             tee -a "results/torch-$name.json"
@@ -60,7 +60,7 @@ done <<<"$shapes"
 say kernels
 if command -v nsys >/dev/null; then
     nsys profile --force-overwrite true --cuda-graph-trace=node -o results/kernels \
-        ./train_speed --device "$device" --shape 6,6,384,256 --batch 64 --steps 20 >/dev/null
+        ./minigpt bench train --device "$device" --preset baby64 --steps 20 >/dev/null
     nsys stats --report cuda_gpu_kern_sum results/kernels.nsys-rep | tee results/kernels.txt
 else
     echo "nsys is not installed; it comes with the CUDA toolkit"
@@ -84,7 +84,7 @@ fi
 say table
 echo "tests $tests; sanitizer $sanitizer; quality $quality"
 printf '%-10s %12s %12s %7s %9s %9s %7s\n' shape ours_tok/s torch_tok/s ratio ours_ms floor_ms share
-while read -r name _ _ _ floor; do
+while read -r name floor; do
     ours=$(field tokens_per_second <"results/ours-$name.json" | median)
     milliseconds=$(field ms_per_step <"results/ours-$name.json" | median)
     torch=-

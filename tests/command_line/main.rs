@@ -10,6 +10,7 @@ use std::process::Output;
 use tempfile::TempDir;
 
 mod attention;
+mod bench;
 mod chat;
 mod compare;
 mod data;

@@ -3,10 +3,7 @@
 use minigpt_runtime::{KvFormat, ModelFile, SessionError, SessionOptions, Tokenizer, math, ops};
 
 use crate::data::windows::cuts;
-use crate::inference::{AnySession, arena};
-
-/// Tokens that go through the model together.
-const CHUNK: usize = 32;
+use crate::inference::{AnySession, CHUNK, arena};
 
 /// Exponentials that are summed in `f32`.
 const EXPONENTIALS: usize = 256;

@@ -16,7 +16,7 @@ use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use crate::aligned::AlignedBytes;
 use crate::mapped::Mapped;
 
-/// Tokens of a prompt that go through a model together.
+/// Tokens of a text that go through a model together.
 pub const CHUNK: usize = 64;
 
 /// The bytes of a model file, where they can be run.

@@ -214,3 +214,11 @@ fn normal(seed: u64, stream: u64, counter: u64) -> f32 {
     let radius = math::sqrt(-2.0 * math::ln(1.0 - uniform(0)));
     radius * math::sin_cos(core::f32::consts::TAU * uniform(1)).1
 }
+
+/// The shape that a tensor has in files: a vector has one size.
+pub(crate) fn shape(spec: &TensorSpec) -> Vec<usize> {
+    match spec.role {
+        Role::Vector => vec![spec.cols],
+        _ => vec![spec.rows, spec.cols],
+    }
+}

@@ -1,162 +1,90 @@
-//! Training speed: forward, backward, clipping and AdamW on random tokens. One JSON line, to stand
-//! beside that of a PyTorch program on the same shapes.
+//! Two programs by turns on one machine, and the median of the ratios of what they report.
+//!
+//! Each is a command line that prints a line of JSON with the field last. One line of CSV a round:
 //!
 //! ```text
-//! cargo run --release -p minigpt-benches --bin train_speed -- --preset tiny --steps 20 --threads 2
-//! train_speed --device cuda:0 --shape 6,6,192,256 --batch 32      # n_layer,n_head,n_embd,n_ctx
+//! alternate --rounds 5 --field tokens_per_second \
+//!     "minigpt bench train --preset tiny --threads 2 --json" \
+//!     "python torch_baseline.py speed --preset tiny --threads 2"
 //! ```
 
-use std::time::Instant;
+use std::process::{Command, ExitCode, Stdio};
 
-use minigpt_models::preset;
-use minigpt_runtime::{Config, Hyperparameters, layout, rng::Rng};
-use minigpt_trainer::backend::cuda::Cuda;
-use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
+use clap::Parser;
+use serde_json::Value;
 
-/// Steps before the clock counts.
-const WARM_UP: usize = 3;
+/// Run two commands by turns and compare a figure that both print as JSON.
+#[derive(Parser)]
+struct Options {
+    /// How often each runs
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The figure: a member of the object in the last line that a command prints
+    #[arg(long, default_value = "tokens_per_second")]
+    field: String,
+    /// Command of the first program
+    ours: String,
+    /// Command of the second
+    peer: String,
+}
 
-fn main() -> Result<(), BackendError> {
-    let options = options();
-    let preset = preset(&options.preset).expect("--preset is the name of a preset");
-    let mut hyper = preset.hyperparameters(options.n_vocab);
-    if let Some([n_layer, n_head, n_embd, n_ctx]) = options.shape {
-        hyper = Hyperparameters {
-            n_layer,
-            n_head,
-            n_head_kv: n_head,
-            n_embd,
-            n_ff: 4 * n_embd,
-            n_ctx,
-            ..hyper
-        };
-    }
-    let config = Config::new(hyper).expect("the sizes of a model divide");
-    let batch = Batch {
-        n_batch: options.batch.unwrap_or(preset.n_batch as usize),
-        n_time: options.time.unwrap_or(config.n_ctx()),
-    };
-    match options.device.strip_prefix("cuda:") {
-        None => measure(Cpu::new(Some(options.threads)), config, batch, &options),
-        Some(number) => {
-            let number = number.parse().expect("--device is cpu or cuda:N");
-            let found = Cuda::find(number).unwrap_or_else(|error| panic!("{error}"));
-            measure(Cuda::new(found)?, config, batch, &options)
+fn main() -> ExitCode {
+    match compare(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("alternate: {sentence}");
+            ExitCode::FAILURE
         }
     }
 }
 
-/// Takes the steps and prints the line.
-fn measure<B: Backend>(
-    backend: B,
-    config: Config,
-    batch: Batch,
-    options: &Options,
-) -> Result<(), BackendError> {
-    let mut model = Gpt::new(backend, config, batch, 1337)?;
-    let (mut rng, mut times, mut loss) = (Rng::new(1337, 0), Vec::new(), 0.0);
-    for step in 0..options.steps + WARM_UP {
-        let mut ids = || -> Vec<u32> {
-            let id = |_| rng.next_below(options.n_vocab as usize) as u32;
-            (0..batch.rows()).map(id).collect()
+fn compare(options: &Options) -> Result<(), String> {
+    println!("round,ours,peer,ratio");
+    let mut rounds = Vec::new();
+    for round in 1..=options.rounds.max(1) {
+        // Who begins changes, so that neither always runs on the warmer machine.
+        let figure = |command| figure(command, &options.field);
+        let (ours, peer) = if round % 2 == 1 {
+            let ours = figure(&options.ours)?;
+            (ours, figure(&options.peer)?)
+        } else {
+            let peer = figure(&options.peer)?;
+            (figure(&options.ours)?, peer)
         };
-        let (tokens, targets) = (ids(), ids());
-        let start = Instant::now();
-        let pass = PassOptions {
-            dropout: options.dropout,
-            seed: 1,
-            micro_step: step as u64,
-            accumulation: 1,
-        };
-        let pending = model.accumulate(&tokens, &targets, pass)?;
-        model.update(&AdamW::default(), step as u64 + 1)?;
-        loss = model.loss(&pending)?.mean();
-        if step >= WARM_UP {
-            times.push(start.elapsed().as_secs_f64());
-        }
+        println!("{round},{ours:.1},{peer:.1},{:.3}", ours / peer);
+        rounds.push((ours, peer));
     }
-    times.sort_by(f64::total_cmp);
-    let (median, best) = (times[times.len() / 2], times[0]);
-    let rate = |seconds: f64| batch.rows() as f64 / seconds;
-    // Random tokens cannot be learned: a wrong answer would show as a loss far from ln V.
-    assert!(
-        (loss / f64::from(options.n_vocab).ln() - 1.0).abs() < 0.2,
-        "loss {loss}"
-    );
+    let of = |value: fn(&(f64, f64)) -> f64| -> Vec<f64> {
+        let mut values: Vec<f64> = rounds.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let (ours, peer, ratios) = (of(|r| r.0), of(|r| r.1), of(|r| r.0 / r.1));
+    let middle = rounds.len() / 2;
     println!(
-        "{{\"program\": \"minigpt\", \"device\": \"{}\", \"preset\": \"{}\", \"threads\": {}, \
-         \"batch\": {}, \"n_time\": {}, \"n_params\": {}, \"tokens_per_second\": {:.1}, \
-         \"best_tokens_per_second\": {:.1}, \"ms_per_step\": {:.3}, \"best_ms\": {:.3}, \
-         \"loss\": {loss:.4}, \"model_bytes\": {}, \"peak_bytes\": {}}}",
-        options.device,
-        options.preset,
-        options.threads,
-        batch.n_batch,
-        batch.n_time,
-        layout::n_params(&config),
-        rate(median),
-        rate(best),
-        median * 1e3,
-        best * 1e3,
-        model.bytes(),
-        peak_bytes(),
+        "median,{:.1},{:.1},{:.3}",
+        ours[middle], peer[middle], ratios[middle]
     );
+    let (best, best_peer) = (ours[ours.len() - 1], peer[peer.len() - 1]);
+    println!("best,{best:.1},{best_peer:.1},{:.3}", best / best_peer);
     Ok(())
 }
 
-struct Options {
-    device: String,
-    preset: String,
-    /// `n_layer`, `n_head`, `n_embd`, `n_ctx` instead of the preset's.
-    shape: Option<[u32; 4]>,
-    steps: usize,
-    threads: usize,
-    n_vocab: u32,
-    batch: Option<usize>,
-    time: Option<usize>,
-    dropout: f32,
-}
-
-fn options() -> Options {
-    let mut options = Options {
-        device: "cpu".into(),
-        preset: "tiny".into(),
-        shape: None,
-        steps: 20,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        n_vocab: 65,
-        batch: None,
-        time: None,
-        dropout: 0.0,
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().expect("every option takes a value");
-        let number = || value.parse().expect("a whole number");
-        match name.as_str() {
-            "--device" => options.device = value,
-            "--preset" => options.preset = value,
-            "--shape" => {
-                let sizes = value.split(',').map(|size| size.parse().expect("a size"));
-                let sizes = sizes.collect::<Vec<_>>().try_into();
-                options.shape = Some(sizes.expect("four sizes"));
-            }
-            "--steps" => options.steps = number(),
-            "--threads" => options.threads = number(),
-            "--vocab" => options.n_vocab = number() as u32,
-            "--batch" => options.batch = Some(number()),
-            "--time" => options.time = Some(number()),
-            "--dropout" => options.dropout = value.parse().expect("a number"),
-            _ => panic!("unknown option {name}"),
-        }
+/// What `command` says of `field` in its last line.
+fn figure(command: &str, field: &str) -> Result<f64, String> {
+    let run = Command::new("sh")
+        .args(["-c", command])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("sh cannot be started: {error}"))?;
+    if !run.status.success() {
+        return Err(format!("{command}: {}", run.status));
     }
-    options
-}
-
-/// Most memory that this process ever held, in bytes; 0 where the system does not say.
-fn peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kilobytes.map_or(0, |kilobytes: u64| kilobytes * 1024)
+    let text = String::from_utf8_lossy(&run.stdout);
+    let line = text.lines().last().unwrap_or_default();
+    let object: Option<Value> = serde_json::from_str(line).ok();
+    let figure = object.and_then(|object| object.get(field)?.as_f64());
+    figure.ok_or_else(|| {
+        format!("{command}: its last line is not JSON with a number {field}: {line}")
+    })
 }

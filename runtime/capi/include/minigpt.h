@@ -100,7 +100,7 @@ typedef int32_t minigpt_status;
 #define MINIGPT_FILE_FORMAT 30  /* the library was built without its weight format, or a part that it needs */
 
 /* Options. */
-#define MINIGPT_BAD_KV 40   /* kv is no MINIGPT_KV_ number */
+#define MINIGPT_BAD_KV 40   /* kv is no MINIGPT_KV_ number, or none that the library was built with */
 #define MINIGPT_BAD_TEMPERATURE 41 /* temperature is negative or not a number */
 #define MINIGPT_BAD_TOP_K 42       /* top_k is above minigpt_max_top_k() */
 #define MINIGPT_BAD_TOP_P 43       /* top_p is outside 0 to 1 */

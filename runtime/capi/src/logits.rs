@@ -7,21 +7,18 @@ use crate::options::{self, PenaltyOptions};
 use crate::pointers;
 use crate::status::{Status, status};
 
-/// Tokens back that count where the options say 0.
-const WINDOW: usize = 64;
-
 impl PenaltyOptions {
     /// As the runtime takes them.
     fn checked(&self) -> Result<Penalties, Status> {
         let penalties = Penalties::new(Options {
             repetition: match self.repetition {
-                0.0 => 1.0,
+                0.0 => Options::NONE.repetition,
                 given => given,
             },
             presence: self.presence,
             frequency: self.frequency,
             window: match self.window {
-                0 => WINDOW,
+                0 => Options::NONE.window,
                 given => given as usize,
             },
         });

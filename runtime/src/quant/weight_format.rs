@@ -34,7 +34,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format, widest first.
+    /// Every format, as numbered in files.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q8, Self::Q8Dsp, Self::Q4];
 
     /// As written on the command line: `f32`, `f16`, `q8`, `q8-dsp`, `q4`.

@@ -3,11 +3,12 @@
 mod bandwidth;
 mod measure;
 mod shape;
+mod train;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use minigpt_runtime::{Format, KvFormat};
 use serde::Serialize;
 
@@ -23,13 +24,17 @@ use crate::output::{self, say};
 /// not fit the caches cannot make more tokens a second than that bandwidth over the bytes of its weights.
 /// On a machine that has other work take the best of more repetitions.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
+  minigpt bench train --preset baby
   minigpt bench model.mgpt
   minigpt bench model.mgpt --threads 1 2 --kv f16
   minigpt bench --shape 15m --format q8 q4 --threads 2
   minigpt bench --shape 124m --format f16 --json")]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    of: Option<Of>,
     /// The model file
     #[arg(required_unless_present = "shape", conflicts_with = "shape")]
     model: Option<PathBuf>,
@@ -75,6 +80,12 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
+/// What has a speed beside models.
+#[derive(Debug, Subcommand)]
+enum Of {
+    Train(train::TrainArgs),
+}
+
 /// A row of the table.
 #[derive(Serialize)]
 struct Row {
@@ -94,6 +105,9 @@ struct Row {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
+    if let Some(Of::Train(args)) = &args.of {
+        return train::run(args);
+    }
     let lengths = Lengths {
         prompt: count("--prompt", args.prompt, 1)?,
         decode: count("--tokens", args.tokens, 1)?,

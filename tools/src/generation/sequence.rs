@@ -2,12 +2,9 @@
 
 use minigpt_runtime::{Isa, ModelFile, SessionOptions};
 use minigpt_trainer::aligned::AlignedBytes;
-use minigpt_trainer::inference::AnySession;
+use minigpt_trainer::inference::{AnySession, CHUNK};
 
 use crate::failure::Failure;
-
-/// Tokens of a prompt that go through the model together.
-const CHUNK: usize = 32;
 
 /// The options of a session for texts.
 pub(crate) const fn options(n_ctx: usize, kv: minigpt_runtime::KvFormat) -> SessionOptions {

@@ -15,7 +15,7 @@ use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
 
 use self::fault::{Fault, broken, fault, offline, refused};
-use self::folder::{Origin, forget, keep, length, lock, part};
+use self::folder::{Origin, forget, is_whole, keep, length, lock, part, place};
 use super::address::Address;
 use crate::failure::Failure;
 
@@ -60,17 +60,17 @@ impl Client {
         directory: &Path,
         watcher: Watcher<'_>,
     ) -> Result<PathBuf, Failure> {
-        let file = directory.join(address.file_name());
-        fs::create_dir_all(directory).map_err(|error| Failure::writing(directory, &error))?;
-        let _lock = lock(directory, address)?;
-        let origin = Origin::read(directory);
-        let whole = fs::metadata(&file).is_ok_and(|found| Some(found.len()) == origin.bytes);
-        let same = address.sha256.is_none() || address.sha256 == origin.sha256;
-        if origin.sha256.is_some() && whole && same {
+        let file = place(address, directory);
+        if is_whole(address, directory) {
             return Ok(file);
         }
-        self.download(address, directory, watcher)?;
-        keep(address, directory, &file)?;
+        fs::create_dir_all(directory).map_err(|error| Failure::writing(directory, &error))?;
+        let _lock = lock(directory, address)?;
+        // Another process may just have brought it.
+        if !is_whole(address, directory) {
+            self.download(address, directory, watcher)?;
+            keep(address, directory, &file)?;
+        }
         Ok(file)
     }
 

@@ -72,6 +72,32 @@ fn a_file_comes_once_and_is_checked() {
 }
 
 #[test]
+fn names_that_the_folder_uses_itself_harm_nothing() {
+    let server = Server::new(|_, head, stream| send(stream, head, "\"a\"", usize::MAX));
+    for name in ["origin.json", "PART", "lock"] {
+        let (dir, requests) = (TempDir::new().unwrap(), server.requests());
+        let url = with_checksum(&server.url.replace("file.txt", name));
+        for _ in 0..2 {
+            assert_eq!(fs::read(get(&url, &dir).unwrap()).unwrap(), content());
+        }
+        assert_eq!(server.requests(), requests + 1, "{name}");
+    }
+}
+
+#[test]
+fn what_is_there_needs_no_turn() {
+    let server = Server::new(|_, head, stream| send(stream, head, "\"a\"", usize::MAX));
+    let dir = TempDir::new().unwrap();
+    get(&server.url, &dir).unwrap();
+    let other = fs::File::open(dir.path().join("a/lock")).unwrap();
+    other.lock().unwrap();
+    assert_eq!(
+        fs::read(get(&server.url, &dir).unwrap()).unwrap(),
+        content()
+    );
+}
+
+#[test]
 fn what_breaks_off_is_taken_up_where_it_was() {
     let server = Server::new(|_, head, stream| send(stream, head, "\"a\"", 500_000));
     let dir = TempDir::new().unwrap();

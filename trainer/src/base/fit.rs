@@ -6,6 +6,7 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
 
 use super::{Base, BaseError, Stored};
+use crate::params::shape;
 
 /// What became of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +135,6 @@ impl Stored {
             }
             _ => Fate::Shape,
         }
-    }
-}
-
-fn shape(spec: &TensorSpec) -> Vec<usize> {
-    match spec.role {
-        Role::Vector => vec![spec.cols],
-        _ => vec![spec.rows, spec.cols],
     }
 }
 

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use minigpt_runtime::layout::{self, Role, TensorSpec};
+use minigpt_runtime::layout::{self, TensorSpec};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{Base, BaseError, Stored, bare};
 use crate::data::sources::{Fingerprint, hash};
 use crate::inference::{ModelBytes, OpenError, read_rows};
+use crate::params::shape;
 use crate::run::Trained;
 use crate::tokenizer::OwnedTokenizer;
 
@@ -60,10 +61,7 @@ pub(super) fn model(path: &Path) -> Result<Base, BaseError> {
 
 /// A tensor of the layout under its name.
 fn named((spec, values): (TensorSpec, Vec<f32>)) -> (String, Stored) {
-    let shape = match spec.role {
-        Role::Vector => vec![spec.cols],
-        _ => vec![spec.rows, spec.cols],
-    };
+    let shape = shape(&spec);
     (spec.id.to_string(), Stored { shape, values })
 }
 

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout::{self, Role, TensorSpec};
+use minigpt_runtime::layout::{self, TensorSpec};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::CheckpointError;
+use crate::params::shape;
 
 /// Groups of arrays, each with what stands before its names; empty arrays are left out.
 pub(super) fn encode(config: &Config, groups: &[(&str, &Vec<Vec<f32>>)]) -> io::Result<Vec<u8>> {
@@ -98,13 +99,6 @@ fn array(
     Ok(values
         .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
         .collect())
-}
-
-fn shape(spec: &TensorSpec) -> Vec<usize> {
-    match spec.role {
-        Role::Vector => vec![spec.cols],
-        _ => vec![spec.rows, spec.cols],
-    }
 }
 
 fn to_bytes(values: &[f32]) -> Vec<u8> {

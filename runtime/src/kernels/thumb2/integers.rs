@@ -125,8 +125,8 @@ fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK]) -> f32 {
         let inverse;
         (scale, inverse) = scalar::scale(f32::from_bits(largest >> 1));
         quants.iter_mut().skip(n).for_each(|quant| *quant = 0);
-        let words = x.as_mut_ptr().wrapping_add(record + 2);
-        let values = x.as_ptr().wrapping_add(i * BLOCK);
+        let all = x.as_mut_ptr();
+        let (words, values) = (all.wrapping_add(record + 2), all.wrapping_add(i * BLOCK));
         // SAFETY: as above. The words of four values lie at or before these, which are read first.
         biased = unsafe { pack(words, values, quants, n / 4, inverse) };
     } else {

@@ -121,7 +121,7 @@ fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> u
             let (block, n) = (done * blocks + first, (blocks - first).min(LANES));
             let mut some = [0.0; LANES];
             product.out = some.as_mut_ptr();
-            product.x = part(records, first * RECORD, 1).as_ptr();
+            product.x = records.as_ptr().wrapping_add(first * RECORD);
             product.tail = if first + n == blocks { tail } else { 0 };
             product.whole = n - product.tail.min(1);
             product.w = part(w.quants, block * BLOCK, n * BLOCK).as_ptr();

@@ -45,6 +45,25 @@ impl Origin {
     }
 }
 
+/// Where the file is once it is whole: under its own name, unless something else in the folder has it.
+pub(super) fn place(address: &Address, directory: &Path) -> PathBuf {
+    let name = address.file_name();
+    let taken = |own: &str| name.eq_ignore_ascii_case(own);
+    match [PART, ORIGIN, LOCK].into_iter().any(taken) {
+        true => directory.join("data"),
+        false => directory.join(name),
+    }
+}
+
+/// Whether the file is whole, and the one that `address` means.
+pub(super) fn is_whole(address: &Address, directory: &Path) -> bool {
+    let origin = Origin::read(directory);
+    let found = fs::metadata(place(address, directory));
+    let whole = found.is_ok_and(|found| Some(found.len()) == origin.bytes);
+    let same = address.sha256.is_none() || address.sha256 == origin.sha256;
+    origin.sha256.is_some() && whole && same
+}
+
 /// Where the file is while it comes.
 pub(super) fn part(directory: &Path) -> PathBuf {
     directory.join(PART)

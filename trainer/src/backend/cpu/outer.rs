@@ -1,9 +1,9 @@
 //! Sums of outer products: the gradient of a weight over a chunk of rows.
 //!
-//! Operands are copied out of the chunk in the order of use: outputs in groups of [`TALL`], inputs
-//! in panels as wide as those of [`panels`]. A tile of gradients, one group by one panel, stays in
-//! registers over the whole chunk. Each sum is one chain in the order of the rows, so it does not
-//! depend on the vector width.
+//! A tile of gradients, [`TALL`] outputs by a panel of inputs as wide as those of [`panels`], stays in
+//! registers over the whole chunk. Both operands are read where they lie; only columns that fill no
+//! tile are copied. Each sum is one chain in the order of the rows, so it does not depend on the
+//! vector width.
 
 use core::ops::Range;
 
@@ -24,30 +24,26 @@ pub(super) fn add(d_weight: &mut [f32], d_out: &[f32], x: Rows<'_>, first: usize
     let (n, m) = (d_out.len() / outputs, d_weight.len() / x.size());
     assert_eq!((d_weight.len(), d_out.len()), (m * x.size(), n * outputs));
     assert!(first + m <= outputs);
-    scratch(
-        [n * m.next_multiple_of(TALL), n * width()],
-        |[groups, panel]| {
-            arch().dispatch(Add {
-                d_weight,
-                d_out,
-                x,
-                groups,
-                panel,
-                first,
-                outputs,
-            });
-        },
-    );
+    let d_out = Rows::new(d_out, first, m, outputs);
+    scratch([n * TALL, n * width()], |[group, panel]| {
+        arch().dispatch(Add {
+            d_weight,
+            d_out,
+            x,
+            group,
+            panel,
+        });
+    });
 }
 
 struct Add<'a> {
     d_weight: &'a mut [f32],
-    d_out: &'a [f32],
+    d_out: Rows<'a>,
     x: Rows<'a>,
-    groups: &'a mut [f32],
+    /// Room for `[n, TALL]`.
+    group: &'a mut [f32],
+    /// Room for a panel of `n` rows.
     panel: &'a mut [f32],
-    first: usize,
-    outputs: usize,
 }
 
 impl WithSimd for Add<'_> {
@@ -59,74 +55,67 @@ impl WithSimd for Add<'_> {
             d_weight,
             d_out,
             x,
-            groups,
+            group,
             panel,
-            first,
-            outputs,
         } = self;
-        let inputs = x.size();
-        let (n, m) = (d_out.len() / outputs, d_weight.len() / inputs);
-        for (k, row) in d_out.chunks_exact(outputs).enumerate() {
-            copy_groups(groups, k, n, &row[first..first + m]);
-        }
         let whole = panels::vectors(S::F32_LANES) * S::F32_LANES;
-        for left in (0..inputs).step_by(whole) {
-            let columns = left..inputs.min(left + whole);
+        for left in (0..x.size()).step_by(whole) {
+            let columns = left..x.size().min(left + whole);
             let vectors = columns.len().div_ceil(S::F32_LANES);
-            let panel = &mut panel[..n * vectors * S::F32_LANES];
-            copy_columns(panel, vectors * S::F32_LANES, x, columns.clone());
-            let place = (inputs, columns);
+            let size = vectors * S::F32_LANES;
+            let n = panel.len() / width();
+            let panel = filled(&mut panel[..n * size], x, columns.clone(), size);
+            let place = (x.size(), columns);
             match vectors {
-                1 => all_groups::<S, 1>(simd, d_weight, groups, panel, place),
-                2 => all_groups::<S, 2>(simd, d_weight, groups, panel, place),
-                3 => all_groups::<S, 3>(simd, d_weight, groups, panel, place),
-                _ => all_groups::<S, 4>(simd, d_weight, groups, panel, place),
+                1 => all_groups::<S, 1>(simd, d_weight, d_out, panel, group, place),
+                2 => all_groups::<S, 2>(simd, d_weight, d_out, panel, group, place),
+                3 => all_groups::<S, 3>(simd, d_weight, d_out, panel, group, place),
+                _ => all_groups::<S, 4>(simd, d_weight, d_out, panel, group, place),
             }
         }
     }
 }
 
-/// Puts `row` number `k` of `n` into its groups, zeros behind its end.
+/// `columns` of `rows`: where they lie if there are `size` of them, or else in `copy`, with zeros behind.
+///
+/// # Shapes
+/// `copy` `[n, size]`
 #[inline(always)]
-fn copy_groups(groups: &mut [f32], k: usize, n: usize, row: &[f32]) {
-    let (whole, rest) = row.as_chunks::<TALL>();
-    let mut places = groups.chunks_exact_mut(n * TALL);
-    for (values, group) in whole.iter().zip(places.by_ref()) {
-        group[k * TALL..(k + 1) * TALL].copy_from_slice(values);
+fn filled<'a>(copy: &'a mut [f32], rows: Rows<'a>, columns: Range<usize>, size: usize) -> Rows<'a> {
+    let rows = rows.columns(columns);
+    if rows.size() == size {
+        return rows;
     }
-    if let (Some(group), false) = (places.next(), rest.is_empty()) {
-        let place = &mut group[k * TALL..(k + 1) * TALL];
-        place.fill(0.0);
-        place[..rest.len()].copy_from_slice(rest);
-    }
-}
-
-/// Copies `columns` of each row, zeros behind them up to `size`.
-#[inline(always)]
-fn copy_columns(out: &mut [f32], size: usize, rows: Rows<'_>, columns: Range<usize>) {
-    for (i, out) in out.chunks_exact_mut(size).enumerate() {
-        let (out, rest) = out.split_at_mut(columns.len());
-        out.copy_from_slice(&rows.row(i)[columns.clone()]);
+    for (i, out) in copy.chunks_exact_mut(size).enumerate() {
+        let (out, rest) = out.split_at_mut(rows.size());
+        out.copy_from_slice(rows.row(i));
         rest.fill(0.0);
     }
+    Rows::whole(copy, size)
 }
 
-/// All outputs by one panel of `V` vectors that holds `columns` of the `inputs`.
+/// All outputs by one panel, rows of `V` vectors that are `columns` of the `inputs`.
 #[inline(always)]
 fn all_groups<S: Simd, const V: usize>(
     simd: S,
     d_weight: &mut [f32],
-    groups: &[f32],
-    panel: &[f32],
+    d_out: Rows<'_>,
+    panel: Rows<'_>,
+    copy: &mut [f32],
     (inputs, columns): (usize, Range<usize>),
 ) {
-    let (vectors, _) = S::as_simd_f32s(panel);
-    let (panel, _) = vectors.as_chunks::<V>();
-    let groups = groups.chunks_exact(panel.len() * TALL);
-    for (d_weight, group) in d_weight.chunks_mut(TALL * inputs).zip(groups) {
+    for (i, d_weight) in d_weight.chunks_mut(TALL * inputs).enumerate() {
+        let outputs = i * TALL..d_out.size().min((i + 1) * TALL);
+        let n = copy.len() / TALL;
+        let group = filled(copy, d_out, outputs, TALL);
         let mut sums = [[simd.splat_f32s(0.0); V]; TALL];
-        let (group, _) = group.as_chunks::<TALL>();
-        for (outputs, step) in group.iter().zip(panel) {
+        for k in 0..n {
+            let (step, _) = S::as_simd_f32s(panel.row(k));
+            let (Some(outputs), Some(step)) = (group.row(k).first_chunk(), step.first_chunk())
+            else {
+                unreachable!("rows are as wide as a tile");
+            };
+            let (outputs, step): (&[f32; TALL], &[_; V]) = (outputs, step);
             for i in 0..TALL {
                 let value = simd.splat_f32s(outputs[i]);
                 for j in 0..V {

@@ -230,7 +230,8 @@ fn all_rows<S: Simd, const V: usize>(
             0 => return,
             1 => tile::<S, 1, V>(simd, out, x, first, panel, place),
             2..4 => tile::<S, 2, V>(simd, out, x, first, panel, place),
-            4..TALL => tile::<S, 4, V>(simd, out, x, first, panel, place),
+            // Low tiles wait for memory: eight are two of four, and not six and two.
+            4..TALL | 8 => tile::<S, 4, V>(simd, out, x, first, panel, place),
             _ => tile::<S, TALL, V>(simd, out, x, first, panel, place),
         };
         first += n;

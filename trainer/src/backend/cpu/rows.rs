@@ -1,5 +1,7 @@
 //! Rows of equal length that may lie apart.
 
+use core::ops::Range;
+
 /// Rows of `size` numbers, each `stride` numbers behind the one before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows<'a> {
@@ -28,6 +30,16 @@ impl<'a> Rows<'a> {
     pub(super) fn skip(self, first: usize) -> Self {
         Self {
             data: &self.data[first * self.stride..],
+            ..self
+        }
+    }
+
+    /// Those columns of the rows.
+    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+        assert!(columns.end <= self.size);
+        Self {
+            data: &self.data[columns.start..],
+            size: columns.len(),
             ..self
         }
     }

@@ -111,11 +111,16 @@ impl Queue {
         self.table.bytes() as u64
     }
 
-    /// Where a kernel launched from here on finds `values`, in their order.
+    /// Where kernels find `values`, in their order, up to the next [`Self::flush`]; asking for more values
+    /// or for memory may flush.
     pub(super) fn values(&mut self, values: &[u64]) -> Result<Address, BackendError> {
         if self.values.len() + values.len() > VALUES {
             self.flush()?;
         }
+        assert!(
+            self.values.len() + values.len() <= VALUES,
+            "values are launched before others are asked for"
+        );
         let address = self.table.address() + (self.values.len() * size_of::<u64>()) as u64;
         self.values.extend(values);
         Ok(address)

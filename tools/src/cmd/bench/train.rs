@@ -1,0 +1,292 @@
+//! `minigpt bench train`.
+
+use std::fs;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use minigpt_models::preset;
+use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
+use minigpt_runtime::{Config, Hyperparameters, rng::Rng};
+use minigpt_trainer::backend::cuda::Cuda;
+use minigpt_trainer::device::{Choice, Device};
+use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
+use serde::Serialize;
+
+use crate::cmd::{count, threads};
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, say};
+
+/// Steps before the clock counts.
+const WARM_UP: usize = 3;
+
+/// Measure the speed of training: forward, backward, clipping and AdamW on random tokens.
+///
+/// The shapes are those that benchmarks of GPTs use, each with a batch and a vocabulary; the last four
+/// are for a GPU.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  minigpt bench train --preset baby
+  minigpt bench train --preset cpu --threads 1 --steps 50 --json
+  minigpt bench train --preset baby64 --device cuda")]
+pub(super) struct TrainArgs {
+    /// The model and its batch
+    #[arg(long, value_name = "NAME", default_value = "tiny")]
+    preset: Load,
+    /// Threads [default: as many as the machine runs at once]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<i64>,
+    /// Steps that are measured, after three of warm-up
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        allow_negative_numbers = true
+    )]
+    steps: i64,
+    /// Sequences of a batch [default: the preset's]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    batch: Option<i64>,
+    /// Chance of a value to be dropped
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    dropout: f32,
+    /// cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Choice,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A shape of GPT-2's family with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Load {
+    /// 4 layers of 128, context 64, 12 sequences
+    Cpu,
+    /// 4 layers of 128, context 128, 32 sequences
+    Tiny,
+    /// 6 layers of 384, context 256, 8 sequences
+    Baby,
+    /// 6 layers of 512, context 256, 4 sequences, vocabulary 10,000
+    Small25m,
+    /// 12 layers of 768, context 64, 4 sequences, vocabulary 50,257
+    Gpt2,
+    /// Tiny with 64 sequences
+    Tiny64,
+    /// 6 layers of 192, context 256, 32 sequences
+    Small3m,
+    /// Baby with 64 sequences
+    Baby64,
+    /// GPT-2 with its whole context, 16 sequences
+    #[value(name = "gpt2_1024")]
+    Gpt2Whole,
+}
+
+impl Load {
+    /// `n_layer`, `n_head`, `n_embd`, `n_ctx`, sequences, `n_vocab`.
+    const fn sizes(self) -> [u32; 6] {
+        match self {
+            Self::Cpu => [4, 4, 128, 64, 12, 65],
+            Self::Tiny => [4, 4, 128, 128, 32, 65],
+            Self::Baby => [6, 6, 384, 256, 8, 65],
+            Self::Small25m => [6, 8, 512, 256, 4, 10_000],
+            Self::Gpt2 => [12, 12, 768, 64, 4, 50_257],
+            Self::Tiny64 => [4, 4, 128, 128, 64, 65],
+            Self::Small3m => [6, 6, 192, 256, 32, 65],
+            Self::Baby64 => [6, 6, 384, 256, 64, 65],
+            Self::Gpt2Whole => [12, 12, 768, 1024, 16, 50_257],
+        }
+    }
+
+    fn config(self) -> Result<Config, Failure> {
+        let [n_layer, n_head, n_embd, n_ctx, _, n_vocab] = self.sizes();
+        let gpt2 = preset("gpt2").ok_or_else(|| Failure::failed("there is no preset gpt2"))?;
+        let hyper = Hyperparameters {
+            n_layer,
+            n_head,
+            n_head_kv: n_head,
+            n_embd,
+            n_ff: 4 * n_embd,
+            n_ctx,
+            ..gpt2.hyperparameters(n_vocab)
+        };
+        Config::new(hyper).map_err(Failure::failed)
+    }
+}
+
+/// What was measured.
+#[derive(Serialize)]
+struct Report {
+    program: &'static str,
+    preset: String,
+    device: String,
+    threads: usize,
+    batch: usize,
+    n_time: usize,
+    n_params: u64,
+    tokens_per_second: f64,
+    best_tokens_per_second: f64,
+    ms_per_step: f64,
+    best_ms: f64,
+    /// Thousand million operations a second, at the median.
+    gflops: f64,
+    /// Of a process's memory at its largest, where the system says it; or else 0.
+    peak_bytes: u64,
+    /// Of all buffers.
+    model_bytes: u64,
+    loss: f64,
+}
+
+pub(super) fn run(args: &TrainArgs) -> Outcome {
+    let steps = count("--steps", args.steps, 1)?;
+    let threads = threads(args.threads)?;
+    if !(0.0..1.0).contains(&args.dropout) {
+        let message = format!("--dropout is {}; it must be from 0 up to 1", args.dropout);
+        return Err(Failure::Misuse(message));
+    }
+    let config = args.preset.config()?;
+    let n_batch = match args.batch {
+        Some(n) => count("--batch", n, 1)?,
+        None => args.preset.sizes()[4] as usize,
+    };
+    let batch = Batch {
+        n_batch,
+        n_time: config.n_ctx(),
+    };
+    let device = args.device.device(&config, n_batch, &mut |error| {
+        say!("training on the CPU: {error}");
+    });
+    let measured = match device.map_err(Failure::failed)? {
+        Device::Cuda(found) => {
+            let name = found.name.clone();
+            let cuda = Cuda::new(found).map_err(Failure::failed)?;
+            measure(cuda, config, batch, steps, args.dropout).map(|measured| (name, measured))
+        }
+        _ => measure(Cpu::new(Some(threads)), config, batch, steps, args.dropout)
+            .map(|measured| ("cpu".to_owned(), measured)),
+    };
+    let (device, measured) = measured.map_err(Failure::failed)?;
+    let report = report(args, (device, threads), &config, batch, &measured);
+    match args.json {
+        true => output::print_json_line(&report),
+        false => output::print(&text(&report)),
+    }
+}
+
+/// Seconds of each step in order of size, the last loss, and the bytes of all buffers.
+struct Measured {
+    times: Vec<f64>,
+    loss: f64,
+    bytes: u64,
+}
+
+fn measure<B: Backend>(
+    backend: B,
+    config: Config,
+    batch: Batch,
+    steps: usize,
+    dropout: f32,
+) -> Result<Measured, BackendError> {
+    let mut model = Gpt::new(backend, config, batch, 1337)?;
+    let (mut rng, mut times, mut loss) = (Rng::new(1337, 0), Vec::new(), 0.0);
+    for step in 0..steps as u64 + WARM_UP as u64 {
+        let mut ids = || -> Vec<u32> {
+            let id = |_| rng.next_below(config.n_vocab()) as u32;
+            (0..batch.rows()).map(id).collect()
+        };
+        let (tokens, targets) = (ids(), ids());
+        let start = Instant::now();
+        let pass = PassOptions {
+            dropout,
+            seed: 1,
+            micro_step: step,
+            accumulation: 1,
+        };
+        let pending = model.accumulate(&tokens, &targets, pass)?;
+        model.update(&AdamW::default(), step + 1)?;
+        loss = model.loss(&pending)?.mean();
+        times.push(start.elapsed().as_secs_f64());
+    }
+    let mut times = times.split_off(WARM_UP);
+    times.sort_by(f64::total_cmp);
+    let bytes = model.bytes();
+    Ok(Measured { times, loss, bytes })
+}
+
+fn report(
+    args: &TrainArgs,
+    (device, threads): (String, usize),
+    config: &Config,
+    batch: Batch,
+    measured: &Measured,
+) -> Report {
+    let (median, best) = (measured.times[measured.times.len() / 2], measured.times[0]);
+    let rate = |seconds: f64| batch.rows() as f64 / seconds;
+    let name = args.preset.to_possible_value();
+    Report {
+        program: "minigpt",
+        preset: name.map_or_else(String::new, |name| name.get_name().to_owned()),
+        device,
+        threads,
+        batch: batch.n_batch,
+        n_time: batch.n_time,
+        n_params: layout::n_params(config),
+        tokens_per_second: rate(median),
+        best_tokens_per_second: rate(best),
+        ms_per_step: median * 1e3,
+        best_ms: best * 1e3,
+        gflops: flops_per_token(config) * rate(median) / 1e9,
+        peak_bytes: peak_bytes(),
+        model_bytes: measured.bytes,
+        loss: measured.loss,
+    }
+}
+
+/// Multiplications and additions of a token's forward and backward pass: twice one of each for every
+/// weight forward, twice that backward; attention over half the context on average.
+fn flops_per_token(config: &Config) -> f64 {
+    // Positions are no factor of a product; the embedding is one as the head.
+    let factor = |spec: &TensorSpec| spec.role == Role::Matrix && spec.id.tensor != Tensor::Wpe;
+    let weights: usize = layout::tensors(config)
+        .filter(factor)
+        .map(|spec| spec.len())
+        .sum();
+    let attention = config.n_layer() * config.n_ctx() * config.n_embd();
+    6.0 * (weights + attention) as f64
+}
+
+/// Most memory that this process ever held, in bytes; 0 where the system does not say.
+fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.map_or(0, |kilobytes: u64| kilobytes * 1024)
+}
+
+/// The report for people.
+fn text(report: &Report) -> String {
+    format!(
+        "{}: {} parameters, {} sequences of {} tokens, {} with {} threads\n\
+         tokens a second  {:>10.0} (best {:.0})\n\
+         ms a step        {:>10.2} (best {:.2})\n\
+         GFLOP/s          {:>10.1}\n\
+         peak memory      {:>7.1} MB\n",
+        report.preset,
+        report.n_params,
+        report.batch,
+        report.n_time,
+        report.device,
+        report.threads,
+        report.tokens_per_second,
+        report.best_tokens_per_second,
+        report.ms_per_step,
+        report.best_ms,
+        report.gflops,
+        report.peak_bytes as f64 / 1e6,
+    )
+}
