@@ -111,7 +111,7 @@ fn mistakes_are_located() {
     let dir = dir.path();
     fs::write(dir.join("zero.TOML"), "[training]\n\nbatch = 0\n").unwrap();
     let huge = ["--data", "fish.txt", "--batch", "4000000000"];
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (
             &["--config", "zero.TOML"],
             &["zero.TOML, line 3: batch is 0"],
