@@ -297,7 +297,8 @@ fn a_run_is_interrupted_before_at_and_behind_the_switch() {
 fn steps_before_the_switch_are_those_of_a_run_without_one() {
     let dir = TempDir::new().unwrap();
     let (mut plain, mut aware) = (create(&dir, "plain", &[]), create(&dir, "aware", &AWARE));
-    (go(&mut plain, 1), go(&mut aware, 1));
+    go(&mut plain, 1);
+    go(&mut aware, 1);
     let (plain, aware) = (curve(plain.path()), curve(aware.path()));
     for (plain, aware) in plain.iter().zip(&aware) {
         let same = plain.train_loss == aware.train_loss;
