@@ -10,7 +10,7 @@ use minigpt_runtime::quant::BLOCK;
 use minigpt_runtime::{Config, Format, ops};
 
 /// Number of kinds of work.
-pub const KINDS: usize = 22;
+pub const KINDS: usize = 23;
 
 /// The kinds of work, as the columns of `cores.csv` are called.
 pub const WORK: [&str; KINDS] = [
@@ -21,6 +21,7 @@ pub const WORK: [&str; KINDS] = [
     "matrix_block",
     "row_rest",
     "wide_row",
+    "apart_block",
     "quantized_value",
     "attention_score",
     "attention_value",
@@ -141,6 +142,8 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
     let rest = |width| only(!format.is_integer(), halvings(width));
     // Rows of so many blocks that lanes take more than one each.
     let wide = |blocks, rows| only(format.is_integer() && blocks > ops::LANES, rows);
+    // Kernels of four bits take rows of two blocks together.
+    let apart = |blocks, rows| only(format == Format::Q4 && blocks != 2, blocks * rows);
     let scores = n_layer * config.n_head() * (position + 1);
     // Kernels of attention take heads whose width is a multiple of this.
     let even = config.head_size().is_multiple_of(HEAD_STEP);
@@ -158,6 +161,7 @@ pub fn work(config: &Config, format: Format, position: usize) -> [f64; KINDS] {
         embd_rows * embd_blocks + ff_rows * ff_blocks,
         embd_rows * rest(n_embd) + ff_rows * rest(n_ff),
         wide(embd_blocks, embd_rows) + wide(ff_blocks, ff_rows),
+        apart(embd_blocks, embd_rows) + apart(ff_blocks, ff_rows),
         only(format.is_integer(), n_layer * (3 * n_embd + n_ff) + n_embd),
         only(even, scores),
         only(even, scores * config.head_size()),

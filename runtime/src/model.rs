@@ -143,11 +143,15 @@ impl<'w, W: WeightFormat> Model<'w, W> {
         Linear {
             weight,
             rows,
-            bias: if self.config.bias() {
-                self.vector(TensorId::new(bias, layer))
-            } else {
-                None
-            },
+            bias: self.bias(bias, layer),
+        }
+    }
+
+    /// The bias `tensor` of layer `layer`, if there are biases.
+    fn bias(&self, tensor: Tensor, layer: usize) -> Option<&'w [f32]> {
+        match self.config.bias() {
+            true => self.vector(TensorId::new(tensor, layer)),
+            false => None,
         }
     }
 
@@ -157,7 +161,7 @@ impl<'w, W: WeightFormat> Model<'w, W> {
             weight: self
                 .vector(TensorId::new(weight, layer))
                 .unwrap_or_default(),
-            bias: self.vector(TensorId::new(bias, layer)),
+            bias: self.bias(bias, layer),
         }
     }
 

@@ -231,7 +231,11 @@ impl<const K: usize> Sampler<K> {
 ///
 /// Most tokens are less likely than the last of them, and cost a comparison.
 fn keep_likeliest(candidates: &mut [Candidate], logits: &[f32]) {
+    let mut least = f32::NEG_INFINITY;
     for (token, &value) in logits.iter().enumerate() {
+        if value < least {
+            continue;
+        }
         let token = token as u32;
         let mut moved = Candidate { value, token };
         if candidates.last().is_some_and(|last| moved > *last) {
@@ -240,6 +244,7 @@ fn keep_likeliest(candidates: &mut [Candidate], logits: &[f32]) {
                     core::mem::swap(candidate, &mut moved);
                 }
             }
+            least = candidates.last().map_or(least, |last| last.value);
         }
     }
 }

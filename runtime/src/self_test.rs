@@ -34,6 +34,9 @@ const EXPECTED: [(&str, u32); 3] = [
     ("matrix products", 0x11AD_66F7),
 ];
 
+/// The last of [`EXPECTED`] with the integers of four bits.
+const EXPECTED_Q4: u32 = 0xF2CF_17E8;
+
 /// Arithmetic that is not the model's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,7 +74,7 @@ impl core::error::Error for SelfTestError {}
 /// A [`SelfTestError`] that says which part differs.
 pub fn run<W: WeightFormat>() -> Result<(), SelfTestError> {
     let computed = hashes::<W>(Isa::detect());
-    for ((part, expected), computed) in EXPECTED.into_iter().zip(computed) {
+    for ((part, expected), computed) in expected(W::FORMAT).into_iter().zip(computed) {
         if let Some(computed) = computed.filter(|computed| *computed != expected) {
             return Err(SelfTestError {
                 part,
@@ -81,6 +84,15 @@ pub fn run<W: WeightFormat>() -> Result<(), SelfTestError> {
         }
     }
     Ok(())
+}
+
+/// [`EXPECTED`] with weights of `format`.
+fn expected(format: Format) -> [(&'static str, u32); EXPECTED.len()] {
+    let mut expected = EXPECTED;
+    if let (Format::Q4, [.., (_, products)]) = (format, &mut expected) {
+        *products = EXPECTED_Q4;
+    }
+    expected
 }
 
 /// Hashes of the results, in the order of [`EXPECTED`]; none where other bits are right too.
@@ -176,7 +188,7 @@ fn update(hash: &mut Xxh32, values: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::{F16, F32, Q8, Q8Dsp};
+    use crate::quant::{F16, F32, Q4, Q8, Q8Dsp};
 
     #[test]
     fn every_instruction_set_passes() {
@@ -185,6 +197,9 @@ mod tests {
             for computed in [hashes::<Q8>(isa), hashes::<Q8Dsp>(isa)] {
                 assert_eq!(computed, expected, "{}: {computed:#x?}", isa.name());
             }
+            let computed = hashes::<Q4>(isa);
+            let expected = super::expected(Format::Q4).map(|(_, hash)| Some(hash));
+            assert_eq!(computed, expected, "{}: {computed:#x?}", isa.name());
         }
         assert_eq!((run::<F32>(), run::<F16>()), (Ok(()), Ok(())));
     }

@@ -146,7 +146,7 @@ fn stored(board: &str) -> Vec<u8> {
     let text = fs::read_to_string(boards.join(format!("{board}.toml"))).unwrap();
     let model = ModelBytes::open(Path::new(&model())).unwrap();
     match toml::from_str::<toml::Table>(&text).unwrap().get("weights") {
-        Some(weights) if weights.as_str() == Some("q8-dsp") => {
+        Some(weights) if weights[0].as_str() == Some("q8-dsp") => {
             let file = model.file().unwrap();
             export::reordered(&file).unwrap().bytes().to_vec()
         }
@@ -180,6 +180,26 @@ fn debuggers_find_the_model_as_a_section() {
             "{board}"
         );
         assert!(text.size() > 1000, "{board}");
+    }
+}
+
+/// The formats of a board differ in program and model: each model is joined with the program that runs it.
+#[test]
+fn a_q4_model_gets_a_program_of_its_own() {
+    let dir = TempDir::new().unwrap();
+    let q4 = format_file("v4-q4-bpe.mgpt");
+    let model = fs::read(&q4).unwrap();
+    for board in ["mps2-an385", "mps2-an500"] {
+        let args = ["firmware", "--board", board, "-o", "q4.elf", "--model"];
+        let output = run(dir.path(), &[&args[..], &[q4.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let flash = elf_bytes(&fs::read(dir.path().join("q4.elf")).unwrap());
+        let placed: Vec<u8> = (MODEL..).map_while(|at| flash.get(&at).copied()).collect();
+        assert_eq!(placed, model, "{board}");
+        let (other, _) = image(dir.path(), board, "q8.elf");
+        let other = elf_bytes(&other);
+        let programs = [&flash, &other].map(|flash| flash.range(..MODEL).collect::<Vec<_>>());
+        assert!(programs[0] != programs[1], "{board}");
     }
 }
 
@@ -401,8 +421,11 @@ fn has_qemu() -> bool {
 }
 
 fn boarded(board: &str, args: &[&str]) -> Output {
-    let model = model();
-    let common = ["firmware", "--run", "--board", board, "--model", &model];
+    boarded_with(&model(), board, args)
+}
+
+fn boarded_with(model: &str, board: &str, args: &[&str]) -> Output {
+    let common = ["firmware", "--run", "--board", board, "--model", model];
     run(Path::new("."), &[&common[..], args].concat())
 }
 
@@ -418,21 +441,25 @@ fn a_board_tells_what_the_desktop_tells() {
         "--top-p=0.9",
         "--seed=3",
     ];
-    let model = model();
-    let desktop = ["generate", &model, "--kv=q8", "--prompt", " the then"];
-    let desktop = run(Path::new("."), &[&desktop[..], &how].concat());
-    let told = boarded(
-        "mps2-an385",
-        &[&["--prompt", " the then"], &how[..]].concat(),
-    );
-    let said = stderr(&told);
-    assert!(told.status.success(), "{said}");
-    assert_eq!(
-        String::from_utf8_lossy(&told.stdout),
-        String::from_utf8_lossy(&desktop.stdout)
-    );
-    assert!(said.contains("9 tokens after "), "{said}");
-    assert!(!said.contains("seed"), "{said}");
+    let q4 = format_file("v4-q4-bpe.mgpt").display().to_string();
+    for (model, board) in [
+        (model(), "mps2-an385"),
+        (q4.clone(), "mps2-an385"),
+        (q4, "mps2-an500"),
+    ] {
+        let desktop = ["generate", &model, "--kv=q8", "--prompt", " the then"];
+        let desktop = run(Path::new("."), &[&desktop[..], &how].concat());
+        let prompt = &["--prompt", " the then"];
+        let told = boarded_with(&model, board, &[prompt, &how[..]].concat());
+        let said = stderr(&told);
+        assert!(told.status.success(), "{said}");
+        assert_eq!(
+            String::from_utf8_lossy(&told.stdout),
+            String::from_utf8_lossy(&desktop.stdout)
+        );
+        assert!(said.contains("9 tokens after "), "{said}");
+        assert!(!said.contains("seed"), "{said}");
+    }
     assert!(stderr(&boarded("mps2-an385", &["--prompt", "e"])).starts_with("seed "));
 }
 

@@ -151,6 +151,29 @@ fn boards_are_demands() {
 }
 
 #[test]
+fn four_bits_leave_room_for_more_parameters() {
+    let dir = directory();
+    let dir = dir.path();
+    let args = ["--data", "fish.txt", "--tokenizer", "byte"];
+    let board = |name, format| {
+        let place = ["--board", name, "--format", format];
+        fit(dir, &[&args[..], &place].concat())
+    };
+    for (name, format) in [("microbit", "q8"), ("nrf52840-dk", "q8_dsp")] {
+        let [q8, q4] = ["q8", "q4"].map(|format| board(name, format)["suggestions"][0].clone());
+        assert_eq!(
+            (&q8["format"], &q4["format"]),
+            (&format.into(), &"q4".into())
+        );
+        let [more, fewer] = [&q4, &q8].map(|one| number(&one["n_params"]));
+        assert!(more > fewer * 5 / 4, "{name}: {more} {fewer}");
+        assert!(q4["instructions_per_token"].is_u64());
+    }
+    let refused = run(dir, &["fit", "--board", "microbit", "--format", "f32"]);
+    assert_refused(&refused, 2, &["f32", "q8, q4"]);
+}
+
+#[test]
 fn a_speed_without_a_core_is_unknown() {
     let dir = directory();
     let args = [

@@ -1,4 +1,5 @@
-//! Turns the board file that `MINIGPT_BOARD` names into a linker script, constants and the cfg `hal`.
+//! Turns the board file that `MINIGPT_BOARD` names into a linker script, constants and the cfg `hal`, and
+//! `MINIGPT_WEIGHTS`, one of the formats that stand there, into the cfg `weights`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -38,11 +39,14 @@ fn main() {
     let hals = HALS.map(|hal| format!("{:?}", hal.name)).join(", ");
     println!("cargo:rustc-check-cfg=cfg(hal, values({hals}, {SEMIHOSTING:?}))");
     println!("cargo:rustc-check-cfg=cfg(hal_vectors)");
-    println!(
-        "cargo:rustc-check-cfg=cfg(weights, values({:?}, {:?}))",
-        WEIGHTS[0], WEIGHTS[1]
-    );
-    println!("cargo:rustc-cfg=weights={:?}", board.weights);
+    let formats = WEIGHTS.map(|name| format!("{name:?}")).join(", ");
+    println!("cargo:rustc-check-cfg=cfg(weights, values({formats}))");
+    println!("cargo:rerun-if-env-changed=MINIGPT_WEIGHTS");
+    let asked = env::var("MINIGPT_WEIGHTS").ok();
+    match board.chosen(asked.as_deref()) {
+        Ok(weights) => println!("cargo:rustc-cfg=weights={weights:?}"),
+        Err(error) => panic!("{path}: {error}"),
+    }
     println!("cargo:rustc-cfg=hal={:?}", board.hal);
     if vectors {
         println!("cargo:rustc-cfg=hal_vectors");

@@ -8,8 +8,11 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 
-/// Name, board file and program of every board.
-static FILES: &[(&str, &str, Option<&[u8]>)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
+/// Name and file of every board.
+static FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
+
+/// The prebuilt programs: ELF by name, see [`Board::program`].
+static PROGRAMS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/programs.rs"));
 
 /// A board, as its file in `firmware/boards` describes it.
 #[derive(Debug, Deserialize)]
@@ -17,9 +20,6 @@ pub(crate) struct Board {
     /// What `--board` takes.
     #[serde(skip)]
     pub(crate) name: &'static str,
-    /// ELF of the prebuilt program.
-    #[serde(skip)]
-    program: Option<&'static [u8]>,
     pub(crate) core: String,
     pub(crate) clock_hz: u32,
     /// Where the program lies.
@@ -32,9 +32,8 @@ pub(crate) struct Board {
     pub(crate) images: Vec<ImageFormat>,
     /// What its boot loader knows it by in a UF2 file.
     pub(crate) uf2_family: Option<u32>,
-    /// How matrices of its models are stored, by name.
-    #[serde(default)]
-    weights: Option<String>,
+    /// How matrices of its models are stored, by name; one at least.
+    weights: Vec<String>,
     /// The machine of QEMU that is this board, with text and figures on its standard streams.
     pub(crate) qemu: Option<Qemu>,
     tested: Option<Tested>,
@@ -135,23 +134,24 @@ impl Board {
         }
     }
 
-    fn read(
-        &(name, text, program): &(&'static str, &str, Option<&'static [u8]>),
-    ) -> Result<Self, Failure> {
+    fn read(&(name, text): &(&'static str, &str)) -> Result<Self, Failure> {
         let board: Self = toml::from_str(text)
             .map_err(|error| Failure::Failed(format!("the file of board {name}: {error}")))?;
-        Ok(Self {
-            name,
-            program,
-            ..board
-        })
+        Ok(Self { name, ..board })
     }
 
-    /// ELF of its program.
-    pub(crate) fn program(&self) -> Result<&'static [u8], Failure> {
-        self.program.ok_or_else(|| {
+    /// ELF of its program for models of `format`, one of [`Self::formats`]: that of the first has the board's name,
+    /// the others their format behind it.
+    pub(crate) fn program(&self, format: Format) -> Result<&'static [u8], Failure> {
+        let name = match self.weights.first() {
+            Some(first) if first == format.name() => self.name.to_owned(),
+            _ => format!("{self}-{}", format.name()),
+        };
+        let found = PROGRAMS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, program)| *program).ok_or_else(|| {
             Failure::Failed(format!(
-                "this minigpt was built without a program for {self}; build it again after `cargo xtask prebuilt`"
+                "this minigpt was built without a program of {self} for {}; build it again after `cargo xtask prebuilt`",
+                format.name()
             ))
         })
     }
@@ -166,13 +166,35 @@ impl Board {
         ((size - stack - variables) / 16 * 16) as u64
     }
 
-    /// How matrices of its models are stored.
-    pub(crate) fn weights(&self) -> Result<Format, Failure> {
-        let name = self.weights.as_deref().unwrap_or(Format::Q8.name());
-        let format = Format::ALL.into_iter().find(|format| format.name() == name);
-        format.ok_or_else(|| {
-            Failure::Failed(format!(
-                "the file of board {self}: there are no weights {name}"
+    /// How matrices of its models are stored, the usual one first.
+    pub(crate) fn formats(&self) -> Result<Vec<Format>, Failure> {
+        let named = |name: &String| {
+            let format = Format::ALL.into_iter().find(|format| format.name() == name);
+            format.ok_or_else(|| {
+                Failure::Failed(format!(
+                    "the file of board {self}: there are no weights {name}"
+                ))
+            })
+        };
+        self.weights.iter().map(named).collect()
+    }
+
+    /// The format in which it has a model of `format`: the same, or its numbers in the order that suits it.
+    pub(crate) fn stored(&self, format: Format) -> Result<Format, Failure> {
+        let formats = self.formats()?;
+        let same = |stored: &&Format| {
+            **stored == format || **stored == Format::Q8Dsp && format == Format::Q8
+        };
+        formats.iter().find(same).copied().ok_or_else(|| {
+            let named = |format: &Format| match format {
+                Format::Q8Dsp => Format::Q8.name(),
+                format => format.name(),
+            };
+            let names: Vec<_> = formats.iter().map(named).collect();
+            Failure::Misuse(format!(
+                "{self} runs {}, and the model is {}: make one with minigpt export RUN --format q8, or import it with --format q8",
+                names.join(" or "),
+                format.name()
             ))
         })
     }

@@ -3,6 +3,7 @@
 use core::f32::consts::LOG2_E;
 
 use crate::math;
+use crate::parts::{part, part_mut};
 
 /// Tokens whose weighted values add up exactly: weights have 15 bits.
 pub(super) const PIECE: usize = 1 << (31 - 15 - KEPT_BITS);
@@ -24,29 +25,80 @@ pub(crate) struct Row<'a> {
     pub(crate) in_pairs: bool,
 }
 
-/// What heads of a group attend to.
+/// What the heads of a token attend to.
 ///
-/// `value = integer * 2^exponent`, with an exponent for a token's key and one for its value.
+/// `value = integer * 2^exponent`, with an exponent for a token's key of a group and one for its value.
 #[derive(Debug)]
 pub(crate) struct Attention<'a> {
     /// Tokens.
     pub(crate) n: usize,
+    /// Tokens that there is room for, an even number.
+    pub(crate) n_ctx: usize,
     /// Integers of a key or value.
     pub(crate) width: usize,
-    /// `[even, width]` or more, `even` being `n` rounded up to pairs.
+    /// Heads that share keys and values.
+    pub(crate) group_size: usize,
+    /// `[groups, n_ctx, width]`
     pub(crate) keys: &'a [i8],
-    /// `[n]` or more.
+    /// `[groups, n_ctx]`
     pub(crate) key_exponents: &'a [i8],
-    /// `[even / 2, width / 2, 2 tokens, 2]` or more.
+    /// `[groups, n_ctx / 2, width / 2, 2 tokens, 2]`
     pub(crate) values: &'a [i8],
-    /// `[even]` or more.
+    /// `[groups, n_ctx]`
     pub(crate) value_exponents: &'a [i8],
-    /// Room for the scores of a head, `[even]` or more.
+    /// Room for the scores of a head, `[n_ctx]`.
     pub(crate) scores: &'a mut [i32],
     /// Room for the output of a head in integers, `[width]`.
     pub(crate) sums: &'a mut [i32],
     /// Of scores.
     pub(crate) scale: BaseScale,
+}
+
+/// Some heads of a token.
+///
+/// # Shapes
+/// `queries` `[heads, width]`, which are used up, `exponents` `[heads]`, `out` `[heads, HS]`.
+#[derive(Debug)]
+pub(crate) struct Heads<'a> {
+    /// The first of them.
+    pub(crate) first: usize,
+    pub(crate) queries: &'a mut [i16],
+    pub(crate) exponents: &'a [i8],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Attention<'_> {
+    /// Calls `attend` for each group of which there are heads, with keys and values of that group alone.
+    pub(super) fn each_group(
+        mut self,
+        heads: Heads<'_>,
+        mut attend: impl FnMut(&mut Self, Heads<'_>),
+    ) {
+        let (n_ctx, width, group_size) = (self.n_ctx, self.width, self.group_size.max(1));
+        let (keys, key_exponents) = (self.keys, self.key_exponents);
+        let (values, value_exponents) = (self.values, self.value_exponents);
+        let n_heads = heads.exponents.len();
+        let head_size = heads.out.len() / n_heads.max(1);
+        let mut done = 0;
+        while done < n_heads {
+            let first = heads.first + done;
+            let group = first / group_size;
+            let count = ((group + 1) * group_size - first).min(n_heads - done);
+            let start = group * n_ctx;
+            self.keys = part(keys, start * width, n_ctx * width);
+            self.key_exponents = part(key_exponents, start, n_ctx);
+            self.values = part(values, start * width, n_ctx * width);
+            self.value_exponents = part(value_exponents, start, n_ctx);
+            let heads = Heads {
+                first,
+                queries: part_mut(heads.queries, done * width, count * width),
+                exponents: part(heads.exponents, done, count),
+                out: part_mut(heads.out, done * head_size, count * head_size),
+            };
+            attend(&mut self, heads);
+            done += count;
+        }
+    }
 }
 
 /// A positive number as `multiplier * 2^-shift`, `multiplier` in `2^30..2^31`.
@@ -70,11 +122,17 @@ impl BaseScale {
     ///
     /// Where they may be in the tens of thousands, they are smaller than they should be by a common factor.
     pub(super) fn of(self, query: i32, largest_key: i32) -> ScoreScale {
-        let shift = self.shift - 32 - query - largest_key - SCORE_FRACTION as i32;
+        let (multiplier, shift) = self.parts(largest_key);
         ScoreScale {
-            multiplier: self.multiplier,
-            shift: shift.clamp(0, 31) + largest_key,
+            multiplier,
+            shift: (shift - query).clamp(0, 31) + largest_key,
         }
+    }
+
+    /// Multiplier and shift, before the exponent of a query is taken off.
+    pub(super) const fn parts(self, largest_key: i32) -> (i32, i32) {
+        let shift = self.shift - 32 - largest_key - SCORE_FRACTION as i32;
+        (self.multiplier, shift)
     }
 }
 

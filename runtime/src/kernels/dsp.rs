@@ -7,6 +7,8 @@
 //!
 //! `256 (high x_high + low x_low) = lane * x_high + low * (256 x_low - x_high)`
 //!
+//! Weights of four bits have one order for all cores; [`q4`] says how their products need no masks.
+//!
 //! Pointers are aligned to words: arenas and files lie on 16 bytes, and widths and records are whole words.
 //! Four rows share each load of activations: 27 instructions for 32 multiply-adds. Everything here is
 //! assembly: the intrinsics are unstable, and inline assembly may not name float registers.
@@ -30,8 +32,10 @@ macro_rules! features {
 
 mod attention;
 mod floats;
+#[macro_use]
 mod integers;
 mod matrix;
+mod q4;
 mod residual;
 mod vector;
 

@@ -31,7 +31,7 @@ mod thumb2;
 
 use half::f16;
 
-pub(crate) use self::attention::{Attention, BaseScale, KEPT_BITS, Row};
+pub(crate) use self::attention::{Attention, BaseScale, Heads, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
 use crate::quant::{Activations, DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
@@ -157,13 +157,19 @@ impl Isa {
     }
 
     /// [`Self::matmul_q8`] with weights of four bits.
-    pub(crate) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+    ///
+    /// `x` comes from [`Self::quantize_q4`].
+    pub(crate) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Activations<'_>) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(isa) => isa.matmul_q4(out, w, x),
+            Self::Avx2(isa) => isa.matmul_q4(out, w, x.q8),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(isa) => isa.matmul_q4(out, w, x),
-            _ => matmul(out, w.rows(), x.rows(), scalar::dot_q4),
+            Self::Avx512(isa) => isa.matmul_q4(out, w, x.q8),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.matmul_q4(out, w, x),
+            #[cfg(kernel_thumb2)]
+            Self::Thumb2(isa) => isa.matmul_q4(out, w, x),
+            _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q4),
         }
     }
 
@@ -213,7 +219,7 @@ impl Isa {
         }
     }
 
-    /// [`Self::quantize`] for [`Self::matmul_q4`].
+    /// [`Self::quantize`] for [`Self::matmul_q4`]; where a kernel finds all it needs in `x`, the rest stays as it was.
     pub(crate) fn quantize_q4(
         self,
         quants: &mut [i8],
@@ -222,8 +228,10 @@ impl Isa {
         cols: usize,
     ) {
         match self {
+            #[cfg(kernel_dsp)]
+            Self::Dsp(isa) => isa.quantize_q4(quants, scales, x, cols),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(_) => scalar::quantize(quants, scales, x, cols),
+            Self::Thumb2(isa) => isa.quantize_q4(quants, scales, x, cols),
             _ => self.quantize(quants, scales, x, cols),
         }
     }
@@ -331,25 +339,19 @@ impl Isa {
         }
     }
 
-    /// Attention of some heads of a group.
+    /// Attention of some heads of a token.
     ///
-    /// `out[h] = sum_t softmax_t(query[h] . keys[t] / sqrt(HS)) values[t]`, in integers up to the last product.
-    ///
-    /// # Shapes
-    /// `queries` `[heads, width]`, which are used up, `exponents` `[heads]`, `out` `[heads, HS]`.
-    pub(crate) fn attend(
-        self,
-        attention: Attention<'_>,
-        queries: &mut [i16],
-        exponents: &[i8],
-        out: &mut [f32],
-    ) {
+    /// `out[h] = sum_t softmax_t(query[h] . keys[g, t] / sqrt(HS)) values[g, t]`, `g` being the head's group, in integers
+    /// up to the last product.
+    pub(crate) fn attend(self, attention: Attention<'_>, heads: Heads<'_>) {
         match self {
             #[cfg(kernel_dsp)]
-            Self::Dsp(isa) => isa.attend(attention, queries, exponents, out),
+            Self::Dsp(isa) => isa.attend(attention, heads),
             #[cfg(kernel_thumb2)]
-            Self::Thumb2(isa) => isa.attend(attention, queries, exponents, out),
-            _ => self.vectorized(|| scalar::attend(attention, queries, exponents, out)),
+            Self::Thumb2(isa) => {
+                attention.each_group(heads, |group, heads| isa.attend(group, heads))
+            }
+            _ => self.vectorized(|| attention.each_group(heads, scalar::attend)),
         }
     }
 

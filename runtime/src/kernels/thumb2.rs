@@ -4,11 +4,15 @@
 //! Everything gives the bits of `scalar`. What is not plain (numbers that are not normal, scales far from 1)
 //! goes through `scalar` itself.
 
+#[macro_use]
+mod rows;
+
 mod attention;
 mod float;
 mod gate;
 mod integers;
 mod matrix;
+mod q4;
 mod vector;
 
 /// Proof that the instructions are present, which the target says.

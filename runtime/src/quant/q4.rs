@@ -53,7 +53,7 @@ impl<'w> Q4Matrix<'w> {
     }
 
     /// All integers and all scales, row by row.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", kernel_dsp, kernel_thumb2))]
     pub(crate) const fn stored(&self) -> (&'w [i8], &'w [f16]) {
         (self.nibbles, self.scales)
     }
@@ -205,6 +205,6 @@ impl WeightFormat for Q4 {
         rows: Range<usize>,
         x: Activations<'_>,
     ) {
-        isa.matmul_q4(out, matrix.part(rows), x.q8);
+        isa.matmul_q4(out, matrix.part(rows), x);
     }
 }

@@ -35,6 +35,8 @@ pub struct DspMatrix<'w> {
     pub(crate) records: &'w [u8],
     pub(crate) rows: usize,
     pub(crate) cols: usize,
+    /// Bytes of a group of rows.
+    pub(crate) group_bytes: usize,
 }
 
 /// Columns of the blocks of a row, all but the last [`BLOCK`].
@@ -59,10 +61,6 @@ pub(super) const fn token_bytes(cols: usize) -> usize {
 }
 
 impl<'w> DspMatrix<'w> {
-    pub(crate) const fn group_bytes(&self) -> usize {
-        group_bytes(self.cols) as usize
-    }
-
     pub(crate) const fn token_bytes(&self) -> usize {
         token_bytes(self.cols)
     }
@@ -70,11 +68,10 @@ impl<'w> DspMatrix<'w> {
     /// The matrix of these rows, which begin with a group.
     fn part(self, rows: Range<usize>) -> Self {
         let (first, n) = (rows.start / GROUP, rows.len().div_ceil(GROUP));
-        let bytes = self.group_bytes();
         Self {
-            records: part(self.records, first * bytes, n * bytes),
+            records: part(self.records, first * self.group_bytes, n * self.group_bytes),
             rows: rows.len(),
-            cols: self.cols,
+            ..self
         }
     }
 
@@ -84,8 +81,7 @@ impl<'w> DspMatrix<'w> {
         row: usize,
     ) -> impl Iterator<Item = (impl Iterator<Item = [u8; 4]>, f16)> {
         let (group, row) = (row / GROUP, row % GROUP);
-        let bytes = self.group_bytes();
-        let mut rest = part(self.records, group * bytes, bytes);
+        let mut rest = part(self.records, group * self.group_bytes, self.group_bytes);
         block_widths(self.cols).map(move |columns| {
             let (block, later) = rest
                 .split_at_checked(columns * GROUP + GROUP * 2)
@@ -196,6 +192,7 @@ impl WeightFormat for Q8Dsp {
             records,
             rows,
             cols,
+            group_bytes: group_bytes(cols) as usize,
         }
     }
 
@@ -210,13 +207,21 @@ impl WeightFormat for Q8Dsp {
     }
 
     fn row(_isa: Isa, out: &mut [f32], matrix: DspMatrix<'_>, row: usize) {
-        for (out, (words, scale)) in out.chunks_mut(BLOCK).zip(matrix.row(row)) {
-            let scale = scale.to_f32();
-            for (out, word) in out.chunks_mut(4).zip(words) {
-                for (out, q) in out.iter_mut().zip(integers(word)) {
-                    *out = f32::from(q) * scale;
+        let start = row / GROUP * matrix.group_bytes;
+        let mut rest = part(matrix.records, start, matrix.group_bytes);
+        for out in out.chunks_mut(BLOCK) {
+            let bytes = out.len().next_multiple_of(COLUMNS) * GROUP;
+            let scale = part(rest, bytes + row % GROUP * 2, 2).first_chunk();
+            let scale = f16::from_le_bytes(scale.copied().unwrap_or_default()).to_f32();
+            let words = rest.as_chunks::<4>().0.iter().skip(row % GROUP);
+            for (out, word) in out.chunks_mut(4).zip(words.step_by(GROUP)) {
+                let values = integers(*word).map(|q| f32::from(q) * scale);
+                match out.first_chunk_mut() {
+                    Some(out) => *out = values,
+                    None => copy(out, &values),
                 }
             }
+            rest = rest.get(bytes + GROUP * 2..).unwrap_or_default();
         }
     }
 

@@ -50,8 +50,7 @@ impl Cache<'_> {
         }
     }
 
-    /// Attention of `heads`, all of one group, of the token at `place` to those before it and itself; a token's
-    /// head 0 comes first.
+    /// Attention of `heads` of the token at `place` to those before it and itself; a token's head 0 comes first.
     ///
     /// `out = sum_t softmax_t(query . k[t, g] / sqrt(HS)) v[t, g]`, `g` the group.
     ///
@@ -66,7 +65,7 @@ impl Cache<'_> {
         queries: &[f32],
         out: &mut [f32],
     ) {
-        let group = heads.start * config.n_head_kv() / config.n_head().max(1);
+        let group_size = (config.n_head() / config.n_head_kv().max(1)).max(1);
         match self {
             #[cfg(feature = "kv-float")]
             Self::Float(cache) => {
@@ -74,6 +73,7 @@ impl Cache<'_> {
                 let outs = out.chunks_exact_mut(head_size.max(1));
                 for (head, out) in heads.zip(outs) {
                     let query = part(queries, head * head_size, head_size);
+                    let group = head / group_size;
                     cache.attend(isa, config, place, group, query, out);
                 }
             }
@@ -81,7 +81,7 @@ impl Cache<'_> {
                 if heads.start == 0 {
                     cache.ask(isa, queries);
                 }
-                cache.attend(isa, place, group, heads, out);
+                cache.attend(isa, place, group_size, heads, out);
             }
         }
     }

@@ -48,7 +48,7 @@ const fn hal(
 }
 
 /// Formats of weights: the second is for cores with the DSP extension.
-pub(crate) const WEIGHTS: [&str; 2] = ["q8", "q8-dsp"];
+pub(crate) const WEIGHTS: [&str; 3] = ["q8", "q8-dsp", "q4"];
 
 /// Lines come and go through QEMU or a debugger.
 pub(crate) const SEMIHOSTING: &str = "semihosting";
@@ -58,8 +58,8 @@ pub(crate) struct Board {
     /// One of [`HALS`]; none where lines come and go through semihosting.
     #[serde(default = "semihosting")]
     pub(crate) hal: String,
-    /// The format of the models it runs, one of [`WEIGHTS`].
-    pub(crate) weights: String,
+    /// The formats of the models it runs, of [`WEIGHTS`]: each has a program of its own.
+    pub(crate) weights: Vec<String>,
     pub(crate) flash: Region,
     pub(crate) model: Region,
     pub(crate) ram: Ram,
@@ -126,14 +126,26 @@ pub(crate) fn check(board: &Board, target: &str) -> Result<(), String> {
     if u64::from(ram.stack) + u64::from(ram.variables) >= u64::from(ram.size) {
         return Err("stack and variables leave no RAM for a session".to_owned());
     }
-    if !WEIGHTS.contains(&board.weights.as_str()) {
-        return Err(format!(
-            "weights are {}, not {}",
-            WEIGHTS.join(" or "),
-            board.weights
-        ));
+    let known = |name: &&String| WEIGHTS.contains(&name.as_str());
+    if let Some(name) = board.weights.iter().find(|name| !known(name)) {
+        return Err(format!("weights are of {}, not {name}", WEIGHTS.join(", ")));
     }
     check_hal(board, target)
+}
+
+impl Board {
+    /// The format that the program is for: the one that is asked for, or the first.
+    pub(crate) fn chosen(&self, asked: Option<&str>) -> Result<&str, String> {
+        let found = match asked {
+            Some(asked) => self.weights.iter().find(|name| *name == asked),
+            None => self.weights.first(),
+        };
+        let names = self.weights.join(", ");
+        let asked = asked.unwrap_or("");
+        found
+            .map(String::as_str)
+            .ok_or_else(|| format!("weights are {names}, and MINIGPT_WEIGHTS is {asked:?}"))
+    }
 }
 
 fn check_hal(board: &Board, target: &str) -> Result<(), String> {

@@ -32,6 +32,8 @@ use crate::teller::Teller;
 pub(crate) type Weights = minigpt_runtime::Q8;
 #[cfg(weights = "q8-dsp")]
 pub(crate) type Weights = minigpt_runtime::Q8Dsp;
+#[cfg(weights = "q4")]
+pub(crate) type Weights = minigpt_runtime::Q4;
 
 /// Exit codes.
 const BAD_ARITHMETIC: i32 = 1;

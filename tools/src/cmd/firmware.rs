@@ -23,7 +23,7 @@ use crate::output::{self, grouped, say};
 
 /// Join a prebuilt program and a model into an image for a board, or run it under QEMU.
 ///
-/// No compiler is needed: the programs of all boards are inside minigpt. The model is q8. Says what
+/// No compiler is needed: the programs of all boards are inside minigpt. The model is q8 or q4. Says what
 /// program, model and memory take of the board.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -84,15 +84,13 @@ pub(crate) fn make(board: &Board, path: &Path, output: &Path) -> Outcome {
 fn for_board(board: &Board, path: &Path) -> Result<ModelBytes, Failure> {
     let model = open_model(path)?;
     let file = model.file().map_err(|error| Failure::with(path, error))?;
-    let (format, wanted) = (file.format(), board.weights()?);
-    match format {
-        _ if format == wanted => Ok(model),
-        Format::Q8 => export::reordered(&file).map_err(|error| Failure::with(path, error)),
-        _ => Err(Failure::Misuse(format!(
-            "{} is {} and {board} runs q8: make one with minigpt export RUN --format q8, or import it with --format q8",
-            path.display(),
-            format.name()
-        ))),
+    let with_path = |error| match error {
+        Failure::Misuse(text) => Failure::Misuse(format!("{}: {text}", path.display())),
+        other => other,
+    };
+    match board.stored(file.format()).map_err(with_path)? {
+        format if format == file.format() => Ok(model),
+        _ => export::reordered(&file).map_err(|error| Failure::with(path, error)),
     }
 }
 
@@ -107,7 +105,7 @@ fn joined<'a>(
         Ok(plan) => plan,
         Err(misfit) => return Err(refusal(board, path, &file, misfit)?),
     };
-    let image = Image::new(board, model.bytes())?;
+    let image = Image::new(board, file.format(), model.bytes())?;
     let figures = plan.text(board, file.config(), image.program_bytes());
     Ok((
         image,
@@ -124,9 +122,15 @@ fn refusal(
 ) -> Result<Failure, Failure> {
     let weights = |format| layout::weights_bytes(file.config(), format);
     let overhead = file.len() as u64 - weights(file.format());
+    let kind = match file.format() {
+        Format::Q8Dsp => Format::Q8,
+        format => format,
+    };
     let mut names = Vec::new();
     for other in Board::all()? {
-        let format = other.weights()?;
+        let Ok(format) = other.stored(kind) else {
+            continue;
+        };
         let bytes = overhead + weights(format);
         if Plan::new(&other, file.config(), format, bytes).is_ok() {
             names.push(other.name);

@@ -8,11 +8,12 @@ mod search;
 use std::path::PathBuf;
 
 use clap::Args;
-use minigpt_runtime::Config;
+use minigpt_runtime::{Config, Format};
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 
 use self::place::{Bytes, Hertz, Place};
 use self::search::{Candidate, Vocabulary};
+use super::format_parser_of;
 use crate::failure::{Failure, Outcome};
 use crate::{library, output, settings};
 
@@ -37,6 +38,7 @@ const SUGGESTIONS: usize = 6;
 #[command(after_help = "\
 Examples:
   minigpt fit --board microbit
+  minigpt fit --board microbit --format q4
   minigpt fit --flash 1M --ram 256K --core m4f --clock 168M --speed 20 --context 256
   minigpt fit --flash 512K --ram 64K --data book.txt -o config.toml
   minigpt train --config config.toml
@@ -52,6 +54,9 @@ pub(crate) struct FitArgs {
     /// A board of `minigpt firmware --list`: its partition for models, RAM, core and clock
     #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram", "core"])]
     board: Option<String>,
+    /// How the matrices are stored, q8 or q4: half the flash, and some of the quality
+    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = format_parser_of(&[Format::Q8, Format::Q4]))]
+    format: Format,
     /// The processor's core, for program, stack and speed
     #[arg(long, value_name = "CORE")]
     core: Option<String>,

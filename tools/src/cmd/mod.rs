@@ -82,10 +82,15 @@ pub(crate) fn count(flag: &str, value: i64, least: u64) -> Result<usize, Failure
 
 /// Names of the formats to the formats.
 fn format_parser() -> impl TypedValueParser<Value = Format> {
-    let names = PossibleValuesParser::new(Format::ALL.map(|format| format.name()));
+    format_parser_of(&Format::ALL)
+}
+
+/// [`format_parser`] of these formats alone.
+fn format_parser_of(formats: &'static [Format]) -> impl TypedValueParser<Value = Format> {
+    let names = PossibleValuesParser::new(formats.iter().map(|format| format.name()));
     names.map(|name| {
-        let format = Format::ALL.into_iter().find(|format| format.name() == name);
-        format.unwrap_or(Format::F32)
+        let format = formats.iter().find(|format| format.name() == name);
+        format.copied().unwrap_or(Format::F32)
     })
 }
 

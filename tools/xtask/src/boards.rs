@@ -14,9 +14,10 @@ use super::{missing, output, run};
 pub(crate) const FIRMWARE: &str = "tools/firmware";
 
 /// A model for the checks of serial lines, for each format of weights.
-const MODELS: [(&str, &str); 2] = [
+const MODELS: [(&str, &str); 3] = [
     ("q8", "tests/data/format/v1-q8-bpe.mgpt"),
     ("q8-dsp", "tests/data/format/v2-q8-dsp-bpe.mgpt"),
+    ("q4", "tests/data/format/v4-q4-bpe.mgpt"),
 ];
 
 /// What of a board file matters here.
@@ -26,9 +27,8 @@ pub(crate) struct Board {
     pub(crate) name: String,
     pub(crate) core: String,
     pub(crate) target: String,
-    /// The format of its models' weights.
-    #[serde(default = "q8")]
-    pub(crate) weights: String,
+    /// The formats of its models' weights; each has a program of its own.
+    pub(crate) weights: Vec<String>,
     pub(crate) flash: Partition,
     pub(crate) model: Partition,
     pub(crate) ram: Ram,
@@ -102,29 +102,33 @@ impl Board {
         missing("qemu", &system, install).map(|()| false)
     }
 
-    /// Its prebuilt program.
-    pub(crate) fn program(&self) -> PathBuf {
-        let name = format!("{}.elf", self.name);
+    /// Its prebuilt program for models of `weights`: of the first the name is the board's.
+    pub(crate) fn program(&self, weights: &str) -> PathBuf {
+        let name = match self.weights.first() {
+            Some(first) if first == weights => format!("{}.elf", self.name),
+            _ => format!("{}-{weights}.elf", self.name),
+        };
         Path::new(FIRMWARE).join("prebuilt").join(name)
     }
 
-    /// The board at its serial line, if QEMU is that.
-    pub(crate) fn serial(&self) -> Option<SerialBoard<'_>> {
+    /// The board at its serial line with the program for models of `weights`, if QEMU is that.
+    pub(crate) fn serial(&self, weights: &str) -> Option<SerialBoard<'_>> {
         let qemu = self.qemu_serial.as_ref()?;
         Some(SerialBoard {
             name: &self.name,
             machine: (&qemu.system, &qemu.machine),
-            program: self.program(),
+            program: self.program(weights),
             address: self.model.start,
         })
     }
 
-    /// A run of cargo on its firmware.
-    pub(crate) fn cargo(&self, args: &[&str]) -> Command {
+    /// A run of cargo on its firmware for models of `weights`.
+    pub(crate) fn cargo(&self, args: &[&str], weights: &str) -> Command {
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(FIRMWARE).args(args);
         command.args(["--release", "--target", &self.target]);
         command.env("MINIGPT_BOARD", &self.name);
+        command.env("MINIGPT_WEIGHTS", weights);
         command
     }
 }
@@ -132,15 +136,20 @@ impl Board {
 /// The step itself: no warnings on any board, and an answer to whatever comes over a serial line.
 pub(crate) fn check() -> Result<(), String> {
     for board in Board::all()? {
-        if board.has_target()? {
-            run(board.cargo(&["clippy"]).args(["--", "--deny=warnings"]))?;
+        let here = board.has_target()?;
+        for weights in board.weights.iter().filter(|_| here) {
+            run(board
+                .cargo(&["clippy"], weights)
+                .args(["--", "--deny=warnings"]))?;
         }
-        if let Some(serial) = board.serial()
-            && board.has_qemu()?
-        {
-            let models = MODELS.iter().find(|(format, _)| *format == board.weights);
-            let (_, model) = models.ok_or_else(|| format!("no model of {}", board.weights))?;
-            serial.check(Path::new(model))?;
+        for weights in &board.weights {
+            if let Some(serial) = board.serial(weights)
+                && board.has_qemu()?
+            {
+                let models = MODELS.iter().find(|(format, _)| format == weights);
+                let (_, model) = models.ok_or_else(|| format!("no model of {weights}"))?;
+                serial.check(Path::new(model))?;
+            }
         }
     }
     Ok(())
@@ -162,8 +171,4 @@ pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Stri
         .collect();
     files.sort();
     Ok(files)
-}
-
-fn q8() -> String {
-    "q8".to_owned()
 }

@@ -51,8 +51,12 @@ struct Text {
 enum Model {
     /// A file, as seen from `tests/data/format`.
     Format(String),
-    /// A model of llama2.c and its tokenizer, files of `MINIGPT_TEST_DATA`.
-    Llama2c { llama2c: String, tokenizer: String },
+    /// A model of llama2.c and its tokenizer, files of `MINIGPT_TEST_DATA`, and the format it is imported as.
+    Llama2c {
+        llama2c: String,
+        tokenizer: String,
+        format: String,
+    },
 }
 
 /// What tells texts.
@@ -156,9 +160,13 @@ impl Machine {
 impl Model {
     /// Its file, if it is there.
     fn path(&self) -> Result<Option<PathBuf>, String> {
-        let (model, tokenizer) = match self {
+        let (model, tokenizer, format) = match self {
             Self::Format(model) => return Ok(Some(Path::new("tests/data/format").join(model))),
-            Self::Llama2c { llama2c, tokenizer } => (llama2c, tokenizer),
+            Self::Llama2c {
+                llama2c,
+                tokenizer,
+                format,
+            } => (llama2c, tokenizer, format),
         };
         let folder = env::var_os("MINIGPT_TEST_DATA").map(PathBuf::from);
         let Some(folder) = folder.filter(|folder| folder.join(model).exists()) else {
@@ -166,11 +174,12 @@ impl Model {
             return missing("data", model, advice).map(|()| None);
         };
         fs::create_dir_all(IMPORTED).map_err(|error| format!("{IMPORTED}: {error}"))?;
-        let path = Path::new(IMPORTED).join(model).with_extension("mgpt");
+        let path = Path::new(IMPORTED).join(model);
+        let path = path.with_extension(format!("{format}.mgpt"));
         let mut import = minigpt()?;
         import.args(["import", "llama2c"]).arg(folder.join(model));
         import.arg("--tokenizer").arg(folder.join(tokenizer));
-        run(import.args(["--format", "q8", "-o"]).arg(&path))?;
+        run(import.args(["--format", format, "-o"]).arg(&path))?;
         Ok(Some(path))
     }
 }
@@ -219,7 +228,7 @@ fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
 
 /// What `board` says under QEMU when it is asked for `text`.
 fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
-    if let Some(serial) = board.serial() {
+    if let Some(serial) = board.serial(weights(board, model)?) {
         let settings = [
             format!("/temperature {}", text.temperature),
             format!("/top-k {}", text.top_k.unwrap_or(0)),
@@ -235,6 +244,19 @@ fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
     command.args(["firmware", "--board", &board.name, "--run", "--model"]);
     command.arg(model);
     text_of(command.args(flags(text)))
+}
+
+/// The format in which `board` has `model`.
+fn weights<'a>(board: &'a Board, model: &Path) -> Result<&'a str, String> {
+    let format = desktop::format(model)?;
+    // The numbers of q8 may be in the order of its first format.
+    let mut formats = board.weights.iter().map(String::as_str);
+    match formats.clone().find(|name| *name == format.name()) {
+        Some(name) => Ok(name),
+        None => formats
+            .next()
+            .ok_or_else(|| format!("{} has no weights", board.name)),
+    }
 }
 
 /// How `text` is asked for.

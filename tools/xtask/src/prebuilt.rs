@@ -20,13 +20,15 @@ pub(crate) fn write() -> Result<(), String> {
         if !board.has_target()? {
             continue;
         }
-        let program = build(&board)?;
-        let path = board.program();
-        fs::create_dir_all(path.parent().unwrap_or(Path::new(FIRMWARE)))
-            .and_then(|()| fs::write(&path, &program))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("xtask: {}: {} bytes", path.display(), program.len());
-        total += program.len();
+        for weights in &board.weights {
+            let program = build(&board, weights)?;
+            let path = board.program(weights);
+            fs::create_dir_all(path.parent().unwrap_or(Path::new(FIRMWARE)))
+                .and_then(|()| fs::write(&path, &program))
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            println!("xtask: {}: {} bytes", path.display(), program.len());
+            total += program.len();
+        }
     }
     println!("xtask: {total} bytes in all");
     Ok(())
@@ -35,21 +37,28 @@ pub(crate) fn write() -> Result<(), String> {
 /// The step: what lies there is what the sources make.
 pub(crate) fn check() -> Result<(), String> {
     for board in Board::all()? {
-        let path = board.program();
-        let advice = "run cargo xtask prebuilt";
-        let found =
-            fs::read(&path).map_err(|error| format!("{}: {error}; {advice}", path.display()))?;
-        if !is_of_this_compiler(&found)? || !board.has_target()? {
-            continue;
-        }
-        if build(&board)? != found {
-            return Err(format!(
-                "{} is not what the sources make; {advice}",
-                path.display()
-            ));
+        for weights in &board.weights {
+            check_program(&board, weights)?;
         }
     }
     Ok(())
+}
+
+fn check_program(board: &Board, weights: &str) -> Result<(), String> {
+    let path = board.program(weights);
+    let advice = "run cargo xtask prebuilt";
+    let found =
+        fs::read(&path).map_err(|error| format!("{}: {error}; {advice}", path.display()))?;
+    if !is_of_this_compiler(&found)? || !board.has_target()? {
+        return Ok(());
+    }
+    match build(board, weights)? == found {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is not what the sources make; {advice}",
+            path.display()
+        )),
+    }
 }
 
 /// Whether `program` was made by the compiler that is here; by another it would be another program.
@@ -68,13 +77,14 @@ fn is_of_this_compiler(program: &[u8]) -> Result<bool, String> {
     missing("targets", what, install).map(|()| false)
 }
 
-/// The program of `board`.
-fn build(board: &Board) -> Result<Vec<u8>, String> {
+/// The program of `board` for models of `weights`.
+fn build(board: &Board, weights: &str) -> Result<Vec<u8>, String> {
     let failed = |path: &Path, error| format!("{}: {error}", path.display());
     let here = env::current_dir().map_err(|error| failed(Path::new("."), error))?;
     let this = env::current_exe().map_err(|error| failed(Path::new("xtask"), error))?;
     let target = here.join("target/prebuilt");
-    let mut cargo = board.cargo(&["build", "--locked", "--quiet", "--bin", "minigpt-firmware"]);
+    let args = ["build", "--locked", "--quiet", "--bin", "minigpt-firmware"];
+    let mut cargo = board.cargo(&args, weights);
     cargo.arg("--target-dir").arg(&target);
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "true");
     run(cargo.env("RUSTC_WRAPPER", this).env(AS_RUSTC, "1"))?;

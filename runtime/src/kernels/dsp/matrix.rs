@@ -5,7 +5,7 @@ use core::arch::naked_asm;
 use super::Dsp;
 use crate::kernels::Output;
 use crate::ops::LANES;
-use crate::parts::{copy, part, part_mut};
+use crate::parts::{copy, part_mut};
 use crate::quant::{BLOCK, DspMatrix, GROUP, Q8Activations};
 
 /// What the assembly takes; it knows the offsets.
@@ -17,24 +17,22 @@ struct Product {
     w: *const u8,
     /// Records of one token.
     x: *const u8,
-    /// Room for the lanes of four rows, `[8, 4]`; those that are not used are zero. Null where rows are exactly two
-    /// whole blocks, which need none.
-    lanes: *mut f32,
-    groups: u32,
-    /// Whole blocks of a row, up to 8.
-    first_blocks: u32,
+    groups: usize,
+    /// Blocks of a row are added to so many lanes in turn, times 16.
+    lane_bytes: usize,
+    /// Whole blocks of a row, up to the number of lanes.
+    first_blocks: usize,
     /// Whole blocks beyond those.
-    later_blocks: u32,
+    later_blocks: usize,
     /// Groups of eight columns in a last block that is shorter.
-    tail: u32,
-    /// Whether the tail's lane holds nothing yet.
-    fresh_tail: u32,
-    /// Lanes in use, up to 8.
-    used: u32,
+    tail: usize,
+    /// 1 if the tail's lane holds nothing yet, else 0.
+    fresh_tail: usize,
 }
 
 impl Dsp {
     /// `out[t, r] = sum(w[r, c] * x[t, c])`.
+    #[inline(never)]
     pub(in crate::kernels) fn matmul_q8(
         self,
         out: Output<'_>,
@@ -42,58 +40,65 @@ impl Dsp {
         x: Q8Activations<'_>,
     ) {
         let (whole, tail) = (w.cols / BLOCK, (w.cols % BLOCK).div_ceil(8));
-        let first_blocks = whole.min(LANES);
-        let mut lanes;
-        let lanes = if (whole, tail) == (2, 0) {
-            core::ptr::null_mut()
+        // The lanes i and i + 4 are added first, so four do where each holds one block.
+        let lanes = if whole + tail.min(1) > LANES {
+            LANES
         } else {
-            lanes = [0.0; LANES * GROUP];
-            lanes.as_mut_ptr()
+            LANES / 2
         };
-        for (t, x) in x.quants.chunks_exact(w.token_bytes().max(1)).enumerate() {
-            let out = part_mut(out.values, t * out.stride + out.first, w.rows);
-            let groups = w.rows / GROUP;
+        let first_blocks = whole.min(lanes);
+        let (groups, rest) = (w.rows / GROUP, w.rows % GROUP);
+        let (group_bytes, token_bytes) = (w.group_bytes, x.blocks.quants);
+        let needed = (groups + rest.min(1)) * group_bytes;
+        let (mut place, mut records) = (out.first, x.quants);
+        while let Some((token, later)) = records.split_at_checked(token_bytes)
+            && token_bytes > 0
+        {
+            let out_rows = part_mut(out.values, place, w.rows);
+            if out_rows.is_empty() || w.records.len() < needed {
+                return;
+            }
             let mut product = Product {
-                out: out.as_mut_ptr(),
+                out: out_rows.as_mut_ptr(),
                 w: w.records.as_ptr(),
-                x: x.as_ptr().cast(),
-                lanes,
-                groups: groups as u32,
-                first_blocks: first_blocks as u32,
-                later_blocks: (whole - first_blocks) as u32,
-                tail: tail as u32,
-                fresh_tail: u32::from(whole < LANES),
-                used: LANES.min(whole + tail.min(1)) as u32,
+                x: token.as_ptr().cast(),
+                groups,
+                lane_bytes: lanes * 4 * GROUP,
+                first_blocks,
+                later_blocks: whole - first_blocks,
+                tail,
+                fresh_tail: usize::from(whole < lanes),
             };
-            if groups * GROUP <= out.len() && groups * w.group_bytes() <= w.records.len() {
-                run(&product);
-            }
-            let rest = w.rows % GROUP;
-            let last = part(w.records, groups * w.group_bytes(), w.group_bytes());
-            if rest > 0 && !last.is_empty() {
-                let mut rows = [0.0; GROUP];
-                product.out = rows.as_mut_ptr();
-                product.w = last.as_ptr();
+            // SAFETY: `out_rows` are all rows and the records of the groups are there, as are a token's.
+            unsafe { product.run() };
+            if rest > 0 {
+                let mut last = [0.0; GROUP];
+                product.out = last.as_mut_ptr();
+                product.w = product.w.wrapping_add(groups * group_bytes);
                 product.groups = 1;
-                run(&product);
-                copy(part_mut(out, groups * GROUP, rest), &rows);
+                // SAFETY: the records of one more group are there, and room for its rows.
+                unsafe { product.run() };
+                copy(part_mut(out_rows, groups * GROUP, rest), &last);
             }
+            (place, records) = (place + out.stride, later);
         }
     }
 }
 
-/// Runs what has at least one group.
-fn run(product: &Product) {
-    if product.groups == 0 {
-        return;
-    }
-    if product.lanes.is_null() {
-        // SAFETY: the caller checked that the memory behind the pointers is there, and that rows are two blocks; a
-        // value of `Dsp` proves the instructions.
-        unsafe { two_blocks(product) }
-    } else {
-        // SAFETY: as above, with lanes.
-        unsafe { blocks(product) }
+impl Product {
+    /// # Safety
+    /// The memory behind the pointers is there, and a value of `Dsp` the proof of the instructions.
+    unsafe fn run(&self) {
+        if self.groups == 0 {
+            return;
+        }
+        if (self.first_blocks, self.later_blocks, self.tail) == (2, 0, 0) {
+            // SAFETY: as the caller promises.
+            unsafe { two_blocks(self) }
+        } else {
+            // SAFETY: as above.
+            unsafe { blocks(self) }
+        }
     }
 }
 
@@ -104,9 +109,13 @@ macro_rules! columns {
     };
     // `smuad` begins sums, and has no fourth operand.
     ($first:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
+        columns!("r4, r5, r10, r11", $first, $a, $b, $c, $d)
+    };
+    // What is loaded of the activations; r3 takes a word of no use.
+    ($x:literal, $first:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
         concat!(
+            "ldmia lr!, {{", $x, "}}\n",
             "ldmia r12!, {{r0-r3}}\n",
-            "ldmia lr!, {{r4, r5, r10, r11}}\n",
             $first, " r6, r0, r4", $a, "\n",
             $first, " r7, r1, r4", $b, "\n",
             $first, " r8, r2, r4", $c, "\n",
@@ -134,11 +143,14 @@ macro_rules! columns {
     };
 }
 
-/// A whole block: 256 times the exact dot products of four rows.
+/// A whole block: 256 times the exact dot products of four rows. `$x` is what is loaded of its first activations.
 macro_rules! whole_block {
     () => {
+        whole_block!("r4, r5, r10, r11")
+    };
+    ($x:literal) => {
         concat!(
-            columns!("smuad", "", "", "", ""),
+            columns!($x, "smuad", "", "", "", ""),
             columns!(),
             columns!(),
             columns!()
@@ -150,23 +162,35 @@ macro_rules! whole_block {
 /// in s2-s5.
 macro_rules! scales {
     () => {
-        "vldmia r12!, {{s0, s1}}
-         vldmia lr!, {{s10}}
-         vmov s6, s7, r6, r7
-         vmov s8, s9, r8, r9
-         vcvtb.f32.f16 s2, s0
-         vcvtt.f32.f16 s3, s0
-         vcvtb.f32.f16 s4, s1
-         vcvtt.f32.f16 s5, s1
-         vmul.f32 s2, s2, s10
-         vmul.f32 s3, s3, s10
-         vmul.f32 s4, s4, s10
-         vmul.f32 s5, s5, s10
-         vcvt.f32.s32 s6, s6, #8
-         vcvt.f32.s32 s7, s7, #8
-         vcvt.f32.s32 s8, s8, #8
-         vcvt.f32.s32 s9, s9, #8
-        "
+        concat!("vldmia lr!, {{s10}}\n", scales!("s10"))
+    };
+    // With the scale of the activations in `$x`.
+    ($x:literal) => {
+        concat!(
+            "vldmia r12!, {{s0, s1}}\n",
+            "vmov s6, s7, r6, r7\n",
+            "vmov s8, s9, r8, r9\n",
+            "vcvtb.f32.f16 s2, s0\n",
+            "vcvtt.f32.f16 s3, s0\n",
+            "vcvtb.f32.f16 s4, s1\n",
+            "vcvtt.f32.f16 s5, s1\n",
+            "vmul.f32 s2, s2, ",
+            $x,
+            "\n",
+            "vmul.f32 s3, s3, ",
+            $x,
+            "\n",
+            "vmul.f32 s4, s4, ",
+            $x,
+            "\n",
+            "vmul.f32 s5, s5, ",
+            $x,
+            "\n",
+            "vcvt.f32.s32 s6, s6, #8\n",
+            "vcvt.f32.s32 s7, s7, #8\n",
+            "vcvt.f32.s32 s8, s8, #8\n",
+            "vcvt.f32.s32 s9, s9, #8\n",
+        )
     };
 }
 
@@ -200,25 +224,26 @@ unsafe extern "C" fn two_blocks(product: *const Product) {
     naked_asm!(
         features!(),
         "push {{r4-r11, lr}}",
-        "ldrd r1, r12, [r0]",
-        "ldr lr, [r0, #8]",
-        "ldr r2, [r0, #16]",
+        "ldmia r0, {{r1, r12, lr}}",
+        "ldr r2, [r0, #12]",
         "movs r3, #0",
         "mov r4, r3",
         "mov r5, r3",
         "mov r6, r3",
         "push {{r1, r2}}", // out, groups
         "push {{r3-r6}}",  // four zeros
+        "vldr s10, [lr, #64]",
+        "vldr s11, [lr, #132]",
         "1:",
         whole_block!(),
         "vldmia sp, {{s12-s15}}", // lanes begin at 0: no sum is -0
-        scales!(),
+        scales!("s10"),
         products!("vmla", "s12", "s13", "s14", "s15"),
-        whole_block!(),
-        scales!(),
+        whole_block!("r3-r5, r10, r11"), // the first scale of the activations is passed over
+        scales!("s11"),
         products!("vmla", "s12", "s13", "s14", "s15"),
         "ldrd r0, r1, [sp, #16]",
-        "sub lr, #136",
+        "sub lr, #132",
         "vstmia r0!, {{s12-s15}}",
         "subs r1, #1",
         "strd r0, r1, [sp, #16]",
@@ -234,71 +259,83 @@ unsafe extern "C" fn blocks(product: *const Product) {
     naked_asm!(
         features!(),
         "push {{r4-r11, lr}}",
-        "vpush {{s16-s31}}",
-        "sub sp, #48",
-        "ldmia r0!, {{r1, r12}}",
-        "str r1, [sp]", // out
-        "ldmia r0, {{r2-r9}}",
+        "sub sp, #176",
+        "mov r10, r0",
+        "movs r2, #0",
+        "mov r3, r2",
+        "mov r4, r2",
+        "mov r5, r2",
+        "mov r6, r2",
+        "mov r7, r2",
+        "mov r8, r2",
+        "mov r9, r2",
+        "add r0, sp, #48",
+        "mov r1, r0",
+        "stmia r0!, {{r2-r9}}", // lanes that are not used stay zero
+        "stmia r0!, {{r2-r9}}",
+        "ldmia r10!, {{r0, r12}}",
+        "str r0, [sp]", // out
+        "ldmia r10, {{r2-r8}}",
+        "add r4, r1",
         "add r0, sp, #4",
-        // 4 x, 8 lanes, 12 groups, 16 first, 20 later, 24 tail, 28 fresh, 32 used; 36 lane, 40 count
-        "stmia r0, {{r2-r9}}",
+        // 4 x, 8 groups, 12 end of lanes, 16 first, 20 later, 24 tail, 28 fresh; 32 lane, 36 count; 48 lanes
+        "stmia r0, {{r2-r8}}",
         "1:", // a group
-        "ldrd lr, r0, [sp, #4]",
+        "ldr lr, [sp, #4]",
+        "add r0, sp, #48",
         "ldr r1, [sp, #16]",
-        "strd r0, r1, [sp, #36]",
+        "strd r0, r1, [sp, #32]",
         "cmp r1, #0",
         "beq.w 4f",
         "2:", // a block whose lane is empty
         whole_block!(),
         scales!(),
         products!("vmul", "s6", "s7", "s8", "s9"),
-        "ldrd r0, r1, [sp, #36]",
+        "ldrd r0, r1, [sp, #32]",
         "vstmia r0!, {{s6-s9}}",
         "subs r1, #1",
-        "strd r0, r1, [sp, #36]",
+        "strd r0, r1, [sp, #32]",
         "bne.w 2b",
-        "ldr r2, [sp, #8]",
-        "add r3, r2, #128",
-        "cmp r0, r3",
-        "it eq",
-        "streq r2, [sp, #36]", // after the eighth lane comes the first
+        "ldr r2, [sp, #12]",
         "ldr r1, [sp, #20]",
+        "cmp r0, r2",
+        "it eq",
+        "addeq r0, sp, #48", // after the last lane comes the first
+        "str r0, [sp, #32]",
         "cmp r1, #0",
         "beq.w 4f",
-        "ldr r0, [sp, #8]",
         "3:", // a block whose lane holds a sum
-        "strd r0, r1, [sp, #36]",
+        "strd r0, r1, [sp, #32]",
         whole_block!(),
         scales!(),
-        "ldrd r0, r1, [sp, #36]",
+        "ldrd r0, r1, [sp, #32]",
         "vldmia r0, {{s12-s15}}",
         products!("vmla", "s12", "s13", "s14", "s15"),
         "vstmia r0!, {{s12-s15}}",
-        "ldr r2, [sp, #8]",
-        "add r2, #128",
+        "ldr r2, [sp, #12]",
         "cmp r0, r2",
         "it eq",
-        "subeq r0, #128",
+        "addeq r0, sp, #48",
         "subs r1, #1",
         "bne.w 3b",
-        "str r0, [sp, #36]",
+        "str r0, [sp, #32]",
         "4:", // the tail
         "ldr r1, [sp, #24]",
         "cmp r1, #0",
         "beq.w 7f",
         "movs r6, #0",
         "movs r7, #0",
-        "movs r8, #0",
-        "movs r9, #0",
-        "str r1, [sp, #40]",
+        "mov r8, r6",
+        "mov r9, r6",
+        "str r1, [sp, #36]",
         "5:",
         columns!(),
-        "ldr r0, [sp, #40]",
+        "ldr r0, [sp, #36]",
         "subs r0, #1",
-        "str r0, [sp, #40]",
+        "str r0, [sp, #36]",
         "bne.w 5b",
         scales!(),
-        "ldr r0, [sp, #36]",
+        "ldr r0, [sp, #32]",
         "ldr r1, [sp, #28]",
         "cmp r1, #0",
         "beq 6f",
@@ -310,29 +347,28 @@ unsafe extern "C" fn blocks(product: *const Product) {
         products!("vmla", "s12", "s13", "s14", "s15"),
         "vstmia r0, {{s12-s15}}",
         "7:", // ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), of four rows at once
-        "ldr r0, [sp, #8]",
-        "ldr r1, [sp, #32]",
-        "vldmia r0!, {{s0-s15}}",
-        "cmp r1, #4",
-        "ble 8f",
-        "vldmia r0, {{s16-s31}}",
-        "vadd.f32 s0, s0, s16",
-        "vadd.f32 s1, s1, s17",
-        "vadd.f32 s2, s2, s18",
-        "vadd.f32 s3, s3, s19",
-        "vadd.f32 s4, s4, s20",
-        "vadd.f32 s5, s5, s21",
-        "vadd.f32 s6, s6, s22",
-        "vadd.f32 s7, s7, s23",
-        "vadd.f32 s8, s8, s24",
-        "vadd.f32 s9, s9, s25",
-        "vadd.f32 s10, s10, s26",
-        "vadd.f32 s11, s11, s27",
-        "vadd.f32 s12, s12, s28",
-        "vadd.f32 s13, s13, s29",
-        "vadd.f32 s14, s14, s30",
-        "vadd.f32 s15, s15, s31",
+        "add r0, sp, #48",
+        "ldr r1, [sp, #12]",
+        "add r2, r0, #64",
+        "cmp r1, r2",
+        "beq 8f",
+        "9:", // the sums of two lanes with the two that come four later
+        "vldmia r2!, {{s8-s15}}",
+        "vldmia r0, {{s0-s7}}",
+        "vadd.f32 s0, s0, s8",
+        "vadd.f32 s1, s1, s9",
+        "vadd.f32 s2, s2, s10",
+        "vadd.f32 s3, s3, s11",
+        "vadd.f32 s4, s4, s12",
+        "vadd.f32 s5, s5, s13",
+        "vadd.f32 s6, s6, s14",
+        "vadd.f32 s7, s7, s15",
+        "vstmia r0!, {{s0-s7}}",
+        "cmp r1, r2",
+        "bne 9b",
+        "add r0, sp, #48",
         "8:",
+        "vldmia r0, {{s0-s15}}",
         "vadd.f32 s0, s0, s8",
         "vadd.f32 s1, s1, s9",
         "vadd.f32 s2, s2, s10",
@@ -352,14 +388,13 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "vadd.f32 s2, s2, s4",
         "vadd.f32 s3, s3, s4",
         "ldr r0, [sp]",
-        "ldr r1, [sp, #12]",
+        "ldr r1, [sp, #8]",
         "vstmia r0!, {{s0-s3}}",
         "str r0, [sp]",
         "subs r1, #1",
-        "str r1, [sp, #12]",
+        "str r1, [sp, #8]",
         "bne.w 1b",
-        "add sp, #48",
-        "vpop {{s16-s31}}",
+        "add sp, #176",
         "pop {{r4-r11, pc}}",
     )
 }

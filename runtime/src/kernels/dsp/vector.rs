@@ -24,6 +24,7 @@ struct Constants {
 }
 
 impl Dsp {
+    #[inline(never)]
     pub(in crate::kernels) fn rms_norm(self, out: &mut [f32], x: &[f32], weight: &[f32]) {
         let n = x.len();
         if n == 0 || !n.is_multiple_of(LANES) || out.len() < n || weight.len() < n {
@@ -73,15 +74,13 @@ impl Dsp {
     /// See [`scalar::swiglu_q16`].
     pub(in crate::kernels) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
         let n = gates.len().min(ups.len());
-        let pairs = n / 2;
-        if pairs > 0 {
-            // SAFETY: both have `2 pairs` elements; a value of `Dsp` proves the instructions.
-            unsafe { swiglu_q16(gates.as_mut_ptr(), ups.as_ptr(), pairs, &SIGMOID) };
+        let (fours, rest) = (n / 4, n % 4);
+        if fours > 0 {
+            // SAFETY: both have `4 fours` elements; a value of `Dsp` proves the instructions.
+            unsafe { swiglu_q16(gates.as_mut_ptr(), ups.as_ptr(), fours, &SIGMOID) };
         }
-        scalar::swiglu_q16(
-            part_mut(gates, 2 * pairs, n % 2),
-            part(ups, 2 * pairs, n % 2),
-        );
+        let done = n - rest;
+        scalar::swiglu_q16(part_mut(gates, done, rest), part(ups, done, rest));
     }
 }
 
@@ -338,38 +337,70 @@ unsafe extern "C" fn swiglu(
     )
 }
 
-/// The sigmoid of the gate at `[r0, #$place]`, in 16 bits; its magnitude with 26 bits behind the point comes in
-/// `$s`.
+/// `2^16 / (1 + 2^-p)`, where `$x` is a magnitude with 26 bits behind the point and `p` its product with `log2(e)`.
 macro_rules! sigmoid {
-    ($place:literal, $s:literal) => {
+    ($x:literal) => {
         concat!(
-            "vmov r9, ",
-            $s,
-            "\n",
-            "smmul r9, r9, r4\n",
-            "lsl r10, r9, #8\n",
+            "smmul ",
+            $x,
+            ", ",
+            $x,
+            ", r4\n",
+            "lsl r10, ",
+            $x,
+            ", #8\n",
             "lsr r10, r10, #1\n",
             "smmla r11, r5, r10, r6\n",
             "smmla r11, r11, r10, r7\n",
             "smmla r11, r11, r10, r8\n",
-            "lsr r9, r9, #24\n",
-            "lsr r11, r11, r9\n",
+            "lsr ",
+            $x,
+            ", ",
+            $x,
+            ", #24\n",
+            "lsr r11, r11, ",
+            $x,
+            "\n",
             "add r11, r12, r11, lsr #15\n",
-            "udiv r11, lr, r11\n",
-            "ldr r9, [r0, #",
-            $place,
-            "]\n",
-            "cmp r9, #0\n",
-            "it mi\n",
-            "rsbmi r11, r11, #0x10000\n",
-            "vmov ",
-            $s,
-            ", r11\n",
+            "udiv ",
+            $x,
+            ", lr, r11\n",
         )
     };
 }
 
-/// `n` pairs of elements, at least one.
+/// The sigmoids of two gates `$x`, `$y`, in 16 bits; their magnitudes with 26 bits behind the point come in `$s`, `$t`.
+macro_rules! sigmoids {
+    ($x:literal, $y:literal, $s:literal, $t:literal) => {
+        concat!(
+            "vmov r3, r9, ",
+            $s,
+            ", ",
+            $t,
+            "\n",
+            sigmoid!("r3"),
+            sigmoid!("r9"),
+            "vmov r10, r11, ",
+            $x,
+            ", ",
+            $y,
+            "\n",
+            "cmp r10, #0\n",
+            "it mi\n",
+            "rsbmi r3, r3, #0x10000\n",
+            "cmp r11, #0\n",
+            "it mi\n",
+            "rsbmi r9, r9, #0x10000\n",
+            "vmov ",
+            $s,
+            ", ",
+            $t,
+            ", r3, r9\n",
+        )
+    };
+}
+
+/// `n` groups of four elements, at least one.
 #[unsafe(naked)]
 unsafe extern "C" fn swiglu_q16(
     gates: *mut f32,
@@ -385,22 +416,31 @@ unsafe extern "C" fn swiglu_q16(
         "mov r12, #0x8000",
         "mov lr, #0x80000000",
         "1:",
-        "vldr s0, [r0]",
-        "vldr s1, [r0, #4]",
-        "vldmia r1!, {{s2, s3}}",
-        "vabs.f32 s4, s0",
-        "vabs.f32 s5, s1",
-        "vcvt.s32.f32 s4, s4, #26",
-        "vcvt.s32.f32 s5, s5, #26",
-        sigmoid!("0", "s4"),
-        sigmoid!("4", "s5"),
-        "vcvt.f32.s32 s4, s4, #16",
-        "vcvt.f32.s32 s5, s5, #16",
-        "vmul.f32 s0, s0, s2",
-        "vmul.f32 s1, s1, s3",
+        "vldmia r0, {{s0-s3}}",
+        "vldmia r1!, {{s4-s7}}",
+        "vabs.f32 s8, s0",
+        "vabs.f32 s9, s1",
+        "vabs.f32 s10, s2",
+        "vabs.f32 s11, s3",
+        "vcvt.s32.f32 s8, s8, #26",
+        "vcvt.s32.f32 s9, s9, #26",
+        "vcvt.s32.f32 s10, s10, #26",
+        "vcvt.s32.f32 s11, s11, #26",
+        sigmoids!("s0", "s1", "s8", "s9"),
+        sigmoids!("s2", "s3", "s10", "s11"),
+        "vcvt.f32.s32 s8, s8, #16",
+        "vcvt.f32.s32 s9, s9, #16",
+        "vcvt.f32.s32 s10, s10, #16",
+        "vcvt.f32.s32 s11, s11, #16",
         "vmul.f32 s0, s0, s4",
         "vmul.f32 s1, s1, s5",
-        "vstmia r0!, {{s0, s1}}",
+        "vmul.f32 s2, s2, s6",
+        "vmul.f32 s3, s3, s7",
+        "vmul.f32 s0, s0, s8",
+        "vmul.f32 s1, s1, s9",
+        "vmul.f32 s2, s2, s10",
+        "vmul.f32 s3, s3, s11",
+        "vstmia r0!, {{s0-s3}}",
         "subs r2, #1",
         "bne 1b",
         "pop {{r4-r11, pc}}",

@@ -1,6 +1,8 @@
 //! Attention in integers.
 
-use super::super::attention::{Attention, KEPT_BITS, PIECE, Row, SCORE_FRACTION, ScoreScale};
+use super::super::attention::{
+    Attention, Heads, KEPT_BITS, PIECE, Row, SCORE_FRACTION, ScoreScale,
+};
 use crate::math::{ROUND, power_of_two};
 use crate::parts::{part, part_mut};
 
@@ -91,13 +93,16 @@ fn head_integers(x: &[f32], bits: i32) -> (i32, impl Iterator<Item = i16>) {
     (size + 1 - bits, integers)
 }
 
-/// See [`super::super::Isa::attend`].
-pub(in super::super) fn attend(
-    attention: Attention<'_>,
-    queries: &mut [i16],
-    exponents: &[i8],
-    out: &mut [f32],
-) {
+/// See [`super::super::Isa::attend`]; the heads are of one group.
+// By itself where it stands in for a kernel, so that its room on the stack is not that of the kernel.
+#[cfg_attr(kernel_dsp, inline(never))]
+pub(in super::super) fn attend(attention: &mut Attention<'_>, heads: Heads<'_>) {
+    let Heads {
+        queries,
+        exponents,
+        out,
+        ..
+    } = heads;
     let Attention {
         n,
         width,
@@ -105,10 +110,10 @@ pub(in super::super) fn attend(
         key_exponents,
         values,
         value_exponents,
-        scores: x,
-        sums,
         scale,
-    } = attention;
+        ..
+    } = *attention;
+    let (x, sums) = (&mut *attention.scores, &mut *attention.sums);
     let x = part_mut(x, 0, n.next_multiple_of(2));
     let key_exponents = part(key_exponents, 0, n);
     let largest_key = largest(key_exponents);

@@ -6,6 +6,7 @@ use crate::parts::part_mut;
 use crate::quant::{BLOCK, DspMatrix, Q8Activations, integers};
 
 /// Every row with every token.
+#[cfg_attr(kernel_dsp, inline(never))]
 pub(in super::super) fn matmul_q8_dsp(out: Output<'_>, w: DspMatrix<'_>, x: Q8Activations<'_>) {
     for (t, x) in x.quants.chunks_exact(w.token_bytes().max(1)).enumerate() {
         let out = part_mut(out.values, t * out.stride + out.first, w.rows);
@@ -46,6 +47,7 @@ fn lanes_of(record: [i8; 8]) -> [i32; 4] {
 }
 
 /// Rows of activations to records.
+#[cfg_attr(kernel_dsp, inline(never))]
 pub(in super::super) fn quantize_dsp(records: &mut [i8], x: &[f32], cols: usize) {
     let mut rest = records;
     for row in x.chunks_exact(cols.max(1)) {

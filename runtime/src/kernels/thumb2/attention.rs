@@ -4,7 +4,7 @@ use core::arch::naked_asm;
 
 use super::Thumb2;
 use super::float::plus;
-use crate::kernels::attention::{Attention, PIECE, SCORE_FRACTION, ScoreScale};
+use crate::kernels::attention::{Attention, Heads, PIECE, SCORE_FRACTION, ScoreScale};
 use crate::kernels::scalar::{self, EXP2};
 use crate::parts::{part, part_mut};
 
@@ -44,16 +44,9 @@ struct Powers {
 }
 
 impl Thumb2 {
-    /// See [`crate::kernels::Isa::attend`].
-    pub(in crate::kernels) fn attend(
-        self,
-        attention: Attention<'_>,
-        queries: &mut [i16],
-        exponents: &[i8],
-        out: &mut [f32],
-    ) {
-        let mut attention = attention;
-        let Attention { n, width, .. } = attention;
+    /// See [`crate::kernels::Isa::attend`]; the heads are of one group.
+    pub(in crate::kernels) fn attend(self, attention: &mut Attention<'_>, heads: Heads<'_>) {
+        let Attention { n, width, .. } = *attention;
         let even = n.next_multiple_of(2);
         let fits = attention.keys.len() >= even * width
             && attention.key_exponents.len() >= n
@@ -61,17 +54,18 @@ impl Thumb2 {
             && attention.value_exponents.len() >= n
             && attention.scores.len() >= even
             && attention.sums.len() == width
-            && out.len() == queries.len();
+            && heads.out.len() == heads.queries.len();
         if n == 0 || width == 0 || width > WIDEST || !width.is_multiple_of(COLUMNS) || !fits {
-            return scalar::attend(attention, queries, exponents, out);
+            return scalar::attend(attention, heads);
         }
         let largest = |exponents: &[i8]| exponents.iter().copied().max().map_or(0, i32::from);
         let largest_key = largest(part(attention.key_exponents, 0, n));
         let largest_value = largest(part(attention.value_exponents, 0, n));
-        let heads = queries.chunks_exact(width).zip(out.chunks_exact_mut(width));
-        for ((query, out), exponent) in heads.zip(exponents) {
+        for (i, exponent) in heads.exponents.iter().enumerate() {
             let scale = attention.scale.of(i32::from(*exponent), largest_key);
-            head(&mut attention, query, scale, largest_value, out);
+            let query = part(heads.queries, i * width, width);
+            let out = part_mut(heads.out, i * width, width);
+            head(attention, query, scale, largest_value, out);
         }
     }
 }

@@ -26,6 +26,7 @@ pub(super) const fn has_records(cols: usize) -> bool {
 
 impl Thumb2 {
     /// Turns rows of activations into integers, and puts records in their place if there are such.
+    #[inline(never)]
     pub(in crate::kernels) fn quantize(
         self,
         quants: &mut [i8],
@@ -110,7 +111,7 @@ fn head(out: &mut [i16], x: &[f32], bits: i32) -> i8 {
 }
 
 /// Turns block `i` of `x`, of `n` values, into its record; returns the scale.
-fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK]) -> f32 {
+pub(super) fn block(x: &mut [f32], i: usize, n: usize, quants: &mut [i8; BLOCK]) -> f32 {
     let (record, values) = (i * RECORD, i * BLOCK);
     let Some(values) = x
         .get(values..values + n)

@@ -27,7 +27,7 @@ const PLAIN_EXPONENTS: core::ops::Range<u32> = 64..182;
 
 /// What the assembly takes; it knows the order.
 #[repr(C)]
-struct Product {
+pub(super) struct Product {
     /// `[rows]`, or the products of one row.
     out: *mut f32,
     rows: usize,
@@ -48,8 +48,30 @@ struct Product {
 /// See [`Product::n`].
 const APART: usize = 9;
 
+/// A matrix, and the assembly for it.
+#[derive(Clone, Copy)]
+pub(super) struct Stored<'w> {
+    pub(super) quants: &'w [i8],
+    pub(super) scales: &'w [f16],
+    /// Bytes of the integers of a block.
+    pub(super) block_bytes: usize,
+    /// [`rows_q8`], or the same for other integers.
+    pub(super) rows: unsafe extern "C" fn(*const Product) -> usize,
+}
+
+/// One token's activations.
+#[derive(Clone, Copy)]
+pub(super) struct Token<'a> {
+    /// Records, or what else lies where the activations were.
+    pub(super) records: &'a [f32],
+    pub(super) scales: &'a [f32],
+    /// Words of weights in a last block that is shorter.
+    pub(super) tail: usize,
+}
+
 impl Thumb2 {
     /// `out[t, r] = sum(w[r, c] * x[t, c])`.
+    #[inline(never)]
     pub(in crate::kernels) fn matmul_q8(
         self,
         out: Output<'_>,
@@ -64,27 +86,50 @@ impl Thumb2 {
         let (n, bytes) = (blocks.n, blocks.quants.max(1));
         let (n_rows, n_tokens) = (w.quants.len() / bytes, quants.len() / bytes);
         let cols = x.values.len() / n_tokens.max(1);
+        let stored = Stored {
+            quants: w.quants,
+            scales: w.scales,
+            block_bytes: BLOCK,
+            rows: rows_q8,
+        };
         for t in 0..n_tokens {
             let out = part_mut(out.values, t * out.stride + out.first, n_rows);
-            let (records, scales) = (part(x.values, t * cols, cols), part(scales, t * n, n));
-            let plain = has_records(cols) && scales.iter().all(|scale| is_plain(*scale));
-            let mut done = 0;
-            while done < out.len() {
-                if plain {
-                    let rest = part_mut(out, done, n_rows - done);
-                    done += products(rest, w.part(done..n_rows), records, cols);
-                }
-                // A scale of the weights that is not plain stopped it.
-                if let Some(out) = out.get_mut(done) {
-                    let row = Q8Row {
-                        quants: part(w.quants, done * bytes, bytes),
-                        scales: part(w.scales, done * n, n),
-                    };
-                    *out = scalar::dot_q8(row, (part(quants, t * bytes, bytes), scales));
-                }
-                done += 1;
-            }
+            let token = Token {
+                records: part(x.values, t * cols, cols),
+                scales: part(scales, t * n, n),
+                tail: cols % BLOCK / 4,
+            };
+            let odd = |row: usize| {
+                let row = Q8Row {
+                    quants: part(w.quants, row * bytes, bytes),
+                    scales: part(w.scales, row * n, n),
+                };
+                scalar::dot_q8(row, (part(quants, t * bytes, bytes), token.scales))
+            };
+            matmul(out, stored, token, has_records(cols), odd);
         }
+    }
+}
+
+/// All rows with a token: from its records if it has some and all scales are plain, and by `odd` what is not plain.
+pub(super) fn matmul(
+    out: &mut [f32],
+    w: Stored<'_>,
+    x: Token<'_>,
+    has_records: bool,
+    odd: impl Fn(usize) -> f32,
+) {
+    let plain = has_records && x.scales.iter().all(|scale| is_plain(*scale));
+    let mut done = 0;
+    while done < out.len() {
+        if plain {
+            done += products(out, done, w, x);
+        }
+        // A scale of the weights that is not plain stopped it.
+        if let Some(out) = out.get_mut(done) {
+            *out = odd(done);
+        }
+        done += 1;
     }
 }
 
@@ -94,44 +139,49 @@ fn is_plain(scale: f32) -> bool {
     bits == 0 || PLAIN_EXPONENTS.contains(&(bits >> 23))
 }
 
-/// Products of rows from the first on, until a scale is not plain; returns how many.
-fn products(out: &mut [f32], w: Q8Matrix<'_>, records: &[f32], cols: usize) -> usize {
-    let (whole, tail) = (cols / BLOCK, cols % BLOCK / 4);
-    let blocks = cols.div_ceil(BLOCK);
+/// Products of rows from `first` on, until a scale is not plain; returns how many.
+fn products(out: &mut [f32], first: usize, w: Stored<'_>, x: Token<'_>) -> usize {
+    let (blocks, tail) = (x.scales.len(), x.tail);
+    let quants = |block: usize, n: usize| {
+        let bytes = w.block_bytes;
+        part(w.quants, block * bytes, n * bytes).as_ptr()
+    };
+    let out = out.get_mut(first..).unwrap_or_default();
     let mut product = Product {
         out: out.as_mut_ptr(),
         rows: out.len(),
-        x: records.as_ptr(),
-        whole,
+        x: x.records.as_ptr(),
+        whole: blocks - tail.min(1),
         n: blocks,
         tail,
         skip: BLOCK - 4 * tail,
-        w: w.quants.as_ptr(),
-        w_scales: w.scales.as_ptr(),
+        w: quants(first * blocks, out.len() * blocks),
+        w_scales: part(w.scales, first * blocks, out.len() * blocks).as_ptr(),
     };
     if blocks <= LANES {
-        // SAFETY: `out`, `w` and `records` hold that many rows and blocks; a value of `Thumb2` proves the
+        // SAFETY: `out`, `w` and the records hold that many rows and blocks; a value of `Thumb2` proves the
         // instructions.
-        return out.len() - unsafe { rows(&product) };
+        return out.len() - unsafe { (w.rows)(&product) };
     }
     (product.rows, product.n) = (1, APART);
     for (done, out) in out.iter_mut().enumerate() {
         let mut lanes = [0.0; LANES];
-        for first in (0..blocks).step_by(LANES) {
-            let (block, n) = (done * blocks + first, (blocks - first).min(LANES));
+        for start in (0..blocks).step_by(LANES) {
+            let block = (first + done) * blocks + start;
+            let n = (blocks - start).min(LANES);
             let mut some = [0.0; LANES];
             product.out = some.as_mut_ptr();
-            product.x = records.as_ptr().wrapping_add(first * RECORD);
-            product.tail = if first + n == blocks { tail } else { 0 };
+            product.x = x.records.as_ptr().wrapping_add(start * RECORD);
+            product.tail = if start + n == blocks { tail } else { 0 };
             product.whole = n - product.tail.min(1);
-            product.w = part(w.quants, block * BLOCK, n * BLOCK).as_ptr();
+            product.w = quants(block, n);
             product.w_scales = part(w.scales, block, n).as_ptr();
             // SAFETY: as above, of a part of one row.
-            if unsafe { rows(&product) } > 0 {
+            if unsafe { (w.rows)(&product) } > 0 {
                 return done;
             }
             for (lane, product) in lanes.iter_mut().zip(some) {
-                *lane = match first {
+                *lane = match start {
                     0 => product,
                     _ => plus(*lane, product),
                 };
@@ -164,101 +214,11 @@ macro_rules! columns {
     };
 }
 
-/// Adds product `$from` of a row to product `$to`; r7 points to the first, the others lie below.
-macro_rules! fold {
-    ($to:literal, $from:literal) => {
-        concat!(
-            "ldr r0, [r7, #-4*",
-            $to,
-            "]\n",
-            "ldr r1, [r7, #-4*",
-            $from,
-            "]\n",
-            "bl {sum}\n",
-            "str r0, [r7, #-4*",
-            $to,
-            "]\n",
-        )
-    };
-}
-
-/// Products of the rows from the first on; returns how many rows are left where a scale of a weight is
-/// negative, or not a normal number.
-///
-/// On the stack lie the products of a row, the last one of whole blocks in the second word, then what
-/// [`Product`] begins with.
-#[unsafe(naked)]
-unsafe extern "C" fn rows(product: *const Product) -> usize {
-    naked_asm!(
-        "push {{r4-r11, lr}}",
-        "ldmia r0, {{r1-r7, r9, r11}}",
-        "sub sp, #76",
-        "add r8, sp, r4, lsl #2", // where the first product is put
-        "strd r1, r2, [sp, #36]", // out, rows
-        "strd r3, r4, [sp, #44]", // x, whole
-        "strd r5, r8, [sp, #52]", // n
-        "strd r6, r7, [sp, #60]", // tail, skip
-        "movw r8, #0x00ff",
-        "movt r8, #0xff00",
-        "mov r10, r3",
-        "movs lr, r4",
-        "beq 6f",
-        "b 2f",
-        "1:", // a row
-        "ldrd r10, lr, [sp, #44]",
-        "2:", // a whole block
-        "ldmia r10!, {{r4, r5}}",
-        columns!(),
-        columns!(),
-        columns!(),
-        columns!(),
-        "3:", // The scale of the weights, less what makes its exponent begin with 0.
-        "ldrh r6, [r11], #2",
-        "ldmia r10!, {{r0, r1}}", // mantissa and exponent of the other
-        "sub r6, #0x400",
-        "cmp r6, #0x7800",
-        "bhs 40f",
-        // The sum, with eight zeros behind it.
-        "lsr r4, r4, #24",
-        "orr r4, r4, r5, lsl #8",
-        "lsls r4, r4, #8",
-        "beq 30f",
-        // Exponent, and above it the sign.
-        "add r1, r1, r6, lsr #10",
-        "itt mi",
-        "rsbmi r4, #0",
-        "addmi r1, #256",
-        // Scales: their product has 24 bits in r3, or 23, and the rest in r2.
-        "lsl r6, r6, #21",
-        "orr r6, #0x80000000",
-        "umull r2, r3, r6, r0",
-        "cmp r3, #0x800000",
-        "blo 31f",
-        "4:",
-        "cmp r2, #0x80000000",
-        "beq 32f",
-        "adc r3, r3, #0",
-        "5:",
-        // The sum, moved to the top, times that.
-        "clz r12, r4",
-        "lsl r4, r4, r12",
-        "sub r1, r12",
-        "umull r2, r3, r4, r3",
-        "cmp r3, #0x800000",
-        "blo 33f",
-        "7:",
-        "cmp r2, #0x80000000",
-        "beq 34f",
-        "adc r0, r3, r1, lsl #23",
-        "8:",
-        "str r0, [sp, lr, lsl #2]",
-        "subs lr, #1",
-        "bgt 2b",
-        "bmi 9f",
-        "6:", // the last block, if it is shorter
-        "ldrd r7, r12, [sp, #60]",
-        "cbz r7, 9f",
-        "ldmia r10!, {{r4, r5}}",
+rows!(
+    rows_q8,
+    mask: ["0x00ff", "0xff00"],
+    whole: [columns!(), columns!(), columns!(), columns!(),],
+    tail: [
         "10:",
         "ldr r6, [r9], #4",
         "ldmia r10!, {{r0, r1}}",
@@ -270,90 +230,7 @@ unsafe extern "C" fn rows(product: *const Product) -> usize {
         "subs r7, #1",
         "bne 10b",
         "add r9, r12",
-        "b 3b",
-        "9:", // the products of a row
-        "ldrd r6, r7, [sp, #52]",
-        "cmp r6, #2",
-        "beq 22f",
-        "blo 21f",
-        "cmp r6, #4",
-        "beq 24f",
-        "blo 23f",
-        "cmp r6, #6",
-        "beq 26f",
-        "blo 25f",
-        "cmp r6, #8",
-        "beq 28f",
-        "bhi 29f",
-        "b 27f",
-        "28:",
-        fold!(3, 7),
-        "27:",
-        fold!(2, 6),
-        "26:",
-        fold!(1, 5),
-        "25:",
-        fold!(0, 4),
-        "24:",
-        fold!(1, 3),
-        "23:",
-        fold!(0, 2),
-        "22:",
-        "ldrd r0, r1, [r7, #-4]",
-        "bl {sum}",
-        "20:",
-        "ldrd r1, r2, [sp, #36]",
-        "str r0, [r1], #4",
-        "subs r2, #1",
-        "strd r1, r2, [sp, #36]",
-        "bne 1b",
-        "11:",
-        "ldr r0, [sp, #40]",
-        "add sp, #76",
-        "pop {{r4-r11, pc}}",
-        "21:",
-        "ldr r0, [r7]",
-        "b 20b",
-        "29:", // each of them to `out`
-        "ldrd r1, r2, [sp, #44]",
-        "ldr r3, [sp, #60]",
-        "ldr r1, [sp, #36]",
-        "cmp r3, #1",
-        "it hs",
-        "addhs r2, #1",
-        "12:",
-        "ldr r0, [r7], #-4",
-        "str r0, [r1], #4",
-        "subs r2, #1",
-        "bne 12b",
-        "movs r0, #0",
-        "str r0, [sp, #40]",
-        "b 11b",
-        // What is rare, or every other time.
-        "30:",
-        "movs r0, #0",
-        "b 8b",
-        "31:",
-        "adds r2, r2, r2",
-        "adc r3, r3, r3",
-        "sub r1, #1",
-        "b 4b",
-        "32:",
-        "and r2, r3, #1",
-        "add r3, r2",
-        "b 5b",
-        "33:",
-        "adds r2, r2, r2",
-        "adc r3, r3, r3",
-        "sub r1, #1",
-        "b 7b",
-        "34:",
-        "and r2, r3, #1",
-        "add r3, r2",
-        "add r0, r3, r1, lsl #23",
-        "b 8b",
-        "40:", // not plain
-        "b 11b",
-        sum = sym sum,
-    )
-}
+    ],
+    sign: [],
+    turn: []
+);

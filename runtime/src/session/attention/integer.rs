@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::Place;
 use crate::config::Config;
-use crate::kernels::{Attention, BaseScale, Isa, KEPT_BITS, Row};
+use crate::kernels::{Attention, BaseScale, Heads, Isa, KEPT_BITS, Row};
 use crate::parts::{part, part_mut};
 
 /// How the integers of one layer lie.
@@ -114,12 +114,13 @@ impl IntegerCache<'_> {
         isa.integers(self.heads, self.head_exponents, queries, head_size, bits);
     }
 
-    /// See [`super::Cache::attend`].
+    /// See [`super::Cache::attend`]. `group_size` heads share keys and values.
+    #[cfg_attr(any(kernel_dsp, kernel_thumb2), inline(never))]
     pub(super) fn attend(
         &mut self,
         isa: Isa,
         place: Place,
-        group: usize,
+        group_size: usize,
         heads: Range<usize>,
         out: &mut [f32],
     ) {
@@ -129,22 +130,28 @@ impl IntegerCache<'_> {
             width,
             ..
         } = self.shape;
-        let first = (place.layer * n_head_kv + group) * n_ctx;
-        let start = first * width;
+        let exponents = n_head_kv * n_ctx;
+        let (first, integers) = (place.layer * exponents, exponents * width);
         let attention = Attention {
             n: place.position + 1,
+            n_ctx,
             width,
-            keys: self.keys.get(start..).unwrap_or_default(),
-            key_exponents: self.key_exponents.get(first..).unwrap_or_default(),
-            values: self.values.get(start..).unwrap_or_default(),
-            value_exponents: self.value_exponents.get(first..).unwrap_or_default(),
+            group_size,
+            keys: part(self.keys, first * width, integers),
+            key_exponents: part(self.key_exponents, first, exponents),
+            values: part(self.values, first * width, integers),
+            value_exponents: part(self.value_exponents, first, exponents),
             scores: self.scores,
             sums: self.sums,
             scale: self.scale,
         };
-        let queries = part_mut(self.heads, heads.start * width, heads.len() * width);
-        let exponents = part(self.head_exponents, heads.start, heads.len());
-        isa.attend(attention, queries, exponents, out);
+        let heads = Heads {
+            first: heads.start,
+            queries: part_mut(self.heads, heads.start * width, heads.len() * width),
+            exponents: part(self.head_exponents, heads.start, heads.len()),
+            out,
+        };
+        isa.attend(attention, heads);
     }
 }
 

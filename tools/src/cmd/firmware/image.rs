@@ -5,6 +5,7 @@ mod elf;
 use std::collections::BTreeMap;
 
 use ihex::Record;
+use minigpt_runtime::Format;
 
 use crate::board::{Board, ImageFormat};
 use crate::failure::Failure;
@@ -31,9 +32,9 @@ pub(crate) struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// The program of `board` with the file `model`, which fits it.
-    pub(crate) fn new(board: &'a Board, model: &'a [u8]) -> Result<Self, Failure> {
-        let program = board.program()?;
+    /// The program of `board` for `format` with the file `model` of that format, which fits it.
+    pub(crate) fn new(board: &'a Board, format: Format, model: &'a [u8]) -> Result<Self, Failure> {
+        let program = board.program(format)?;
         let mut pieces = elf::pieces(program)
             .map_err(|error| Failure::Failed(format!("the program of {board}: {error}")))?;
         pieces.push((board.model.start, model));

@@ -94,21 +94,17 @@ impl Core {
         self.counted_on
     }
 
-    /// The integer format that is fastest on it, judged by `probe`, or `only` that; with its costs.
+    /// That one of `formats` which is fastest on it, judged by `probe`, with its costs.
     pub(super) fn fastest(
         &self,
         probe: &Config,
-        only: Option<Format>,
+        formats: &[Format],
     ) -> Result<(Format, CoreCost<'static>), Failure> {
-        let asked = |format: &Format| only.is_none_or(|only| only == *format);
-        let integers = Format::ALL
-            .into_iter()
-            .filter(|format| format.is_integer() && asked(format));
-        let costs = integers.filter_map(|format| {
+        let costs = formats.iter().filter_map(|format| {
             let mut all = cost::cores();
             let cost =
                 all.find(|cost| cost.core == self.counted_on && cost.format == format.name())?;
-            Some((format, cost))
+            Some((*format, cost))
         });
         let instructions =
             |(format, cost): &(Format, CoreCost<'_>)| cost.instructions(probe, *format, 0);

@@ -32,14 +32,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// What `args` ask for; `probe` tells which format is the fastest.
+    /// What `args` ask for; `probe` tells which order of the numbers is the fastest.
     pub(super) fn new(args: &FitArgs, probe: &Config) -> Result<Self, Failure> {
         let board = args.board.as_deref().map(Board::named).transpose()?;
         let name = args.core.as_deref();
         let name = name.or(board.as_ref().map(|board| board.core.as_str()));
         let core = name.map(Core::named).transpose()?;
-        let weights = board.as_ref().map(Board::weights).transpose()?;
-        let fastest = core.map(|core| core.fastest(probe, weights)).transpose()?;
+        let formats = match (&board, args.format) {
+            (Some(board), format) => vec![board.stored(format)?],
+            (None, Format::Q8) => vec![Format::Q8, Format::Q8Dsp],
+            (None, format) => vec![format],
+        };
+        let fastest = core.map(|core| core.fastest(probe, &formats)).transpose()?;
         let (program_bytes, stack_bytes) = match &fastest {
             Some((_, cost)) => (cost.program_bytes, cost.stack_bytes),
             None => largest_program(),
@@ -51,7 +55,7 @@ impl Place {
             program_bytes,
             ram_bytes: args.ram.map_or(0, |bytes| bytes.0),
             stack_bytes,
-            format: fastest.as_ref().map_or(Format::Q8, |(format, _)| *format),
+            format: fastest.as_ref().map_or(args.format, |(format, _)| *format),
             clock_hz: args.clock.map(|hertz| hertz.0 as f64),
             cycles: own.or(core.and_then(|core| core.cycles)),
             speed: args.speed,

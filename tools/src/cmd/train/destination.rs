@@ -5,6 +5,7 @@ use minigpt_runtime::{Format, layout};
 use minigpt_trainer::run::Run;
 use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 
+use super::deployed;
 use crate::board::Board;
 use crate::cmd::firmware::{self, Misfit, Plan};
 use crate::failure::{Failure, Outcome};
@@ -30,16 +31,7 @@ impl Destination {
     /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
     pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
         let Self(board) = self;
-        let format = board.weights()?;
-        let prepared = settings.training.quantize_aware.format();
-        // q8-dsp is q8 in another order.
-        let is_q4 = |format| format == Format::Q4;
-        if prepared.is_some_and(|prepared| is_q4(prepared) != is_q4(format)) {
-            return Err(Failure::Misuse(format!(
-                "the weights of {board} are {0}; say --set quantize_aware={0}, or off",
-                if is_q4(format) { "q4" } else { "q8" }
-            )));
-        }
+        let format = board.stored(deployed(settings))?;
         let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
             return Ok(()); // said by whoever makes the run
         };
@@ -65,7 +57,7 @@ impl Destination {
     /// fit, and a run that has not begun is removed.
     pub(super) fn accept(&self, run: Run) -> Result<Run, Failure> {
         let Self(board) = self;
-        let format = board.weights()?;
+        let format = board.stored(deployed(&run.settings))?;
         let bytes = run.model_bytes(format).map_err(Failure::failed)?;
         match Plan::new(board, &run.config, format, bytes) {
             Ok(plan) => {

@@ -53,10 +53,8 @@ impl Board {
         let roomy = self.model.size >= 2 << 20;
         let mut formats = Format::ALL.to_vec();
         formats.retain(|format| match format {
-            Format::Q8 => true,
+            Format::Q8 | Format::Q4 => true,
             Format::Q8Dsp => fpu,
-            // The programs of boards do not run it.
-            Format::Q4 => false,
             _ => fpu && roomy,
         });
         formats

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use minigpt_runtime::{
-    ARENA_ALIGNMENT, Format, KvFormat, MemoryPlan, ModelFile, Q8, Q8Dsp, Session, SessionOptions,
-    WeightFormat,
+    ARENA_ALIGNMENT, Format, KvFormat, MemoryPlan, ModelFile, Q4, Q8, Q8Dsp, Session,
+    SessionOptions, WeightFormat,
 };
 
 /// Positions that a board runs, at most.
@@ -23,6 +23,7 @@ pub(super) fn expected(path: &Path, n_ctx: usize) -> Result<Option<u32>, String>
     let mixed = match file.format() {
         Format::Q8 => run::<Q8>(&file, n_ctx),
         Format::Q8Dsp => run::<Q8Dsp>(&file, n_ctx),
+        Format::Q4 => run::<Q4>(&file, n_ctx),
         _ => return Ok(None),
     };
     mixed.map(Some).map_err(|error| failed(&*error))

@@ -4,34 +4,58 @@ use std::fs;
 use std::path::Path;
 
 use minigpt_runtime::{
-    ARENA_ALIGNMENT, Isa, KvFormat, MemoryPlan, ModelFile, Q8, Sampler, SamplerOptions, Session,
-    SessionOptions, StreamDecoder,
+    ARENA_ALIGNMENT, Format, Isa, KvFormat, MemoryPlan, ModelFile, Q4, Q8, Sampler, SamplerOptions,
+    Session, SessionOptions, StreamDecoder, WeightFormat,
 };
 
 use super::Text;
 
+/// How the matrices of `model` are stored.
+pub(super) fn format(model: &Path) -> Result<Format, String> {
+    with_file(model, |file| Ok(file.format()))
+}
+
 /// What `model` says with `isa` when it is asked for `text`, its keys and values kept as `kv`.
 pub(super) fn tell(isa: Isa, text: &Text, model: &Path, kv: &str) -> Result<String, String> {
-    let bytes = fs::read(model).map_err(|error| error.to_string())?;
+    with_file(model, |file| match file.format() {
+        Format::Q4 => tell_as::<Q4>(isa, text, file, kv),
+        _ => tell_as::<Q8>(isa, text, file, kv),
+    })
+}
+
+/// Does `work` with the model at `path`.
+fn with_file<R>(
+    path: &Path,
+    work: impl FnOnce(&ModelFile<'_>) -> Result<R, String>,
+) -> Result<R, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let mut copy = vec![0; bytes.len() + ARENA_ALIGNMENT];
     let copy = aligned(&mut copy, bytes.len());
     copy.copy_from_slice(&bytes);
-    let file = ModelFile::open(copy).map_err(|error| error.to_string())?;
+    work(&ModelFile::open(copy).map_err(|error| error.to_string())?)
+}
+
+fn tell_as<W: WeightFormat>(
+    isa: Isa,
+    text: &Text,
+    file: &ModelFile<'_>,
+    kv: &str,
+) -> Result<String, String> {
     let options = SessionOptions {
         kv: kv_format(kv)?,
         ..SessionOptions::DEFAULT
     };
     let needed = MemoryPlan::new(file.config(), file.format(), &options).total() as usize;
     let mut memory = vec![0; needed + ARENA_ALIGNMENT];
-    let weights = file.model::<Q8>().map_err(|error| error.to_string())?;
+    let weights = file.model::<W>().map_err(|error| error.to_string())?;
     let memory = aligned(&mut memory, needed);
     let session = Session::with_isa(weights, memory, &options, isa);
-    write(&file, session.map_err(|error| error.to_string())?, text)
+    write(file, session.map_err(|error| error.to_string())?, text)
 }
 
-fn write(
+fn write<W: WeightFormat>(
     file: &ModelFile<'_>,
-    mut session: Session<'_, Q8>,
+    mut session: Session<'_, W>,
     text: &Text,
 ) -> Result<String, String> {
     let options = SamplerOptions {

@@ -42,6 +42,10 @@ impl Choice for Chosen<3> {
     type Weights = minigpt_runtime::Q8Dsp;
 }
 
+impl Choice for Chosen<4> {
+    type Weights = minigpt_runtime::Q4;
+}
+
 /// How keys and values are kept.
 const KV: KvFormat = KvFormat::Q8;
 

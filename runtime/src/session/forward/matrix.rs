@@ -1,0 +1,173 @@
+//! A matrix of a pass, and what belongs to its input and output.
+
+use super::super::Session;
+use super::super::attention::Place;
+use super::{Pass, Stage, VALUE_WORK};
+use crate::config::{Norm, Positions};
+use crate::kernels::Output;
+use crate::layout::Tensor;
+use crate::model::{Linear, NormWeights};
+use crate::ops;
+use crate::parts::{part, part_mut};
+use crate::quant::{Activations, Q8Activations, WeightFormat};
+use crate::threads::Product;
+
+/// Matrices are cut between groups of so many rows, which kernels take together.
+const ROW_GROUP: usize = 8;
+
+impl<W: WeightFormat> Session<'_, W> {
+    /// Makes the input of the stage's matrix.
+    pub(super) fn input(&mut self, n: usize) -> usize {
+        let Pass {
+            layer, stage, row, ..
+        } = self.pass;
+        let norm = |weight, bias| Some(self.model.norm(layer, weight, bias));
+        let (norm, first) = match stage {
+            Stage::Qkv => (norm(Tensor::Ln1Weight, Tensor::Ln1Bias), 0),
+            Stage::Fc => (norm(Tensor::Ln2Weight, Tensor::Ln2Bias), 0),
+            Stage::Head => (norm(Tensor::LnFWeight, Tensor::LnFBias), row.unwrap_or(0)),
+            _ => (None, 0),
+        };
+        if let Some(norm) = norm {
+            self.normalize(norm, first, n);
+        }
+        let config = self.model.config();
+        let (x, cols) = match stage {
+            Stage::MlpProj => (&mut *self.arena.wide, config.n_ff()),
+            _ => (&mut *self.arena.branch, config.n_embd()),
+        };
+        let (quants, scales) = (&mut *self.arena.quants, &mut *self.arena.quant_scales);
+        W::quantize(self.isa, quants, scales, part_mut(x, 0, n * cols), cols);
+        self.pass.ready = true;
+        VALUE_WORK * n * cols
+    }
+
+    /// Multiplies as many rows of the stage's matrix as `budget` allows; at least one.
+    pub(super) fn rows(&mut self, linear: Linear<'_, W>, n: usize, budget: usize) -> usize {
+        let config = self.model.config();
+        let arena = &mut self.arena;
+        let (out, x, cols) = match self.pass.stage {
+            Stage::MlpProj => (&mut *arena.branch, &*arena.wide, config.n_ff()),
+            Stage::Head => (&mut *arena.logits, &*arena.branch, config.n_embd()),
+            _ => (&mut *arena.wide, &*arena.branch, config.n_embd()),
+        };
+        let row_work = n * cols;
+        let first = self.pass.done;
+        let end = match budget {
+            usize::MAX => linear.rows,
+            _ => {
+                let affordable = (budget / row_work.max(1)).min(linear.rows).max(1);
+                let end = (first + affordable).next_multiple_of(ROW_GROUP);
+                end.min(linear.rows)
+            }
+        };
+        let blocks = W::FORMAT.blocks(cols);
+        let activations = Activations {
+            values: part(x, 0, row_work),
+            q8: Q8Activations {
+                quants: part(arena.quants, 0, n * blocks.quants),
+                scales: part(arena.quant_scales, 0, n * blocks.n),
+                blocks,
+            },
+        };
+        let out = Output {
+            values: out,
+            stride: linear.rows,
+            first,
+        };
+        let product = Product::<'_, '_, W> {
+            out,
+            matrix: linear.weight,
+            rows: first..end,
+            x: activations,
+            cols,
+        };
+        product.compute(self.isa, self.threads);
+        self.pass.done = end;
+        (end - first).saturating_mul(row_work)
+    }
+
+    /// Does with the output of the stage's matrix what belongs to it, and moves on to the next stage.
+    pub(super) fn output(&mut self, bias: Option<&[f32]>, n: usize) -> usize {
+        let Pass { layer, stage, .. } = self.pass;
+        let config = self.model.config();
+        let arena = &mut self.arena;
+        let (out, rows): (&mut [f32], usize) = match stage {
+            Stage::MlpProj => (arena.branch, config.n_embd()),
+            Stage::AttnProj => (arena.wide, config.n_embd()),
+            Stage::Fc => (arena.wide, config.n_fc()),
+            Stage::Head => (&mut [], 0),
+            _ => (arena.wide, config.n_qkv()),
+        };
+        let out = part_mut(out, 0, n * rows);
+        let last = layer + 1 == config.n_layer();
+        if let Some(bias) = bias {
+            for out in out.chunks_exact_mut(bias.len().max(1)) {
+                self.isa.add(out, bias);
+            }
+        }
+        let work = VALUE_WORK * out.len();
+        match stage {
+            Stage::AttnProj | Stage::MlpProj => self.isa.add(arena.x, out),
+            Stage::Qkv => self.keep(n),
+            _ => {}
+        }
+        (self.pass.done, self.pass.ready) = (0, false);
+        (self.pass.stage, self.pass.layer) = match stage {
+            Stage::Qkv => (Stage::Heads, layer),
+            Stage::AttnProj => (Stage::Fc, layer),
+            Stage::Fc => (Stage::Activation, layer),
+            Stage::MlpProj if !last => (Stage::Qkv, layer + 1),
+            Stage::MlpProj if self.pass.row.is_some() => (Stage::Head, 0),
+            _ => (Stage::Done, 0),
+        };
+        if self.pass.is_done() {
+            self.position += self.pass.n;
+        }
+        work
+    }
+
+    /// Rotates queries and keys of `n` tokens, and keeps keys and values.
+    fn keep(&mut self, n: usize) {
+        let config = self.model.config();
+        let (n_embd, n_kv, n_qkv) = (config.n_embd(), config.n_kv(), config.n_qkv());
+        let head_size = config.head_size();
+        let arena = &mut self.arena;
+        for t in 0..n {
+            let qkv = part_mut(arena.wide, t * n_qkv, n_qkv);
+            if config.positions() == Positions::Rope {
+                let table = part(arena.rope, t * head_size, head_size);
+                self.isa.rope(part_mut(qkv, 0, n_embd + n_kv), table);
+            }
+            let place = Place {
+                layer: self.pass.layer,
+                position: self.position + t,
+            };
+            let (keys, values) = (part(qkv, n_embd, n_kv), part(qkv, n_embd + n_kv, n_kv));
+            arena.cache.write(self.isa, config, place, keys, values);
+        }
+    }
+
+    /// Rows `first..first + n` of `x`, normalised, into the first rows of `branch`.
+    fn normalize(&mut self, norm: NormWeights<'_>, first: usize, n: usize) {
+        let n_embd = self.model.config().n_embd();
+        let kind = self.model.config().norm();
+        let rows = part(self.arena.x, first * n_embd, n * n_embd).chunks_exact(n_embd.max(1));
+        let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
+        for (out, x) in out.zip(rows) {
+            match kind {
+                Norm::LayerNorm if cfg!(feature = "layer-norm") => {
+                    self.isa.vectorized(|| {
+                        let stats = ops::layer_norm_stats(x);
+                        ops::normalize(out, x, stats, norm.weight, norm.bias);
+                    });
+                }
+                Norm::RmsNorm if cfg!(feature = "rms-norm") => {
+                    self.isa.rms_norm(out, x, norm.weight);
+                }
+                // Not in a configuration of this build.
+                _ => {}
+            }
+        }
+    }
+}
