@@ -5,7 +5,7 @@ use std::env;
 
 fn main() {
     println!(
-        "cargo::rustc-check-cfg=cfg(kernel_scalar, kernel_dsp, kernel_dsp_optional, kernel_thumb2, soft_float)"
+        "cargo::rustc-check-cfg=cfg(kernel_scalar, kernel_dsp, kernel_dsp_optional, kernel_thumb2, kernel_neon, kernel_bytewise, kernel_simd128, soft_float)"
     );
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET").unwrap_or_default();
@@ -33,6 +33,18 @@ fn main() {
     }
     if dsp_optional {
         println!("cargo::rustc-cfg=kernel_dsp_optional");
+    }
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    let has = |feature| features.split(',').any(|one| one == feature);
+    if target.starts_with("aarch64-") && has("neon") {
+        println!("cargo::rustc-cfg=kernel_neon");
+        // Without an operating system memory may be such that wide accesses must be aligned.
+        if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
+            println!("cargo::rustc-cfg=kernel_bytewise");
+        }
+    }
+    if target.starts_with("wasm32-") && has("simd128") {
+        println!("cargo::rustc-cfg=kernel_simd128");
     }
     // Where every core of the target has the extension, nothing else takes room.
     if !dsp {

@@ -1,7 +1,8 @@
 //! Elementary functions, the same bits on every target.
 //!
-//! Nothing here uses the platform's mathematics: powers, logarithms and roots come from `libm`, the
-//! exponential, sine and cosine are polynomials of multiplications and additions that are never fused.
+//! Nothing here uses the platform's mathematics: powers and logarithms come from `libm`, roots from
+//! there or from an instruction that rounds as correctly, the exponential, sine and cosine are polynomials
+//! of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
 
 #[cfg(kernel_dsp)]

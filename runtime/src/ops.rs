@@ -98,13 +98,13 @@ pub fn layer_norm_stats(x: &[f32]) -> (f32, f32) {
 #[inline(always)]
 #[must_use]
 pub fn rms_norm_stats(x: &[f32]) -> f32 {
-    rms_scale(dot(x, x), x.len(), math::sqrt)
+    rms_scale(dot(x, x), x.len())
 }
 
 /// [`rms_norm_stats`] of `n` values whose squares sum to `square`.
 #[inline(always)]
-pub(crate) fn rms_scale(square: f32, n: usize, sqrt: impl Fn(f32) -> f32) -> f32 {
-    1.0 / sqrt(square * (1.0 / n as f32) + NORM_EPS)
+pub(crate) fn rms_scale(square: f32, n: usize) -> f32 {
+    1.0 / math::sqrt(square * (1.0 / n as f32) + NORM_EPS)
 }
 
 /// `out[i] = (x[i] - mean) * rstd * weight[i] + bias[i]`; RMS norm is `mean` 0 without bias.

@@ -9,7 +9,8 @@
 //!
 //! Weights of four bits have one order for all cores; [`q4`] says how their products need no masks.
 //!
-//! Pointers are aligned to words: arenas and files lie on 16 bytes, and widths and records are whole words.
+//! Pointers are aligned to words, but for exponents: arenas and files lie on 16 bytes, and widths and
+//! records are whole words.
 //! Four rows share each load of activations: 27 instructions for 32 multiply-adds. Everything here is
 //! assembly: the intrinsics are unstable, and inline assembly may not name float registers.
 

@@ -23,7 +23,13 @@ mod avx512;
 mod dsp;
 #[cfg(kernel_dsp)]
 pub(crate) use self::dsp::root;
+#[cfg(kernel_neon)]
+mod neon;
+#[cfg(any(kernel_neon, kernel_simd128, test))]
+mod registers;
 mod scalar;
+#[cfg(kernel_simd128)]
+mod simd128;
 #[cfg(any(soft_float, test))]
 mod soft;
 #[cfg(kernel_thumb2)]
@@ -55,14 +61,22 @@ pub enum Isa {
     /// Cortex-M3 and other cores with its instructions and no floating point.
     #[cfg(kernel_thumb2)]
     Thumb2(thumb2::Thumb2),
+    /// NEON with or without the dot product instructions.
+    #[cfg(kernel_neon)]
+    Neon(neon::Neon),
+    /// WebAssembly's vectors.
+    #[cfg(kernel_simd128)]
+    Simd128(simd128::Simd128),
 }
 
 impl Isa {
     /// Every set this machine has, scalar first and the best last. Without the feature `std` the
-    /// compiler's target decides.
+    /// compiler's target decides; on bare metal a register of the processor does where one tells.
     pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let [avx512, avx512_vnni] = avx512::Avx512::detect();
+        #[cfg(kernel_neon)]
+        let [neon, neon_dot_product] = neon::Neon::detect();
         let all = [
             #[cfg(kernel_scalar)]
             Some(Self::Scalar),
@@ -76,6 +90,12 @@ impl Isa {
             dsp::Dsp::detect().map(Self::Dsp),
             #[cfg(kernel_thumb2)]
             thumb2::Thumb2::detect().map(Self::Thumb2),
+            #[cfg(kernel_neon)]
+            neon.map(Self::Neon),
+            #[cfg(kernel_neon)]
+            neon_dot_product.map(Self::Neon),
+            #[cfg(kernel_simd128)]
+            Some(Self::Simd128(simd128::Simd128::CERTAIN)),
         ];
         all.into_iter().flatten()
     }
@@ -89,7 +109,7 @@ impl Isa {
         return Self::Dsp(dsp::Dsp::CERTAIN);
     }
 
-    /// `scalar`, `avx2`, `avx512`, `avx512-vnni`, `dsp`, `thumb2`.
+    /// `scalar`, `avx2`, `avx512`, `avx512-vnni`, `dsp`, `thumb2`, `neon`, `neon-dotprod`, `simd128`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,6 +125,12 @@ impl Isa {
             Self::Dsp(_) => "dsp",
             #[cfg(kernel_thumb2)]
             Self::Thumb2(_) => "thumb2",
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) if isa.dot_product.is_some() => "neon-dotprod",
+            #[cfg(kernel_neon)]
+            Self::Neon(_) => "neon",
+            #[cfg(kernel_simd128)]
+            Self::Simd128(_) => "simd128",
         }
     }
 
@@ -120,6 +146,10 @@ impl Isa {
             Self::Avx512(isa) => isa.matmul_f32(out, w, x, cols),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_f32(out, w, x, cols),
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) => isa.matmul_f32(out, w, x, cols),
+            #[cfg(kernel_simd128)]
+            Self::Simd128(isa) => isa.matmul_f32(out, w, x, cols),
             _ => {
                 let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
                 matmul(out, rows, tokens, scalar::dot_f32);
@@ -136,6 +166,10 @@ impl Isa {
             Self::Avx512(isa) => isa.matmul_f16(out, w, x, cols),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_f16(out, w, x, cols),
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) => isa.matmul_f16(out, w, x, cols),
+            #[cfg(kernel_simd128)]
+            Self::Simd128(isa) => isa.matmul_f16(out, w, x, cols),
             _ => {
                 let (rows, tokens) = (w.chunks_exact(cols.max(1)), x.chunks_exact(cols.max(1)));
                 matmul(out, rows, tokens, scalar::dot_f16);
@@ -152,6 +186,10 @@ impl Isa {
             Self::Avx512(isa) => isa.matmul_q8(out, w, x.q8),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.matmul_q8(out, w, x),
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) => isa.matmul_q8(out, w, x.q8),
+            #[cfg(kernel_simd128)]
+            Self::Simd128(isa) => isa.matmul_q8(out, w, x.q8),
             _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q8),
         }
     }
@@ -165,6 +203,10 @@ impl Isa {
             Self::Avx2(isa) => isa.matmul_q4(out, w, x.q8),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(isa) => isa.matmul_q4(out, w, x.q8),
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) => isa.matmul_q4(out, w, x.q8),
+            #[cfg(kernel_simd128)]
+            Self::Simd128(isa) => isa.matmul_q4(out, w, x.q8),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.matmul_q4(out, w, x),
             #[cfg(kernel_thumb2)]
@@ -215,6 +257,10 @@ impl Isa {
             Self::Avx512(isa) => isa.avx2.quantize(quants, scales, x, cols),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.quantize(quants, scales, x, cols),
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) => isa.quantize(quants, scales, x, cols),
+            #[cfg(kernel_simd128)]
+            Self::Simd128(isa) => isa.quantize(quants, scales, x, cols),
             _ => scalar::quantize(quants, scales, x, cols),
         }
     }
@@ -257,6 +303,11 @@ impl Isa {
             isa.attend_f32(_out, _scores, _query, _keys, _values, _stride);
             return true;
         }
+        #[cfg(any(kernel_neon, kernel_simd128))]
+        if let Some(isa) = self.registers() {
+            isa.attend_f32(_out, _scores, _query, _keys, _values, _stride);
+            return true;
+        }
         false
     }
 
@@ -276,6 +327,11 @@ impl Isa {
             isa.attend_f16(_out, _scores, _query, _keys, _values, _stride);
             return true;
         }
+        #[cfg(any(kernel_neon, kernel_simd128))]
+        if let Some(isa) = self.registers() {
+            isa.attend_f16(_out, _scores, _query, _keys, _values, _stride);
+            return true;
+        }
         false
     }
 
@@ -287,6 +343,24 @@ impl Isa {
             Self::Scalar => None,
             Self::Avx2(isa) => Some(isa),
             Self::Avx512(isa) => Some(isa.avx2),
+        }
+    }
+
+    /// NEON.
+    #[cfg(all(kernel_neon, feature = "kv-float"))]
+    const fn registers(self) -> Option<neon::Neon> {
+        match self {
+            Self::Scalar => None,
+            Self::Neon(isa) => Some(isa),
+        }
+    }
+
+    /// `simd128`.
+    #[cfg(all(kernel_simd128, feature = "kv-float"))]
+    const fn registers(self) -> Option<simd128::Simd128> {
+        match self {
+            Self::Scalar => None,
+            Self::Simd128(isa) => Some(isa),
         }
     }
 
@@ -416,6 +490,10 @@ impl Isa {
         if let Some(isa) = self.avx2() {
             return isa.narrow_f16(out, x);
         }
+        #[cfg(any(kernel_neon, kernel_simd128))]
+        if let Some(isa) = self.registers() {
+            return isa.narrow_f16(out, x);
+        }
         scalar::narrow_f16(out, x);
     }
 
@@ -444,6 +522,10 @@ impl Isa {
             Self::Avx2(isa) => isa.widen_f16(out, x),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(isa) => isa.avx2.widen_f16(out, x),
+            #[cfg(kernel_neon)]
+            Self::Neon(isa) => isa.widen_f16(out, x),
+            #[cfg(kernel_simd128)]
+            Self::Simd128(isa) => isa.widen_f16(out, x),
             _ => scalar::widen_f16(out, x),
         }
     }

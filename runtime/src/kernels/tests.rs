@@ -8,10 +8,14 @@ use half::f16;
 
 use super::{Isa, Output};
 use crate::bytes::Buffer;
+#[cfg(feature = "kv-float")]
+use crate::math;
+#[cfg(feature = "kv-float")]
+use crate::ops;
 use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
-const SIZES: [(usize, usize, usize); 11] = [
+pub(super) const SIZES: [(usize, usize, usize); 11] = [
     (1, 1, 1),
     (3, 7, 2),
     (2, 32, 1),
@@ -54,7 +58,7 @@ pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
 }
 
 /// Room for all rows of a matrix.
-fn whole(values: &mut [f32], rows: usize) -> Output<'_> {
+pub(super) fn whole(values: &mut [f32], rows: usize) -> Output<'_> {
     Output {
         values,
         stride: rows,
@@ -62,7 +66,7 @@ fn whole(values: &mut [f32], rows: usize) -> Output<'_> {
     }
 }
 
-fn random(rng: &mut Rng, n: usize) -> Vec<f32> {
+pub(super) fn random(rng: &mut Rng, n: usize) -> Vec<f32> {
     let scale = 10.0 * rng.next_unit() + 1e-3;
     (0..n)
         .map(|_| (rng.next_unit() * 2.0 - 1.0) * scale)
@@ -224,7 +228,7 @@ fn floats_agree_within_tolerance() {
 }
 
 /// Against the sum in `f64`.
-fn check(out: &[f32], w: &[f32], x: &[f32], cols: usize, seed: u64) {
+pub(super) fn check(out: &[f32], w: &[f32], x: &[f32], cols: usize, seed: u64) {
     let rows = w.len() / cols;
     for (t, x) in x.chunks_exact(cols).enumerate() {
         for (r, w) in w.chunks_exact(cols).enumerate() {
@@ -233,6 +237,113 @@ fn check(out: &[f32], w: &[f32], x: &[f32], cols: usize, seed: u64) {
             let size: f64 = products.map(f64::abs).sum();
             let error = (f64::from(out[t * rows + r]) - exact).abs();
             assert!(error <= 1e-6 * size, "seed {seed}, [{t}, {r}]: {error}");
+        }
+    }
+}
+
+#[cfg(feature = "kv-float")]
+#[test]
+fn attention_gives_the_same_bits() {
+    for isa in every_isa().into_iter().skip(1) {
+        attention_agrees(
+            |out, scores, query, keys, values, stride| {
+                assert!(isa.attend_f32(out, scores, query, keys, values, stride));
+            },
+            |out, scores, query, keys, values, stride| {
+                assert!(isa.attend_f16(out, scores, query, keys, values, stride));
+            },
+        );
+    }
+}
+
+/// With attention in the order of `ops`, one after the other.
+#[cfg(feature = "kv-float")]
+pub(super) fn attention_agrees(
+    attend_f32: impl Fn(&mut [f32], &mut [f32], &[f32], &[f32], &[f32], usize),
+    attend_f16: impl Fn(&mut [f32], &mut [f32], &[f32], &[f16], &[f16], usize),
+) {
+    let seed = fresh_seed();
+    let mut rng = Rng::new(seed, 0);
+    for (n, head_size, stride) in [
+        (1, 1, 1),
+        (3, 7, 9),
+        (4, 8, 8),
+        (5, 16, 40),
+        (33, 64, 64),
+        (7, 60, 121),
+    ] {
+        let query = random(&mut rng, head_size);
+        let mut cache = || -> Vec<f16> {
+            let values = random(&mut rng, n * stride);
+            values.iter().map(|x| f16::from_f32(*x)).collect()
+        };
+        let (keys, values) = (cache(), cache());
+        let wide = |x: &[f16]| -> Vec<f32> { x.iter().map(|x| x.to_f32()).collect() };
+        let (wide_keys, wide_values) = (wide(&keys), wide(&values));
+        let (mut scores, mut expected) = (vec![0.0; n], vec![0.0; head_size]);
+        for (score, key) in scores.iter_mut().zip(wide_keys.chunks(stride)) {
+            *score = ops::dot(&query, &key[..head_size]) * (1.0 / math::sqrt(head_size as f32));
+        }
+        ops::softmax(&mut scores);
+        for (score, value) in scores.iter().zip(wide_values.chunks(stride)) {
+            ops::axpy(&mut expected, *score, &value[..head_size]);
+        }
+        let mut out = vec![9.0; head_size];
+        attend_f32(
+            &mut out,
+            &mut vec![9.0; n],
+            &query,
+            &wide_keys,
+            &wide_values,
+            stride,
+        );
+        assert_eq!(
+            bits(&out),
+            bits(&expected),
+            "seed {seed}, f32, {n} of {head_size}"
+        );
+        out.fill(9.0);
+        attend_f16(&mut out, &mut vec![9.0; n], &query, &keys, &values, stride);
+        assert_eq!(
+            bits(&out),
+            bits(&expected),
+            "seed {seed}, f16, {n} of {head_size}"
+        );
+    }
+}
+
+#[test]
+fn halves_are_the_nearest_and_come_back() {
+    let values: Vec<f32> = (0..=u16::MAX)
+        .map(|bits| f16::from_bits(bits).to_f32())
+        .collect();
+    let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    let number = |x: &[f32]| -> Vec<u32> {
+        x.iter()
+            .map(|x| if x.is_nan() { 1 } else { x.to_bits() })
+            .collect()
+    };
+    for isa in every_isa() {
+        let mut wide = vec![9.0; halves.len()];
+        isa.widen_f16(&mut wide, &halves);
+        assert_eq!(number(&wide), number(&values), "{isa:?}");
+        #[cfg(feature = "kv-float")]
+        for step in [-1e-3, -4e-4, 0.0, 4e-4, 1e-3] {
+            let near: Vec<f32> = values
+                .iter()
+                .map(|x| x + x * step)
+                .chain([1e30, -1e30])
+                .collect();
+            let mut narrow = vec![f16::ONE; near.len()];
+            isa.narrow_f16(&mut narrow, &near);
+            let expected: Vec<f16> = near.iter().map(|x| crate::quant::nearest_f16(*x)).collect();
+            assert!(
+                narrow
+                    .iter()
+                    .zip(&expected)
+                    .all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{isa:?}, {step}"
+            );
         }
     }
 }

@@ -12,15 +12,15 @@ pub use self::f16::F16;
 #[cfg(feature = "kv-float")]
 pub(crate) use self::f16::nearest as nearest_f16;
 pub use self::f32::F32;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", kernel_simd128))]
 pub(crate) use self::q4::OFFSET as Q4_OFFSET;
 pub use self::q4::Q4;
 pub(crate) use self::q4::{BYTES as Q4_BYTES, Q4Matrix, Q4Row, integers as q4_integers};
 pub use self::q8::Q8;
 pub(crate) use self::q8::{Q8Activations, Q8Matrix, Q8Row};
-#[cfg(kernel_dsp)]
-pub(crate) use self::q8_dsp::GROUP;
 pub(crate) use self::q8_dsp::{DspMatrix, integers};
+#[cfg(kernel_dsp)]
+pub(crate) use self::q8_dsp::{GROUP, token_bytes};
 pub use self::q8_dsp::{Q8Dsp, reorder};
 pub(crate) use self::weight_format::Activations;
 pub use self::weight_format::{BLOCK, Format, WeightFormat};

@@ -53,7 +53,14 @@ impl<'w> Q4Matrix<'w> {
     }
 
     /// All integers and all scales, row by row.
-    #[cfg(any(target_arch = "x86_64", kernel_dsp, kernel_thumb2))]
+    #[cfg(any(
+        target_arch = "x86_64",
+        kernel_dsp,
+        kernel_neon,
+        kernel_simd128,
+        kernel_thumb2,
+        test
+    ))]
     pub(crate) const fn stored(&self) -> (&'w [i8], &'w [f16]) {
         (self.nibbles, self.scales)
     }

@@ -43,7 +43,7 @@ impl<'w> Q8Matrix<'w> {
     }
 
     /// All integers and all scales, row by row.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", kernel_neon, kernel_simd128, test))]
     pub(crate) const fn stored(&self) -> (&'w [i8], &'w [f16]) {
         (self.quants, self.scales)
     }

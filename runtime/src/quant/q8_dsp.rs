@@ -56,7 +56,7 @@ pub(super) const fn group_bytes(cols: usize) -> u64 {
 }
 
 /// Bytes of a token's activations.
-pub(super) const fn token_bytes(cols: usize) -> usize {
+pub(crate) const fn token_bytes(cols: usize) -> usize {
     padded(cols) * 2 + cols.div_ceil(BLOCK) * size_of::<f32>()
 }
 

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{MODEL_FEATURES, cargo, output};
+use super::{MODEL_FEATURES, output, run};
 
 /// The library's folder.
 const FOLDER: &str = "runtime/capi";
@@ -37,14 +37,19 @@ const FORMATS: &str = "f32,f16,q8,q8-dsp,q4";
 /// All that can be built in.
 const EVERYTHING: &str = "f32,f16,q8,q8-dsp,q4,any-model";
 
-/// `cargo xtask capi [--target T] [--formats F,F] [--parts P,P] -o DIR`.
+/// `cargo xtask capi [--target T] [--simd128] [--formats F,F] [--parts P,P] -o DIR`.
 pub(crate) fn command(args: &[&str]) -> Result<(), String> {
-    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] [--formats f32,f16,q8,q8-dsp,q4] \
+    const USAGE: &str = "usage: cargo xtask capi [--target TRIPLE] [--simd128] [--formats f32,f16,q8,q8-dsp,q4] \
                          [--parts rope,rms-norm,...] -o DIR";
     let (mut target, mut formats, mut parts, mut out) = (None, None, None, None);
+    let mut vectors = false;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let place = match *arg {
+            "--simd128" => {
+                vectors = true;
+                continue;
+            }
             "--target" => &mut target,
             "--formats" => &mut formats,
             "--parts" => &mut parts,
@@ -72,7 +77,13 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
             "{target} is not installed; to get it: rustup target add {target}"
         ));
     }
-    lay_out(target, &format!("{formats},{parts}"), Path::new(out))?;
+    let kind = match (Kind::of(target)?, vectors) {
+        (Kind::Module, true) => Kind::VectorModule,
+        (_, true) => return Err(format!("--simd128 is for wasm32 and not for {target}")),
+        (kind, false) => kind,
+    };
+    let features = format!("{formats},{parts}");
+    lay_out_as(kind, target, &features, Path::new(out))?;
     println!("xtask: the C library for {target} is in {out}");
     Ok(())
 }
@@ -121,11 +132,21 @@ enum Kind {
     Hosted,
     /// Static, without an operating system.
     Bare,
-    /// A module for WebAssembly.
+    /// A module for WebAssembly, small.
     Module,
+    /// A fast one, with its vectors.
+    VectorModule,
 }
 
 impl Kind {
+    /// The profile of Cargo that it is built with.
+    const fn profile(self) -> &'static str {
+        match self {
+            Self::Hosted | Self::VectorModule => "capi",
+            Self::Bare | Self::Module => "capi-small",
+        }
+    }
+
     fn of(target: &str) -> Result<Self, String> {
         if target.starts_with("wasm32") {
             Ok(Self::Module)
@@ -143,13 +164,13 @@ impl Kind {
 
 /// Builds the library for `target` with `features` and writes what C programs need to `out`.
 fn lay_out(target: &str, features: &str, out: &Path) -> Result<(), String> {
-    let kind = Kind::of(target)?;
+    lay_out_as(Kind::of(target)?, target, features, out)
+}
+
+/// [`lay_out`] of a kind that the target alone does not tell.
+fn lay_out_as(kind: Kind, target: &str, features: &str, out: &Path) -> Result<(), String> {
     build(target, features, kind)?;
-    let profile = match kind {
-        Kind::Hosted => "capi",
-        Kind::Bare | Kind::Module => "capi-small",
-    };
-    let built = Path::new("target").join(target).join(profile);
+    let built = Path::new("target").join(target).join(kind.profile());
     let lib = out.join("lib");
     copy(&Path::new(FOLDER).join("include"), &out.join("include"))?;
     copy(&Path::new(FOLDER).join("examples"), &out.join("examples"))?;
@@ -158,7 +179,7 @@ fn lay_out(target: &str, features: &str, out: &Path) -> Result<(), String> {
         copy(&from, &out.join(from.file_name().unwrap_or_default()))?;
     }
     match kind {
-        Kind::Module => {
+        Kind::Module | Kind::VectorModule => {
             let module = lib.join("minigpt.wasm");
             return copy(&built.join("minigpt_capi.wasm"), &module);
         }
@@ -170,25 +191,21 @@ fn lay_out(target: &str, features: &str, out: &Path) -> Result<(), String> {
 }
 
 fn build(target: &str, features: &str, kind: Kind) -> Result<(), String> {
-    let (profile, feature, types) = match kind {
-        Kind::Hosted => ("capi", "std", "staticlib,cdylib"),
-        Kind::Bare => ("capi-small", "panic-handler", "staticlib"),
-        Kind::Module => ("capi-small", "panic-handler", "cdylib"),
+    let (feature, types) = match kind {
+        Kind::Hosted => ("std", "staticlib,cdylib"),
+        Kind::Bare => ("panic-handler", "staticlib"),
+        Kind::Module | Kind::VectorModule => ("panic-handler", "cdylib"),
     };
-    let features = format!("{features},{feature}");
-    cargo(&[
-        "rustc",
-        "--package=minigpt-capi",
-        "--no-default-features",
-        "--features",
-        &features,
-        "--target",
-        target,
-        "--profile",
-        profile,
-        "--crate-type",
-        types,
-    ])
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["rustc", "--package=minigpt-capi", "--no-default-features"]);
+    command.args(["--features", &format!("{features},{feature}")]);
+    command.args(["--target", target, "--profile", kind.profile()]);
+    command.args(["--crate-type", types]);
+    if kind == Kind::VectorModule {
+        let flags = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
+        command.env(flags, "-Ctarget-feature=+simd128");
+    }
+    run(&mut command)
 }
 
 /// The shared library under its own name, and the name that linkers look for.
@@ -212,7 +229,7 @@ fn package_files(kind: Kind, lib: &Path) -> Result<(), String> {
     let mut parts = version.split('.');
     let libraries = match kind {
         Kind::Hosted => SYSTEM_LIBRARIES,
-        Kind::Bare | Kind::Module => "",
+        Kind::Bare | Kind::Module | Kind::VectorModule => "",
     };
     let values = [
         ("@VERSION@", version),

@@ -6,18 +6,17 @@ mod least_squares;
 mod logits;
 mod model;
 mod program;
-mod shape;
+pub(crate) mod shape;
 mod table;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use minigpt_runtime::{ARENA_ALIGNMENT, ModelFile};
-
 use self::program::{FOLDER, Program};
 use self::table::Row;
 use super::boards::Board;
+use super::file::with_file;
 use super::output;
 
 /// How it is called.
@@ -66,11 +65,11 @@ pub(crate) fn command(args: &[&str]) -> Result<(), String> {
     print(&rows, asked.json)?;
     let mut found = Vec::new();
     match asked.update {
-        true => table::write(&about("--update"), &rows)?,
+        true => table::write(&about("cost --update"), &rows)?,
         false => found.extend(table::growth(&table::committed()?, &rows, all)),
     }
     if asked.fit {
-        model::fit(&about("--fit"), &boards)?;
+        model::fit(&about("cost --fit"), &boards)?;
     }
     found.extend(model::check(&boards)?);
     match found.is_empty() {
@@ -131,13 +130,12 @@ fn count(boards: &[Board]) -> Result<Vec<Row>, String> {
 /// A row for each board with the model at `path`.
 fn count_file(boards: &[Board], path: &Path) -> Result<Vec<Row>, String> {
     let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
-    let bytes = fs::read(path).map_err(|error| failed(&error))?;
-    let mut room = vec![0; bytes.len() + ARENA_ALIGNMENT];
-    let memory = logits::aligned(&mut room, bytes.len());
-    memory.copy_from_slice(&bytes);
-    let file = ModelFile::open(memory).map_err(|error| failed(&error))?;
-    let (format, len) = (file.format(), bytes.len() as u64);
-    let features: Vec<&str> = file.header().features().collect();
+    let (format, features) = with_file(path, |file| {
+        let features = file.header().features().map(str::to_owned);
+        Ok((file.format(), features.collect::<Vec<_>>()))
+    })?;
+    let features: Vec<&str> = features.iter().map(String::as_str).collect();
+    let len = fs::metadata(path).map_err(|error| failed(&error))?.len();
     let mut rows = Vec::new();
     for board in boards {
         let (name, room) = (&board.name, board.model.size);
@@ -167,8 +165,8 @@ fn print(rows: &[Row], json: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines before the table: what made it.
-fn about(option: &str) -> String {
+/// The lines before a table: what made it.
+pub(crate) fn about(command: &str) -> String {
     let first = |program: &str, args: &[&str]| {
         let text = output(program, args);
         text.lines().next().unwrap_or("unknown").to_owned()
@@ -181,5 +179,5 @@ fn about(option: &str) -> String {
         first("rustc", &["--version"]),
         first("qemu-system-arm", &["--version"]),
     );
-    format!("# {date}, commit {commit}, {rustc}, {qemu}: cargo xtask cost {option}\n")
+    format!("# {date}, commit {commit}, {rustc}, {qemu}: cargo xtask {command}\n")
 }

@@ -1,7 +1,5 @@
 //! The texts of `tests/data/golden.toml`, told by everything that runs models here.
 
-mod desktop;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
@@ -12,6 +10,8 @@ use minigpt_runtime::Isa;
 use serde::Deserialize;
 
 use super::boards::{self, Board};
+use super::file::with_file;
+use super::kernels::{Processor, command, said};
 use super::{capi, cargo, missing, output, run};
 
 /// Seconds a board has for a text.
@@ -61,10 +61,12 @@ enum Model {
 
 /// What tells texts.
 enum Machine {
-    Desktop(Isa),
+    /// A program and its first arguments; models and [`flags`] are further ones.
+    Program {
+        name: String,
+        words: Vec<String>,
+    },
     Board(Box<Board>),
-    /// WebAssembly in Node, through this script of the C library.
-    Wasm(PathBuf),
 }
 
 /// The step itself: prints a table of machines and texts.
@@ -86,19 +88,25 @@ pub(crate) fn check() -> Result<(), String> {
     for text in &golden.text {
         texts.extend(text.model.path()?.map(|path| (text, path)));
     }
-    let mut machines: Vec<Machine> = Isa::available().map(Machine::Desktop).collect();
+    let mut machines = desktops()?;
+    for processor in Processor::all()? {
+        let mut words = processor.teller()?;
+        words.push(format!("--isa={}", processor.best()));
+        let name = format!("{} {}", processor.name, processor.best());
+        machines.push(Machine::Program { name, words });
+    }
     for board in boards {
         if board.has_qemu()? {
             machines.push(Machine::Board(Box::new(board)));
         }
     }
-    machines.extend(wasm()?.map(Machine::Wasm));
+    machines.extend(wasm()?);
     for (i, (text, _)) in texts.iter().enumerate() {
         println!("{:>3}  {}", i + 1, text.name);
     }
     let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
     for machine in &machines {
-        let mut line = format!("{:20}", machine.name());
+        let mut line = format!("{:24}", machine.name());
         for (i, (text, model)) in texts.iter().enumerate() {
             line += match machine.differs(text, model, &golden.kv)? {
                 None if machine.is_without(text) => "   -",
@@ -128,9 +136,8 @@ pub(crate) fn check() -> Result<(), String> {
 impl Machine {
     fn name(&self) -> String {
         match self {
-            Self::Desktop(isa) => format!("{} {}", env::consts::ARCH, isa.name()),
+            Self::Program { name, .. } => name.clone(),
             Self::Board(board) => board.name.clone(),
-            Self::Wasm(_) => "wasm32".to_owned(),
         }
     }
 
@@ -144,11 +151,10 @@ impl Machine {
             return Ok(None);
         }
         let told = match self {
-            Self::Desktop(isa) => desktop::tell(*isa, text, model, kv),
             Self::Board(board) => tell(board, text, model),
-            Self::Wasm(script) => {
-                let mut command = Command::new("node");
-                command.arg(script).arg(model).arg(format!("--kv={kv}"));
+            Self::Program { words, .. } => {
+                let mut command = command(words)?;
+                command.arg(model).arg(format!("--kv={kv}"));
                 text_of(command.args(flags(text)))
             }
         };
@@ -184,8 +190,19 @@ impl Model {
     }
 }
 
+/// The instruction sets of this machine.
+fn desktops() -> Result<Vec<Machine>, String> {
+    cargo(&["build", "--package", "minigpt-runtime", "--example", "tell"])?;
+    let program = beside("examples/tell")?.to_string_lossy().into_owned();
+    let machines = Isa::available().map(|isa| Machine::Program {
+        name: format!("{} {}", env::consts::ARCH, isa.name()),
+        words: vec![program.clone(), format!("--isa={}", isa.name())],
+    });
+    Ok(machines.collect())
+}
+
 /// The script that runs models in WebAssembly, if it can be made and run here.
-fn wasm() -> Result<Option<PathBuf>, String> {
+fn wasm() -> Result<Option<Machine>, String> {
     const TARGET: &str = "wasm32-unknown-unknown";
     if output("node", &["--version"]).is_empty() {
         return missing("node", "node", "apt-get install nodejs").map(|()| None);
@@ -197,14 +214,22 @@ fn wasm() -> Result<Option<PathBuf>, String> {
     }
     let folder = Path::new(IMPORTED).join("wasm");
     capi::command(&["--target", TARGET, "-o", &folder.to_string_lossy()])?;
-    Ok(Some(folder.join("examples/wasm/generate.mjs")))
+    let script = folder.join("examples/wasm/generate.mjs");
+    Ok(Some(Machine::Program {
+        name: "wasm32".to_owned(),
+        words: vec!["node".to_owned(), script.to_string_lossy().into_owned()],
+    }))
 }
 
-/// The binary, which lies beside this one.
+/// The binary.
 fn minigpt() -> Result<Command, String> {
+    Ok(Command::new(beside("minigpt")?))
+}
+
+/// The program that lies there from where this one does.
+fn beside(name: &str) -> Result<PathBuf, String> {
     let this = env::current_exe().map_err(|error| format!("xtask: {error}"))?;
-    let name = format!("minigpt{}", env::consts::EXE_SUFFIX);
-    Ok(Command::new(this.with_file_name(name)))
+    Ok(this.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX)))
 }
 
 /// A file of what lies in the model partition of `board` when `model` is written there.
@@ -248,7 +273,7 @@ fn tell(board: &Board, text: &Text, model: &Path) -> Result<String, String> {
 
 /// The format in which `board` has `model`.
 fn weights<'a>(board: &'a Board, model: &Path) -> Result<&'a str, String> {
-    let format = desktop::format(model)?;
+    let format = with_file(model, |file| Ok(file.format()))?;
     // The numbers of q8 may be in the order of its first format.
     let mut formats = board.weights.iter().map(String::as_str);
     match formats.clone().find(|name| *name == format.name()) {
@@ -278,14 +303,4 @@ fn text_of(command: &mut Command) -> Result<String, String> {
     told.strip_suffix('\n')
         .map(str::to_owned)
         .ok_or_else(|| format!("no end of line behind {told:?}"))
-}
-
-/// Standard output of `command`; where it fails, what it says.
-fn said(command: &mut Command) -> Result<String, String> {
-    let out = command.output();
-    let out = out.map_err(|error| format!("{command:?}: {error}"))?;
-    match out.status.success() {
-        true => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
-        false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
-    }
 }

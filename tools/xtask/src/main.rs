@@ -4,7 +4,9 @@ mod boards;
 mod capi;
 mod cost;
 mod cuda;
+mod file;
 mod golden;
+mod kernels;
 mod prebuilt;
 mod serial;
 
@@ -12,7 +14,8 @@ use std::env;
 use std::process::{Command, ExitCode};
 
 /// Bare-metal and browser targets that the runtime must build for.
-const TARGETS: [&str; 4] = [
+const TARGETS: [&str; 5] = [
+    "aarch64-unknown-none",
     "thumbv6m-none-eabi",
     "thumbv7em-none-eabihf",
     "riscv32imc-unknown-none-elf",
@@ -48,7 +51,7 @@ struct Step {
     run: fn() -> Result<(), String>,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step {
         name: "fmt",
         about: "the formatter has nothing to change",
@@ -116,6 +119,11 @@ const STEPS: [Step; 13] = [
         run: cuda::check,
     },
     Step {
+        name: "kernels",
+        about: "the runtime's tests on NEON under QEMU and on WebAssembly's vectors under Node",
+        run: kernels::check,
+    },
+    Step {
         name: "golden",
         about: "the same texts on every instruction set and every board",
         run: golden::check,
@@ -154,6 +162,9 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     if let ["cost", options @ ..] = &args[..] {
         return finished("cost", cost::command(options));
+    }
+    if let ["kernels", "--count"] = &args[..] {
+        return finished("kernels", kernels::count());
     }
     if let ["capi", rest @ ..] = &args[..] {
         return finished("capi", capi::command(rest));
@@ -201,12 +212,12 @@ fn is_step(name: &str) -> bool {
 
 fn usage() {
     eprintln!(
-        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | cuda | capi [--target TRIPLE] -o DIR\n\nsteps:"
+        "usage: cargo xtask ci [--except STEP,...] | STEP | prebuilt | cuda | capi [--target TRIPLE] [--simd128] -o DIR\n\nsteps:"
     );
     for step in &STEPS {
         eprintln!("  {:9} {}", step.name, step.about);
     }
-    eprintln!("\n{}", cost::USAGE);
+    eprintln!("\n{}\n{}", cost::USAGE, kernels::USAGE);
     eprintln!(
         "\nMINIGPT_REQUIRE=targets,qemu,miri,data,cc,cmake,valgrind,arm-gcc,riscv-gcc,node,nvrtc,tensorboard,wandb,pyarrow makes it a failure that one of them is not there."
     );

@@ -6,7 +6,7 @@ use super::Dsp;
 use crate::kernels::{KEPT_BITS, Row, scalar};
 use crate::ops::LANES;
 use crate::parts::{copy, part, part_mut};
-use crate::quant::BLOCK;
+use crate::quant::{BLOCK, token_bytes};
 
 /// Bytes of a whole block of activations: words and scale.
 const RECORD: usize = 2 * BLOCK + 4;
@@ -16,14 +16,10 @@ impl Dsp {
     #[inline(never)]
     pub(in crate::kernels) fn quantize(self, records: &mut [i8], x: &[f32], cols: usize) {
         let (whole, rest) = (cols / BLOCK, cols % BLOCK);
-        let tail = match rest {
-            0 => 0,
-            _ => 2 * rest.next_multiple_of(8) + 4,
-        };
+        let bytes = token_bytes(cols);
         let (mut x, mut records) = (x, records);
         while let Some((token, later)) = x.split_at_checked(cols)
-            && let Some((record, later_records)) =
-                records.split_at_mut_checked(whole * RECORD + tail)
+            && let Some((record, later_records)) = records.split_at_mut_checked(bytes)
             && cols > 0
         {
             let mut block = 0;
@@ -42,7 +38,7 @@ impl Dsp {
             }
             if rest > 0 {
                 let last = part(token, whole * BLOCK, rest);
-                let place = part_mut(record, whole * RECORD, tail);
+                let place = part_mut(record, whole * RECORD, bytes - whole * RECORD);
                 let mut padded = [0.0; BLOCK];
                 copy(&mut padded, last);
                 let eights = rest.div_ceil(LANES);
@@ -328,7 +324,7 @@ unsafe extern "C" fn to_integers(heads: *mut Heads) -> bool {
     )
 }
 
-/// The largest of `n` exponents, at least one.
+/// The largest of `n` exponents, at least one; they may lie at any address, which a load of one word allows.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
     naked_asm!(

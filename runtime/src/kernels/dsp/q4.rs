@@ -102,8 +102,8 @@ fn products(out: &mut [f32], w: Q4Matrix<'_>, records: &[f32], n: usize) {
         return;
     }
     product.out = rest.as_mut_ptr();
-    product.w = part(nibbles, grouped * n * Q4_BYTES, 1).as_ptr();
-    product.w_scales = part(scales, grouped * n, 1).as_ptr();
+    product.w = nibbles.as_ptr().wrapping_add(grouped * n * Q4_BYTES);
+    product.w_scales = scales.as_ptr().wrapping_add(grouped * n);
     product.rows = rest.len();
     // SAFETY: as above, of rows of any number of blocks.
     unsafe { blocks(&product) }

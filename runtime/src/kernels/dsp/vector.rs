@@ -32,8 +32,7 @@ impl Dsp {
         }
         // SAFETY: `x` has `n` elements; a value of `Dsp` proves the instructions.
         let square = unsafe { square(x.as_ptr(), n / LANES) };
-        // SAFETY: takes a number; a value of `Dsp` proves the instruction.
-        let scale = ops::rms_scale(square, n, |x| unsafe { sqrt(x) });
+        let scale = ops::rms_scale(square, n);
         // SAFETY: as above, and so have `out` and `weight`.
         unsafe {
             scaled(
@@ -119,12 +118,6 @@ unsafe extern "C" fn square(x: *const f32, n: usize) -> f32 {
         "vadd.f32 s0, s8, s9",
         "bx lr",
     )
-}
-
-/// Square root, correctly rounded.
-#[unsafe(naked)]
-unsafe extern "C" fn sqrt(x: f32) -> f32 {
-    naked_asm!(features!(), "vsqrt.f32 s0, s0", "bx lr")
 }
 
 /// `out[i] = x[i] * scale * weight[i]` for `8 n` elements.

@@ -4,7 +4,6 @@ use core::arch::naked_asm;
 
 use super::Thumb2;
 use super::float::{plus, product, sum, times};
-use crate::math;
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
 
@@ -21,7 +20,7 @@ impl Thumb2 {
             // SAFETY: every eighth of these elements, from the first on; a value of `Thumb2` proves the instructions.
             *lane = unsafe { square(x.as_ptr(), x.len().div_ceil(LANES)) };
         }
-        let rstd = ops::rms_scale(ops::reduce(lanes), n, math::sqrt);
+        let rstd = ops::rms_scale(ops::reduce(lanes), n);
         let (mut i, n) = (0, n.min(out.len()).min(weight.len()));
         let plain = PLAIN_RSTD.contains(&(rstd.to_bits() >> 23));
         while i < n {

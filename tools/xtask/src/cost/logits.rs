@@ -1,6 +1,5 @@
 //! The logits of a host, which those of boards are compared with.
 
-use std::fs;
 use std::path::Path;
 
 use minigpt_runtime::{
@@ -8,31 +7,24 @@ use minigpt_runtime::{
     SessionOptions, WeightFormat,
 };
 
+use crate::file::{aligned, with_file};
+
 /// Positions that a board runs, at most.
 const POSITIONS: usize = 64;
 
 /// A number that depends on every bit of the logits after each of the tokens 0, 1, 2 ... of the model at
 /// `path`, with a context of `n_ctx`; none for floats, which are not the same bits everywhere.
 pub(super) fn expected(path: &Path, n_ctx: usize) -> Result<Option<u32>, String> {
-    let failed = |error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
-    let bytes = fs::read(path).map_err(|error| failed(&error))?;
-    let mut room = vec![0; bytes.len() + ARENA_ALIGNMENT];
-    let memory = aligned(&mut room, bytes.len());
-    memory.copy_from_slice(&bytes);
-    let file = ModelFile::open(memory).map_err(|error| failed(&error))?;
-    let mixed = match file.format() {
-        Format::Q8 => run::<Q8>(&file, n_ctx),
-        Format::Q8Dsp => run::<Q8Dsp>(&file, n_ctx),
-        Format::Q4 => run::<Q4>(&file, n_ctx),
-        _ => return Ok(None),
-    };
-    mixed.map(Some).map_err(|error| failed(&*error))
-}
-
-/// `len` bytes of `room` on the boundary that models and arenas want.
-pub(super) fn aligned(room: &mut [u8], len: usize) -> &mut [u8] {
-    let start = room.as_ptr().align_offset(ARENA_ALIGNMENT);
-    &mut room[start..][..len]
+    with_file(path, |file| {
+        let mixed = match file.format() {
+            Format::Q8 => run::<Q8>(file, n_ctx),
+            Format::Q8Dsp => run::<Q8Dsp>(file, n_ctx),
+            Format::Q4 => run::<Q4>(file, n_ctx),
+            _ => return Ok(None),
+        };
+        let mixed = mixed.map_err(|error| format!("{}: {error}", path.display()));
+        mixed.map(Some)
+    })
 }
 
 fn run<W: WeightFormat>(

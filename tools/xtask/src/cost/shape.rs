@@ -11,13 +11,13 @@ use minigpt_runtime::{Config, Format, Tokenizer};
 
 /// A shape by name.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) name: &'static str,
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
     pub(super) hyper: Hyperparameters,
 }
 
 /// llama2.c's model of 260,000 parameters, with a context of 256.
-pub(super) const STORIES: Shape = Shape {
+pub(crate) const STORIES: Shape = Shape {
     name: "stories260K",
     hyper: Hyperparameters {
         n_vocab: 512,
@@ -27,6 +27,22 @@ pub(super) const STORIES: Shape = Shape {
         n_head_kv: 4,
         n_layer: 5,
         n_ff: 172,
+        mlp: Mlp::Swiglu,
+        ..BASE
+    },
+};
+
+/// llama2.c's model of 15 million parameters.
+pub(crate) const STORIES_15M: Shape = Shape {
+    name: "stories15M",
+    hyper: Hyperparameters {
+        n_vocab: 32_000,
+        n_ctx: 256,
+        n_embd: 288,
+        n_head: 6,
+        n_head_kv: 6,
+        n_layer: 6,
+        n_ff: 768,
         mlp: Mlp::Swiglu,
         ..BASE
     },
@@ -299,7 +315,7 @@ impl Shape {
     }
 
     /// Writes a model of this shape into `folder`, the same bytes each time.
-    pub(super) fn write(&self, folder: &Path, format: Format) -> Result<PathBuf, String> {
+    pub(crate) fn write(&self, folder: &Path, format: Format) -> Result<PathBuf, String> {
         let path = folder.join(format!("{}-{}.mgpt", self.name, format.name()));
         let bytes = self.model(format).map_err(|error| error.to_string())?;
         fs::create_dir_all(folder)

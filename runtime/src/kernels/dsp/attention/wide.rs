@@ -54,6 +54,9 @@ pub(super) unsafe fn attend(attention: &mut Attention<'_>, heads: Heads<'_>) {
     );
     // SAFETY: as the caller promises.
     let [largest_key, largest_value] = unsafe { largest_of(key_exponents, value_exponents, n) };
+    for [_, second, third, _] in queries.as_chunks_mut().0 {
+        core::mem::swap(second, third);
+    }
     let mut head = Head {
         scores: attention.scores.as_mut_ptr(),
         keys: attention.keys.as_ptr(),
@@ -72,9 +75,6 @@ pub(super) unsafe fn attend(attention: &mut Attention<'_>, heads: Heads<'_>) {
         out: out.as_mut_ptr(),
         earlier: ZEROS.as_ptr(),
     };
-    for [_, second, third, _] in queries.as_chunks_mut().0 {
-        core::mem::swap(second, third);
-    }
     for exponent in exponents {
         let scale = attention.scale.of(i32::from(*exponent), largest_key);
         (head.multiplier, head.shift) = (scale.multiplier, scale.shift);
