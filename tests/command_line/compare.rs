@@ -162,7 +162,7 @@ fn a_dry_run_says_what_a_run_will_be_and_makes_nothing() {
         plain.contains(&format!("{bytes} bytes as q8")),
         "{bytes}: {said}"
     );
-    for words in ["memory", "tokens/s", "bytes as f32"] {
+    for words in ["memory", "with recompute=on", "tokens/s", "bytes as f32"] {
         assert!(said.contains(words), "{said}");
     }
     // A board that it does not fit is said here, too.

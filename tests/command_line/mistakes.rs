@@ -111,7 +111,7 @@ fn mistakes_are_located() {
     let dir = dir.path();
     fs::write(dir.join("zero.TOML"), "[training]\n\nbatch = 0\n").unwrap();
     let huge = ["--data", "fish.txt", "--batch", "4000000000"];
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (
             &["--config", "zero.TOML"],
             &["zero.TOML, line 3: batch is 0"],
@@ -131,7 +131,24 @@ fn mistakes_are_located() {
             &["--learning-rate", "1e-50"],
             &["--learning-rate: learning_rate is"],
         ),
-        (&huge, &["bytes of memory and there are", "lower --batch"]),
+        (
+            &huge,
+            &[
+                "bytes of memory, ",
+                " with recompute=off, and there are",
+                "lower --batch",
+            ],
+        ),
+        (
+            &["--set", "quantize_aware=q5"],
+            &["--set quantize_aware=q5: unknown variant `q5`, expected one of `off`, `q8`, `q4`"],
+        ),
+        (
+            &["--set", "quantize_fraction=0"],
+            &[
+                "--set quantize_fraction=0: quantize_fraction is 0; it must be above 0 and at most 1",
+            ],
+        ),
         (
             &["--set", "stories_bytes=99999999999"],
             &["stories_bytes", "at most"],

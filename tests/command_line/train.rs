@@ -77,6 +77,45 @@ fn the_same_command_again_and_another_one() {
 }
 
 #[test]
+fn a_run_for_a_format_ends_with_a_model_of_it() {
+    let dir = directory();
+    let dir = dir.path();
+    let aware = [
+        "--data",
+        "fish.txt",
+        "--set=quantize_aware=q4",
+        "--out",
+        "run",
+    ];
+    let output = small(dir, &aware);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    let switch =
+        "from step 31 on with weights as q4 stores them; validated with those from the start";
+    assert!(said.contains(switch), "{said}");
+    let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
+    for line in ["quantize_aware = \"q4\"", "quantize_fraction = 0.25"] {
+        assert!(config.contains(line), "{line} is not in {config}");
+    }
+    let export = |args: &[&str]| {
+        let mut command = Command::new(MINIGPT);
+        let command = command.current_dir(dir).args(["export", "run", "-o"]);
+        let output = command.args(args).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    assert!(export(&["run.mgpt"]).contains("bytes as q4"));
+    assert!(export(&["f16.mgpt", "--format", "f16"]).contains("bytes as f16"));
+    let bytes = |name| fs::metadata(dir.join(name)).unwrap().len();
+    assert!(bytes("run/model.mgpt").abs_diff(bytes("run.mgpt")) < 16);
+    let mut other = small(dir, &[&aware[..], &["--set=quantize_aware=q8"]].concat());
+    let words = ["quantize_aware is \"q4\" there and \"q8\" here"];
+    assert_refused(&other, 2, &words);
+    other = small(dir, &[&aware[..], &["--set=recompute=on"]].concat());
+    assert!(other.status.success(), "{}", stderr(&other));
+}
+
+#[test]
 fn a_configuration_follows_what_is_laid_over_it() {
     let dir = directory();
     let dir = dir.path();

@@ -4,11 +4,12 @@
 use std::env;
 use std::process::Command;
 
+use minigpt_runtime::Format;
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::rng::Rng;
 use minigpt_tests::gpu;
-use minigpt_trainer::backend::cuda::Cuda;
-use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Gpt, Method, PassOptions};
+use minigpt_trainer::backend::cuda::{Cuda, Demands};
+use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Gpt, GptOptions, Method, PassOptions};
 
 use crate::backends::{cpu, cuda};
 use crate::gradients::{Case, configs};
@@ -138,7 +139,12 @@ fn losses<B: Backend>(backend: B, config: Config, method: Method) -> Vec<f64> {
         n_batch: 4,
         n_time: 33,
     };
-    let mut model = Gpt::with_method(backend, config, batch, 3, method).unwrap();
+    let options = GptOptions {
+        seed: 3,
+        method,
+        ..GptOptions::default()
+    };
+    let mut model = Gpt::with_options(backend, config, batch, options).unwrap();
     let mut rng = Rng::new(8, 0);
     let mut losses = Vec::new();
     for step in 0..20 {
@@ -221,7 +227,16 @@ fn memory_is_what_was_said() {
             n_batch: 3,
             n_time: config.n_ctx(),
         };
-        let mut model = Case::new(config, batch, i).model(cuda());
+        let demands = Demands {
+            recompute: i % 2 == 1,
+            rounded: i % 3 == 2,
+        };
+        let options = GptOptions {
+            recompute: demands.recompute,
+            ..GptOptions::default()
+        };
+        let mut model = Gpt::with_options(cuda(), config, batch, options).unwrap();
+        model.round_to(demands.rounded.then_some(Format::Q4));
         // Tables, which are the same for all models.
         let fixed = Gpt::new(cuda(), smallest(), SMALLEST, 1).unwrap().bytes();
         let ids = vec![1; batch.rows()];
@@ -234,10 +249,11 @@ fn memory_is_what_was_said() {
         model.accumulate(&ids, &ids, options).unwrap();
         model.update(&AdamW::default(), 1).unwrap();
         let used = (model.bytes() - fixed) as f64;
-        let said = Cuda::find(0).unwrap().needed(&config, batch.n_batch) as f64;
+        let found = Cuda::find(0).unwrap();
+        let said = found.needed(&config, batch.n_batch, demands) as f64;
         assert!(
             (1.0..1.05).contains(&(said / used)),
-            "{said} {used} {config:?}"
+            "{said} {used} {demands:?} {config:?}"
         );
     }
 }

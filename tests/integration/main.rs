@@ -8,6 +8,7 @@ mod gradients;
 mod muon;
 mod parity;
 mod recipes;
+mod rounded;
 mod steps;
 mod tokenizer;
 mod training;

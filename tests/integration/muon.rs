@@ -4,7 +4,9 @@ use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::layout;
 use minigpt_runtime::rng::Rng;
 use minigpt_trainer::optimizer::Rule;
-use minigpt_trainer::{AdamW, Backend, Batch, Gpt, Method, Muon, Optimizer, PassOptions};
+use minigpt_trainer::{
+    AdamW, Backend, Batch, Gpt, GptOptions, Method, Muon, Optimizer, PassOptions,
+};
 
 use crate::backends::{Tolerance, on_every_backend};
 
@@ -113,7 +115,12 @@ fn updates_follow_the_formula<B: Backend>(new: &impl Fn() -> B, tolerance: &Tole
     };
     for shape in SHAPES {
         let config = config(shape);
-        let mut model = Gpt::with_method(new(), config, BATCH, 3, Method::Muon).unwrap();
+        let options = GptOptions {
+            seed: 3,
+            method: Method::Muon,
+            ..GptOptions::default()
+        };
+        let mut model = Gpt::with_options(new(), config, BATCH, options).unwrap();
         let mut rng = Rng::new(5, 0);
         let mut ids = || -> Vec<u32> { (0..18).map(|_| rng.next_below(11) as u32).collect() };
         let mut params = wide(model.read_parameters().unwrap());

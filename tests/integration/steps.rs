@@ -4,7 +4,9 @@ use minigpt_models::preset;
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::layout::{self, Role};
 use minigpt_runtime::rng::Rng;
-use minigpt_trainer::{AdamW, Backend, Batch, Cpu, Gpt, IGNORE, Loss, Method, PassOptions};
+use minigpt_trainer::{
+    AdamW, Backend, Batch, Cpu, Gpt, GptOptions, IGNORE, Loss, Method, PassOptions,
+};
 
 use crate::backends::{Tolerance, assert_close, on_every_backend};
 
@@ -52,6 +54,14 @@ fn config() -> Config {
 fn ids(n: usize, seed: u64) -> Vec<u32> {
     let mut rng = Rng::new(seed, 9);
     (0..n).map(|_| rng.next_below(29) as u32).collect()
+}
+
+fn options(seed: u64, method: Method) -> GptOptions {
+    GptOptions {
+        seed,
+        method,
+        ..GptOptions::default()
+    }
 }
 
 fn model<B: Backend>(new: &impl Fn() -> B, batch: Batch) -> Gpt<B> {
@@ -184,7 +194,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     for ((config, batch), method) in batches.into_iter().zip([Method::AdamW, Method::Muon]) {
         let run = |threads| {
             let cpu = Cpu::new(Some(threads));
-            let mut model = Gpt::with_method(cpu, config, batch, 3, method).unwrap();
+            let mut model = Gpt::with_options(cpu, config, batch, options(3, method)).unwrap();
             let (tokens, targets) = (ids(batch.rows(), 1), ids(batch.rows(), 2));
             let mut losses = Vec::new();
             for step in 0..3 {
@@ -392,7 +402,8 @@ fn state_written_and_read_is_the_same_and_continues_the_same<B: Backend>(
         update(model, &AdamW::default(), step + 1);
     };
     for method in [Method::AdamW, Method::Muon] {
-        let model = |seed| Gpt::with_method(new(), config(), BATCH, seed, method).unwrap();
+        let model =
+            |seed| Gpt::with_options(new(), config(), BATCH, options(seed, method)).unwrap();
         let mut whole = model(3);
         (0..4).for_each(|i| step(&mut whole, i));
         let mut before = model(3);

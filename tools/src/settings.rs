@@ -177,7 +177,9 @@ pub(crate) fn help(examples: &str) -> String {
             or\n  relu_squared; optimizer adamw, or muon for the matrices of the blocks; schedule cosine, constant or wsd (warm-up, stable, decay over the last \
             decay_steps).\n  skip_z=5 leaves out steps whose loss or gradient norm is 5 deviations above \
             the usual; with\n  ema_decay=0.99 a moving average of the weights is validated and \
-            exported\n\nPresets:";
+            exported. quantize_aware is off, q8 or q4: the last\n  quantize_fraction of the steps compute with \
+            weights as that format stores them. recompute is auto, on or off:\n  backward makes activations \
+            again, which takes less memory; auto does where memory is short\n\nPresets:";
     for preset in &PRESETS {
         let (name, about) = (preset.name, preset.description);
         let (steps, batch, rate) = (preset.steps, preset.n_batch, preset.learning_rate);

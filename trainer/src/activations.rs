@@ -5,9 +5,9 @@ use crate::backend::{AttentionSaved, Backend, BackendError, Kind, MlpSaved, Shap
 /// Activations of all layers and the gradient that walks back through them.
 #[derive(Debug)]
 pub struct Activations<T> {
-    /// The residual stream `[R, C]`: the embedding, then the output of each branch; `2 L + 1`.
+    /// The residual stream `[R, C]`: the embedding, then the output of each layer; `L + 1`.
     pub residual: Vec<T>,
-    /// Of each layer.
+    /// Of each layer, or of the one at work where they are made again in backward.
     pub layers: Vec<LayerSaved<T>>,
     /// Gradient of the residual stream `[R, C]`, before and behind the branch at work.
     pub d_residual: (T, T),
@@ -18,25 +18,29 @@ pub struct Activations<T> {
 pub struct LayerSaved<T> {
     /// Attention's.
     pub attention: AttentionSaved<T>,
+    /// The residual stream between both `[R, C]`.
+    pub middle: T,
     /// The MLP's.
     pub mlp: MlpSaved<T>,
 }
 
 impl<T> Activations<T> {
-    /// Buffers for `shape` on `backend`.
+    /// Buffers for `shape` on `backend`: with `recompute`, layers share what they save.
     ///
     /// # Errors
     /// A [`BackendError`] if the device has not the memory.
     pub fn new<B: Backend<Buffer = T>>(
         backend: &mut B,
         shape: &Shape,
+        recompute: bool,
     ) -> Result<Self, BackendError> {
         let (config, rows) = (&shape.config, shape.batch.rows());
         let mut buffer = |len, kind| backend.buffer(len, kind);
         let stream = rows * config.n_embd();
-        let residual = (0..=2 * config.n_layer()).map(|_| buffer(stream, Kind::State));
+        let residual = (0..=config.n_layer()).map(|_| buffer(stream, Kind::State));
         let residual = residual.collect::<Result<_, _>>()?;
-        let layers = (0..config.n_layer()).map(|_| {
+        let saved = if recompute { 1 } else { config.n_layer() };
+        let layers = (0..saved).map(|_| {
             Ok(LayerSaved {
                 attention: AttentionSaved {
                     stats: buffer(rows * 2, Kind::State)?,
@@ -44,6 +48,7 @@ impl<T> Activations<T> {
                     heads: buffer(stream, Kind::Activation)?,
                     log_sum_exp: buffer(rows * config.n_head(), Kind::State)?,
                 },
+                middle: buffer(stream, Kind::State)?,
                 mlp: MlpSaved {
                     stats: buffer(rows * 2, Kind::State)?,
                     fc: buffer(rows * config.n_fc(), Kind::Activation)?,
@@ -55,5 +60,21 @@ impl<T> Activations<T> {
             layers: layers.collect::<Result<_, _>>()?,
             d_residual: (buffer(stream, Kind::State)?, buffer(stream, Kind::State)?),
         })
+    }
+
+    /// The output of the last layer.
+    ///
+    /// # Panics
+    /// Never: the embedding is always there.
+    pub fn last(&self) -> &T {
+        self.residual.last().expect("the embedding is always there")
+    }
+}
+
+/// Where layer number `layer` saves, of `places`.
+pub(crate) const fn place(layer: usize, places: usize) -> usize {
+    match places {
+        1 => 0,
+        _ => layer,
     }
 }

@@ -5,10 +5,11 @@ use core::str::FromStr;
 
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 
-use crate::backend::cuda::{Cuda, FindError, Found};
+use crate::backend::cuda::{Cuda, Demands, FindError, Found};
 use crate::backend::{BackendError, Batch};
 use crate::model::{Gpt, PassOptions};
 use crate::optimizer::AdamW;
+use crate::run_config::{Recompute, RunConfig};
 use crate::{Backend, Cpu};
 
 /// What is asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -31,7 +32,13 @@ pub enum Device {
     /// The CPU.
     Cpu,
     /// A GPU.
-    Cuda(Found),
+    Cuda {
+        /// Which.
+        found: Found,
+        /// Whether activations are made again in backward: as asked for, and always where its memory will
+        /// not do otherwise and that is left open.
+        recompute: Recompute,
+    },
 }
 
 /// Why a device cannot be used.
@@ -84,22 +91,22 @@ fn unknown(text: &str) -> String {
 }
 
 impl Choice {
-    /// The device for a model of shape `config` on batches of `n_batch` windows. `auto` never fails;
-    /// if there is a GPU that it does not take, `reason` is told why.
+    /// The device for a run of `settings`, whose model has the shape `config`. `auto` never fails; if
+    /// there is a GPU that it does not take, `reason` is told why.
     ///
     /// # Errors
     /// A [`DeviceError`] if the GPU that was asked for cannot do it.
     pub fn device(
         self,
+        settings: &RunConfig,
         config: &Config,
-        n_batch: usize,
         reason: &mut dyn FnMut(&DeviceError),
     ) -> Result<Device, DeviceError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(number) => gpu(number, config, n_batch).map(Device::Cuda),
-            Self::Auto => Ok(match gpu(0, config, n_batch) {
-                Ok(found) => Device::Cuda(found),
+            Self::Cuda(number) => gpu(number, settings, config),
+            Self::Auto => Ok(match gpu(0, settings, config) {
+                Ok(device) => device,
                 Err(error) => {
                     if !error.is_absence() {
                         reason(&error);
@@ -112,22 +119,32 @@ impl Choice {
 }
 
 /// GPU number `number`, if it trains the model.
-fn gpu(number: usize, config: &Config, n_batch: usize) -> Result<Found, DeviceError> {
+fn gpu(number: usize, settings: &RunConfig, config: &Config) -> Result<Device, DeviceError> {
     let found = Cuda::find(number)?;
     Cuda::supports(&found, config)?;
     let free = check(&found)?;
-    let needed = found.needed(config, n_batch);
-    if needed <= free {
-        return Ok(found);
-    }
-    let fits = |n: &usize| found.needed(config, *n) <= free;
+    let n_batch = settings.training.batch as usize;
+    let fits = |n_batch, recompute| {
+        let rounded = settings.training.quantize_aware.format().is_some();
+        let demands = Demands { recompute, rounded };
+        let needed = found.needed(config, n_batch, demands);
+        if needed <= free { Ok(()) } else { Err(needed) }
+    };
+    let recompute = match settings.run.recompute {
+        Recompute::Auto if fits(n_batch, false).is_err() => Recompute::On,
+        asked => asked,
+    };
+    let fits = |n_batch| fits(n_batch, recompute == Recompute::On);
+    let Err(needed) = fits(n_batch) else {
+        return Ok(Device::Cuda { found, recompute });
+    };
     // Needs grow with the batch: the largest that fits, by halving.
     let (mut fitting, mut over) = (0, n_batch);
     while over - fitting > 1 {
         let middle = fitting.midpoint(over);
-        match fits(&middle) {
-            true => fitting = middle,
-            false => over = middle,
+        match fits(middle) {
+            Ok(()) => fitting = middle,
+            Err(_) => over = middle,
         }
     }
     Err(DeviceError::Memory {

@@ -7,9 +7,10 @@ use minigpt_runtime::layout;
 
 use crate::backend::{Backend, BackendError, Batch};
 use crate::data::windows::{ValidationWindows, WindowBatch};
-use crate::model::{Gpt, PassOptions};
+use crate::model::{Gpt, GptOptions, PassOptions};
 use crate::optimizer::AdamW;
-use crate::run::{Run, memory};
+use crate::run::Run;
+use crate::run::memory::{self, Needs};
 use crate::train::TrainError;
 
 /// Operations of a measured pass: a second or less on most machines. A batch that takes more is
@@ -27,8 +28,12 @@ const ENOUGH: Duration = Duration::from_millis(1500);
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Forecast {
-    /// Bytes of memory at least.
-    pub bytes: u64,
+    /// Whether backward will make activations again.
+    pub recompute: bool,
+    /// Bytes of memory at least, where it does.
+    pub recomputed_bytes: u64,
+    /// The same where activations are kept.
+    pub kept_bytes: u64,
     /// Seconds of a step of the optimiser.
     pub step_seconds: f64,
     /// Seconds of the whole run, validation included.
@@ -42,7 +47,8 @@ pub struct Forecast {
 /// # Errors
 /// A [`TrainError`], such as that there is not enough memory for the run.
 pub fn forecast<B: Backend>(run: &Run, backend: B) -> Result<Forecast, TrainError> {
-    memory::check(&run.settings, &run.config)?;
+    let recompute = memory::plan(&run.settings, &run.config)?;
+    let needs = Needs::new(&run.config, &run.settings.training);
     let training = &run.settings.training;
     let full = Batch {
         n_batch: training.batch as usize,
@@ -50,14 +56,19 @@ pub fn forecast<B: Backend>(run: &Run, backend: B) -> Result<Forecast, TrainErro
     };
     let measured = affordable(full, layout::n_params(&run.config));
     let share = full.rows() as f64 / measured.rows() as f64;
-    let seconds = measure(run, backend, measured)?;
+    let seconds = measure(run, backend, measured, recompute)?;
     let accumulation = u64::from(training.accumulation);
-    let step_seconds = seconds.pass * share * accumulation as f64 + seconds.update;
+    let rounded = training
+        .quantized()
+        .map_or(0, |(first, _)| training.steps + 1 - first);
+    let rounding = seconds.rounding * rounded as f64 / training.steps as f64;
+    let step_seconds = seconds.pass * share * accumulation as f64 + seconds.update + rounding;
     let validations = training.steps.div_ceil(training.eval_interval) as f64;
     let validation = n_validation_batches(run, full) as f64 * seconds.evaluation * share;
-    let bytes = memory::training_bytes(&run.config, training);
     Ok(Forecast {
-        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        recompute,
+        recomputed_bytes: needs.recomputed,
+        kept_bytes: needs.kept,
         step_seconds,
         seconds: step_seconds * training.steps as f64 + validations * validation,
         step_tokens: full.rows() as u64 * accumulation,
@@ -71,12 +82,24 @@ struct Seconds {
     update: f64,
     /// Forward of a batch.
     evaluation: f64,
+    /// To round the weights, where the run does.
+    rounding: f64,
 }
 
-fn measure<B: Backend>(run: &Run, backend: B, batch: Batch) -> Result<Seconds, BackendError> {
+fn measure<B: Backend>(
+    run: &Run,
+    backend: B,
+    batch: Batch,
+    recompute: bool,
+) -> Result<Seconds, BackendError> {
     let training = &run.settings.training;
-    let (method, seed) = (training.optimizer, training.seed);
-    let mut gpt = Gpt::with_method(backend, run.config, batch, seed, method)?;
+    let seed = training.seed;
+    let options = GptOptions {
+        seed,
+        method: training.optimizer,
+        recompute,
+    };
+    let mut gpt = Gpt::with_options(backend, run.config, batch, options)?;
     let mut windows = WindowBatch::new(batch.n_batch, batch.n_time);
     let (mut passes, mut updates) = (Vec::new(), Vec::new());
     let begin = Instant::now();
@@ -103,13 +126,22 @@ fn measure<B: Backend>(run: &Run, backend: B, batch: Batch) -> Result<Seconds, B
             break;
         }
     }
-    let start = Instant::now();
-    let pending = gpt.evaluate(&windows.tokens, &windows.targets)?;
-    gpt.loss(&pending)?;
+    let mut evaluate = |format| {
+        let start = Instant::now();
+        gpt.round_to(format);
+        let pending = gpt.evaluate(&windows.tokens, &windows.targets)?;
+        gpt.loss(&pending)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let evaluation = evaluate(None)?;
     Ok(Seconds {
         pass: median(passes),
         update: median(updates),
-        evaluation: start.elapsed().as_secs_f64(),
+        evaluation,
+        rounding: match training.quantize_aware.format() {
+            None => 0.0,
+            format => (evaluate(format)? - evaluation).max(0.0),
+        },
     })
 }
 

@@ -68,5 +68,5 @@ pub mod tokenizer;
 pub mod train;
 
 pub use backend::{Backend, BackendError, Batch, Loss, cpu::Cpu};
-pub use model::{Gpt, IGNORE, PassOptions, PendingLoss};
+pub use model::{Gpt, GptOptions, IGNORE, PassOptions, PendingLoss};
 pub use optimizer::{AdamW, Method, Muon, Optimizer};

@@ -1,24 +1,35 @@
 //! A GPT in training: forward and backward, wired once for all backends.
 
+mod passes;
+mod rounded;
 mod state;
 mod tables;
 
-use core::mem;
-
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout::{self, Tensor};
+use minigpt_runtime::layout;
 
-use crate::activations::{Activations, LayerSaved};
-use crate::backend::{Backend, BackendError, Batch, Dropout, Kind, Loss, Shape};
+use crate::activations::Activations;
+use crate::backend::{Backend, BackendError, Batch, Kind, Loss, Shape};
 use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
+use rounded::Rounded;
 use tables::tables;
 
 /// Target id that takes no part in the loss (padding).
 pub const IGNORE: u32 = u32::MAX;
 
-/// First of the streams of random numbers that dropout uses.
-const DROPOUT_STREAMS: u64 = 1 << 63;
+/// How a model in training is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "plain data")]
+pub struct GptOptions {
+    /// Seed of the parameters.
+    pub seed: u64,
+    /// How they are updated.
+    pub method: Method,
+    /// Whether backward makes the activations of a layer again from its input, instead of keeping those of
+    /// all layers: the same bits, in less memory and more time.
+    pub recompute: bool,
+}
 
 /// How one forward and backward pass is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +67,8 @@ pub struct Gpt<B: Backend> {
     backend: B,
     shape: Shape,
     params: Params<B::Buffer>,
+    /// The same as a model file holds them, where passes compute with those.
+    rounded: Rounded<B::Buffer>,
     gradients: Params<B::Buffer>,
     first: Params<B::Buffer>,
     second: Params<B::Buffer>,
@@ -80,19 +93,22 @@ impl<B: Backend> Gpt<B> {
     /// # Panics
     /// If `batch` is empty or its sequences are longer than the context.
     pub fn new(backend: B, config: Config, batch: Batch, seed: u64) -> Result<Self, BackendError> {
-        Self::with_method(backend, config, batch, seed, Method::AdamW)
+        let options = GptOptions {
+            seed,
+            ..GptOptions::default()
+        };
+        Self::with_options(backend, config, batch, options)
     }
 
-    /// [`Self::new`], updated by `method`.
+    /// [`Self::new`] as `options` say.
     ///
     /// # Panics
     /// If `batch` is empty or its sequences are longer than the context.
-    pub fn with_method(
+    pub fn with_options(
         mut backend: B,
         config: Config,
         batch: Batch,
-        seed: u64,
-        method: Method,
+        options: GptOptions,
     ) -> Result<Self, BackendError> {
         assert!(
             batch.n_batch > 0 && batch.n_time > 0 && batch.n_time <= config.n_ctx(),
@@ -104,12 +120,12 @@ impl<B: Backend> Gpt<B> {
         let mut state = || Params::zeros(&mut backend, &config, Kind::State);
         let (gradients, first) = (state()?, state()?);
         let rules: Vec<_> = layout::tensors(&config)
-            .map(|spec| Rule::of(&spec, &config, method))
+            .map(|spec| Rule::of(&spec, &config, options.method))
             .collect();
         let lengths = layout::tensors(&config).zip(&rules);
         let lengths = lengths.map(|(spec, rule)| rule.second_len(spec.len()));
         let second = Params::of_lengths(&mut backend, &config, lengths, Kind::State)?;
-        let activations = Activations::new(&mut backend, &shape)?;
+        let activations = Activations::new(&mut backend, &shape, options.recompute)?;
         let (sinusoids, rotation) = tables(&mut backend, &shape)?;
         let mut model = Self {
             tokens: backend.ids(batch.rows())?,
@@ -117,6 +133,7 @@ impl<B: Backend> Gpt<B> {
             backend,
             shape,
             params,
+            rounded: Rounded::default(),
             gradients,
             first,
             second,
@@ -126,7 +143,7 @@ impl<B: Backend> Gpt<B> {
             sinusoids,
             rotation,
         };
-        model.write_parameters(&params::fresh(&config, seed))?;
+        model.write_parameters(&params::fresh(&config, options.seed))?;
         Ok(model)
     }
 
@@ -154,8 +171,8 @@ impl<B: Backend> Gpt<B> {
         let count = self.check(tokens, Some(targets));
         self.backend.write_ids(&mut self.targets, targets)?;
         self.forward(tokens, None)?;
-        let x = last(&self.activations.residual);
-        let head = self.params.head();
+        let x = self.activations.last();
+        let head = self.rounded.or(&self.params).head();
         let sum = self.backend.loss(x, head, &self.targets, &self.shape)?;
         Ok(PendingLoss { sum, count })
     }
@@ -169,8 +186,9 @@ impl<B: Backend> Gpt<B> {
     pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {
         self.check(tokens, None);
         self.forward(tokens, None)?;
-        let x = last(&self.activations.residual);
-        self.backend.logits(x, self.params.head(), &self.shape)
+        let x = self.activations.last();
+        let head = self.rounded.or(&self.params).head();
+        self.backend.logits(x, head, &self.shape)
     }
 
     /// Forward and backward: adds the gradient of `mean loss / accumulation` to the gradients.
@@ -192,15 +210,7 @@ impl<B: Backend> Gpt<B> {
         self.backend.write_ids(&mut self.targets, targets)?;
         self.forward(tokens, Some(options))?;
         let scale = 1.0 / (count.max(1) as f32 * options.accumulation as f32);
-        let sum = self.backend.loss_backward(
-            &mut self.activations.d_residual.0,
-            self.gradients.head_mut(),
-            last(&self.activations.residual),
-            self.params.head(),
-            &self.targets,
-            scale,
-            &self.shape,
-        )?;
+        let sum = self.loss_backward(scale)?;
         self.backward(options)?;
         Ok(PendingLoss { sum, count })
     }
@@ -225,94 +235,4 @@ impl<B: Backend> Gpt<B> {
         assert!(count.clone().all(known), "target id not below {n_vocab}");
         count.count()
     }
-
-    /// Site 0 is the embedding, then each branch in order.
-    fn dropout(&self, options: Option<PassOptions>, site: usize) -> Dropout {
-        let sites = 2 * self.shape.config.n_layer() as u64 + 1;
-        options.map_or(Dropout::OFF, |options| Dropout {
-            probability: options.dropout,
-            seed: options.seed,
-            stream: DROPOUT_STREAMS | (options.micro_step * sites + site as u64),
-        })
-    }
-
-    /// Fills the activations; dropout if there are `options`.
-    fn forward(
-        &mut self,
-        tokens: &[u32],
-        options: Option<PassOptions>,
-    ) -> Result<(), BackendError> {
-        let drops = |site| self.dropout(options, site);
-        let drops: Vec<_> = (0..=2 * self.shape.config.n_layer()).map(drops).collect();
-        let Self {
-            backend,
-            shape,
-            params,
-            activations,
-            tokens: ids,
-            rotation,
-            ..
-        } = self;
-        backend.write_ids(ids, tokens)?;
-        let stream = &mut activations.residual;
-        let positions = params.get(Tensor::Wpe).or(self.sinusoids.as_ref());
-        let wte = params.get(Tensor::Wte).expect("every model has wte");
-        backend.embed_forward(&mut stream[0], ids, wte, positions, shape, drops[0])?;
-        for (layer, saved) in activations.layers.iter_mut().enumerate() {
-            let LayerSaved { attention, mlp } = saved;
-            let [x, middle, out] = &mut stream[2 * layer..2 * layer + 3] else {
-                unreachable!("three states of the stream for each layer");
-            };
-            let (weights, drop) = (params.attention(layer), drops[2 * layer + 1]);
-            let rotation = rotation.as_ref();
-            backend.attention_forward(middle, attention, x, weights, rotation, shape, drop)?;
-            let (weights, drop) = (params.mlp(layer), drops[2 * layer + 2]);
-            backend.mlp_forward(out, mlp, middle, weights, shape, drop)?;
-        }
-        Ok(())
-    }
-
-    /// From the gradient behind the last block to that of the embedding.
-    fn backward(&mut self, options: PassOptions) -> Result<(), BackendError> {
-        let drops = |site| self.dropout(Some(options), site);
-        let drops: Vec<_> = (0..=2 * self.shape.config.n_layer()).map(drops).collect();
-        let Self {
-            backend,
-            shape,
-            params,
-            gradients,
-            activations,
-            tokens: ids,
-            rotation,
-            ..
-        } = self;
-        let stream = &activations.residual;
-        let (d_out, d_x) = &mut activations.d_residual;
-        for (layer, saved) in activations.layers.iter().enumerate().rev() {
-            let (x, weights) = (&stream[2 * layer + 1], params.mlp(layer));
-            let (d_weights, drop) = (gradients.mlp_mut(layer), drops[2 * layer + 2]);
-            backend.mlp_backward(d_x, d_weights, d_out, &saved.mlp, x, weights, shape, drop)?;
-            mem::swap(d_out, d_x);
-            let (x, weights) = (&stream[2 * layer], params.attention(layer));
-            let (d_weights, drop) = (gradients.attention_mut(layer), drops[2 * layer + 1]);
-            backend.attention_backward(
-                d_x,
-                d_weights,
-                d_out,
-                &saved.attention,
-                x,
-                weights,
-                rotation.as_ref(),
-                shape,
-                drop,
-            )?;
-            mem::swap(d_out, d_x);
-        }
-        let (d_wte, d_wpe) = gradients.embedding_mut();
-        backend.embed_backward(d_wte, d_wpe, d_out, ids, shape, drops[0])
-    }
-}
-
-fn last<T>(residual: &[T]) -> &T {
-    residual.last().expect("the embedding is always there")
 }

@@ -88,6 +88,14 @@ pub struct Outliers {
 }
 
 impl Outliers {
+    /// Begins to watch anew, where other losses than before become the usual ones.
+    pub fn forget(&mut self) {
+        *self = Self {
+            skipped: self.skipped,
+            ..Self::default()
+        };
+    }
+
     /// Whether step `step` is to be skipped because its loss or the norm of its gradients is more
     /// than `limit` deviations above the usual; takes both into the mean. The numbers must be finite.
     pub fn judge(&mut self, step: u64, loss: f64, grad_norm: f32, limit: f64) -> Option<Outlier> {
@@ -198,6 +206,20 @@ mod tests {
             "{}",
             outliers.skipped
         );
+    }
+
+    #[test]
+    fn what_is_forgotten_is_no_measure() {
+        let (mut rng, mut outliers) = (Rng::new(4, 0), Outliers::default());
+        for step in 1..=1000 {
+            let (loss, norm) = usual(&mut rng);
+            let higher = if step > 500 { 2.0 } else { 0.0 };
+            if step == 501 {
+                outliers.forget();
+            }
+            let found = outliers.judge(step, loss + higher, norm, 4.0);
+            assert_eq!(found, None);
+        }
     }
 
     #[test]

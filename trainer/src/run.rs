@@ -159,7 +159,7 @@ impl Run {
     ) -> Result<Self, RunError> {
         let settings = settings.resolve()?;
         let smallest = Config::new(settings.model.hyperparameters(1));
-        memory::check(&settings, &smallest.map_err(RunConfigError::Model)?)?;
+        memory::plan(&settings, &smallest.map_err(RunConfigError::Model)?)?;
         let unfinished = Unfinished::begin(path)?;
         let prepared = prepare(path, settings, inputs, progress);
         if let Err(error) = prepared {

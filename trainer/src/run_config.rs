@@ -20,7 +20,9 @@ use crate::schedule::Course;
 
 pub use difference::Difference;
 pub use overlay::Overlay;
-pub use sections::{DataSettings, Facts, ModelSettings, RunSettings, TrainingSettings};
+pub use sections::{
+    DataSettings, Facts, ModelSettings, QuantizeAware, Recompute, RunSettings, TrainingSettings,
+};
 pub use text::mistake;
 pub use tokenizer_choice::TokenizerChoice;
 

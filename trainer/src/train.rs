@@ -13,7 +13,7 @@ use crate::backend::{Backend, Batch};
 use crate::checkpoint::{self, State};
 use crate::data::windows::WindowBatch;
 use crate::metrics::{Metrics, MetricsError};
-use crate::model::Gpt;
+use crate::model::{Gpt, GptOptions};
 use crate::outliers::Outlier;
 use crate::run::{Run, RunError, memory};
 
@@ -65,8 +65,8 @@ pub fn train<B: Backend>(
             return Ok(summary(ending, *step, &state, path.clone()));
         }
     }
-    memory::check(&run.settings, &run.config)?;
-    Training::start(run, backend, latest.map(|(_, path)| path))?.go(observer)
+    let recompute = memory::plan(&run.settings, &run.config)?;
+    Training::start(run, backend, latest.map(|(_, path)| path), recompute)?.go(observer)
 }
 
 struct Training<'r, B: Backend> {
@@ -92,14 +92,19 @@ impl<'r, B: Backend> Training<'r, B> {
         run: &'r mut Run,
         backend: B,
         checkpoint: Option<PathBuf>,
+        recompute: bool,
     ) -> Result<Self, TrainError> {
         let settings = &run.settings.training;
         let batch = Batch {
             n_batch: settings.batch as usize,
             n_time: run.config.n_ctx(),
         };
-        let (seed, method) = (settings.seed, settings.optimizer);
-        let mut gpt = Gpt::with_method(backend, run.config, batch, seed, method)?;
+        let options = GptOptions {
+            seed: settings.seed,
+            method: settings.optimizer,
+            recompute,
+        };
+        let mut gpt = Gpt::with_options(backend, run.config, batch, options)?;
         let mut state = State::start(run.settings.clone());
         if let Some(path) = &checkpoint {
             let snapshot = checkpoint::load(path, &run.config)?;

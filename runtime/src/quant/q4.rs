@@ -94,8 +94,14 @@ pub(crate) fn integers(block: &[i8; BYTES]) -> [i8; BLOCK] {
     out
 }
 
+/// Scales that are tried: as many as whole vectors hold, [`steps`] of them and then none.
+const SCALES: usize = 48;
+
 /// Scale and integers of a block, which may be shorter than [`BLOCK`].
-fn encode_block(values: &[f32]) -> (f16, [i8; BLOCK]) {
+///
+/// The errors of all scales are summed side by side, value after value: a compiler makes vectors of them.
+#[inline(always)]
+pub(super) fn encode_block(values: &[f32]) -> (f16, [i8; BLOCK]) {
     let mut numbers = [0.0f32; BLOCK];
     for (number, value) in numbers.iter_mut().zip(values) {
         *number = if value.is_nan() {
@@ -106,28 +112,40 @@ fn encode_block(values: &[f32]) -> (f16, [i8; BLOCK]) {
     }
     let larger = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
     let largest = numbers.iter().copied().fold(0.0, larger);
-    let (mut best, mut least) = ((f16::ZERO, [0; BLOCK]), f32::INFINITY);
-    for step in steps() {
-        let scale = super::f16::nearest(largest / step);
-        let wide = scale.to_f32();
-        if wide == 0.0 {
-            continue;
-        }
-        let (inverse, mut quants, mut error) = (1.0 / wide, [0; BLOCK], 0.0);
-        for (quant, number) in quants.iter_mut().zip(numbers) {
-            let scaled = number * inverse;
-            let rounded = libm::rintf(scaled).clamp(-8.0, 7.0);
-            error += (scaled - rounded) * (scaled - rounded);
-            *quant = rounded as i8;
-        }
-        // In units of the largest magnitude, whose square may be more than a number holds.
-        let unit = wide / largest;
-        error *= unit * unit;
-        if error < least {
-            (best, least) = ((scale, quants), error);
+    let (mut scales, mut inverses) = ([f16::ZERO; SCALES], [0.0; SCALES]);
+    for ((scale, inverse), step) in scales.iter_mut().zip(&mut inverses).zip(steps()) {
+        *scale = super::f16::nearest(largest / step);
+        if scale.to_f32() != 0.0 {
+            *inverse = 1.0 / scale.to_f32();
         }
     }
-    best
+    let mut errors = [0.0f32; SCALES];
+    for number in numbers {
+        for (error, inverse) in errors.iter_mut().zip(&inverses) {
+            let scaled = number * inverse;
+            let distance = scaled - nearest(scaled);
+            *error += distance * distance;
+        }
+    }
+    let (mut best, mut least) = ((f16::ZERO, 0.0), f32::INFINITY);
+    for ((scale, inverse), error) in scales.into_iter().zip(inverses).zip(errors) {
+        // In units of the largest magnitude, whose square may be more than a number holds.
+        let unit = scale.to_f32() / largest;
+        let error = error * (unit * unit);
+        if inverse != 0.0 && error < least {
+            (best, least) = ((scale, inverse), error);
+        }
+    }
+    let (scale, inverse) = best;
+    (scale, numbers.map(|number| nearest(number * inverse) as i8))
+}
+
+/// The nearest integer that there is, halves to even.
+#[inline(always)]
+fn nearest(value: f32) -> f32 {
+    // Between this and twice as much, numbers are integers.
+    const INTEGERS: f32 = 12_582_912.0;
+    value.clamp(-8.0, 7.0) + INTEGERS - INTEGERS
 }
 
 /// What the largest magnitude may become, in integers.

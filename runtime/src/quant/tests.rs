@@ -39,6 +39,66 @@ fn values_survive_to_the_format_s_precision() {
     }
 }
 
+#[test]
+fn rounding_is_storing_and_reading_back() {
+    let extremes = [0.0, -0.0, 1e-30, -1e30, 3e38, 65504.0, f32::NAN, -1e-7];
+    let sizes = [(1, 1), (3, 7), (2, 32), (5, 33), (40, 172)];
+    let all = sizes.map(|(rows, cols)| (random(rows * cols), cols));
+    for (values, cols) in all.into_iter().chain([(extremes.to_vec(), 8)]) {
+        let rounded = |format: Format| {
+            let mut out = vec![0.5; values.len()];
+            format.round(&mut out, &values, cols);
+            let bits = |value: &f32| value.to_bits();
+            out.iter().map(bits).collect::<Vec<_>>()
+        };
+        let bits = |stored: Vec<f32>| stored.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(rounded(Format::F32), bits(round_trip::<F32>(&values, cols)));
+        assert_eq!(rounded(Format::F16), bits(round_trip::<F16>(&values, cols)));
+        assert_eq!(rounded(Format::Q8), bits(round_trip::<Q8>(&values, cols)));
+        assert_eq!(
+            rounded(Format::Q8Dsp),
+            bits(round_trip::<Q8Dsp>(&values, cols))
+        );
+        assert_eq!(rounded(Format::Q4), bits(round_trip::<Q4>(&values, cols)));
+    }
+}
+
+/// The definition, one scale after the other.
+fn searched(values: &[f32]) -> Vec<f32> {
+    let larger = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
+    let largest = values.iter().copied().fold(0.0, larger);
+    let (mut best, mut least) = (vec![0.0; values.len()], f32::INFINITY);
+    for eighth in (-76..-51).chain(48..65) {
+        let scale = half::f16::from_f32(largest / (eighth as f32 / 8.0)).to_f32();
+        if scale == 0.0 {
+            continue;
+        }
+        let scaled = values.iter().map(|value| value * (1.0 / scale));
+        let rounded = scaled.clone().map(|x| libm::rintf(x).clamp(-8.0, 7.0));
+        let squares = scaled.zip(rounded.clone()).map(|(a, b)| (a - b) * (a - b));
+        let error = squares.fold(0.0, |sum, square| sum + square) * (scale / largest).powi(2);
+        if error < least {
+            (best, least) = (rounded.map(|q| q * scale).collect(), error);
+        }
+    }
+    best
+}
+
+#[test]
+fn q4_takes_the_best_of_its_scales() {
+    let mut rng = Rng::new(3, 0);
+    for n in (1..=32).cycle().take(2000) {
+        let size = 10f32.powi(rng.next_below(12) as i32 - 6);
+        let value = |_| size * (rng.next_unit() + rng.next_unit() - 1.0).powi(3);
+        let values: Vec<f32> = (0..n).map(value).collect();
+        assert_eq!(
+            round_trip::<Q4>(&values, n),
+            searched(&values),
+            "{values:?}"
+        );
+    }
+}
+
 /// Against the scale that makes the largest magnitude -8, without a search.
 #[test]
 fn q4_loses_less_than_plain_rounding() {

@@ -5,9 +5,10 @@ use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::q4;
+use super::f16::nearest as nearest_f16;
 use super::q8_dsp::{self, GROUP};
 use super::{F16, F32, Q4, Q8, Q8Activations, Q8Dsp};
+use super::{q4, q8};
 use crate::kernels::{Isa, Output};
 
 /// Values of a block that share one scale, in [`Format::Q8`] and [`Format::Q4`].
@@ -106,6 +107,41 @@ impl Format {
             Self::Q8Dsp => Q8Dsp::encode(out, values, cols),
             Self::Q4 => Q4::encode(out, values, cols),
         }
+    }
+
+    /// What becomes of a `[rows, cols]` matrix by being stored: the numbers that [`Self::encode`] of
+    /// `values` stands for.
+    ///
+    /// # Panics
+    /// If `cols` is 0, or if `values` are no whole rows or not as many as `out`.
+    #[inline(always)]
+    pub fn round(self, out: &mut [f32], values: &[f32], cols: usize) {
+        assert_eq!(values.len() % cols, 0, "values are whole rows");
+        assert_eq!(out.len(), values.len(), "out fits");
+        let rows = out.chunks_exact_mut(cols).zip(values.chunks_exact(cols));
+        for (out, values) in rows {
+            for (out, values) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)) {
+                match self {
+                    Self::F32 => out.copy_from_slice(values),
+                    Self::F16 => {
+                        for (out, value) in out.iter_mut().zip(values) {
+                            *out = nearest_f16(*value).to_f32();
+                        }
+                    }
+                    Self::Q8 | Self::Q8Dsp => decode_block(out, &q8::encode_block(values)),
+                    Self::Q4 => decode_block(out, &q4::encode_block(values)),
+                }
+            }
+        }
+    }
+}
+
+/// The numbers that scale and integers of a block stand for.
+#[inline(always)]
+fn decode_block(out: &mut [f32], (scale, quants): &(half::f16, [i8; BLOCK])) {
+    let scale = scale.to_f32();
+    for (out, quant) in out.iter_mut().zip(quants) {
+        *out = f32::from(*quant) * scale;
     }
 }
 

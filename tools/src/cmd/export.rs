@@ -11,6 +11,7 @@ use minigpt_trainer::inference::ModelBytes;
 use minigpt_trainer::run::Trained;
 
 use super::chat::Template;
+use super::train::deployed;
 use super::{count, format_parser};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, grouped, say};
@@ -29,9 +30,9 @@ Examples:
 pub(crate) struct ExportArgs {
     /// Run directory of `minigpt train`
     run: PathBuf,
-    /// How to store the matrices
-    #[arg(long, value_name = "FORMAT", default_value = "q8", value_parser = format_parser())]
-    format: Format,
+    /// How to store the matrices [default: what the run was trained for (quantize_aware), or q8]
+    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
+    format: Option<Format>,
     /// Where to write the model file; a model that is there is replaced
     #[arg(short, long, value_name = "OUT.mgpt")]
     output: PathBuf,
@@ -55,7 +56,8 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     let name = args.output.file_stem().unwrap_or_default();
     let name = name.to_string_lossy();
     let export = |format| trained.export(&name, format).map_err(Failure::failed);
-    let mut model = export(args.format)?;
+    let format = args.format.unwrap_or(deployed(&trained.state.settings));
+    let mut model = export(format)?;
     if let Some(path) = &args.chat_template {
         model = with_template(&model, path)?;
     }
@@ -65,7 +67,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
         "{done} {}: {} bytes as {}",
         args.output.display(),
         bytes(&model),
-        args.format.name()
+        format.name()
     );
     let tokens = trained.validation_tokens(n_measured.saturating_add(1))?;
     if n_measured == 0 || tokens.len() < 2 {
@@ -73,17 +75,17 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
     }
     let reference = export(Format::F32)?;
     let exact = measure("f32", &reference, &tokens)?;
-    let stored = measure(args.format.name(), &model, &tokens)?;
+    let stored = measure(format.name(), &model, &tokens)?;
     let (exact, stored) = (exact.bits_per_byte(), stored.bits_per_byte());
     say!("on {} tokens of the validation text:", tokens.len() - 1);
     say!(
         "  f32  {:>12} bytes  {exact:.4} bits per byte",
         bytes(&reference)
     );
-    if args.format != Format::F32 {
+    if format != Format::F32 {
         say!(
             "  {:3}  {:>12} bytes  {stored:.4} bits per byte ({:+.3}%)",
-            args.format.name(),
+            format.name(),
             bytes(&model),
             100.0 * (stored / exact - 1.0)
         );

@@ -16,11 +16,11 @@ use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
 use minigpt_trainer::run::{Run, Trained};
-use minigpt_trainer::run_config::TokenizerChoice;
+use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, train};
 
 use self::destination::Destination;
-use self::words::say_ending;
+use self::words::{say_arithmetic, say_ending};
 use crate::cmd::generate;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -161,13 +161,14 @@ fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> 
             grouped(facts.val_tokens)
         );
     }
-    let batch = run.settings.training.batch as usize;
-    let device = choice.device(&run.config, batch, &mut |error| {
+    say_arithmetic(&run.settings.training);
+    let device = choice.device(&run.settings, &run.config, &mut |error| {
         say!("training on the CPU: {error}");
     });
     let cuda = match device.map_err(Failure::failed)? {
-        Device::Cuda(found) => {
+        Device::Cuda { found, recompute } => {
             say!("training on {}", found.name);
+            run.settings.run.recompute = recompute;
             Some(Cuda::new(found).map_err(Failure::failed)?)
         }
         _ => None,
@@ -194,11 +195,18 @@ fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> 
     }
 }
 
+/// The format of a run's model where none is asked for: that which its weights were prepared for.
+pub(crate) fn deployed(settings: &RunConfig) -> Format {
+    let prepared = settings.training.quantize_aware.format();
+    prepared.unwrap_or(Format::Q8)
+}
+
 /// Writes the model and a text of its own, both only if they are not there yet.
 fn finish(run: &Run, summary: &Summary) -> Outcome {
     let trained = Trained::load(run.path())?;
     let name = run.path().file_name().unwrap_or_default().to_string_lossy();
-    let model = trained.export(&name, Format::Q8).map_err(Failure::failed)?;
+    let format = deployed(&run.settings);
+    let model = trained.export(&name, format).map_err(Failure::failed)?;
     let path = run.model();
     let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
     if changed {

@@ -8,6 +8,7 @@
 //! `B` sequences of `T` tokens, `R = B T` rows, width `C`, `NH` heads of size `HS`, vocabulary `V`;
 //! `n_qkv`, `n_fc`, `n_ff` as in [`Config`]. All arrays are row-major.
 
+use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 
 use crate::optimizer::{Optimizer, Rule};
@@ -178,7 +179,7 @@ pub struct Optimized<'a, T> {
     pub rules: &'a [Rule],
 }
 
-/// A device that trains: 19 steps.
+/// A device that trains: 20 steps.
 ///
 /// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
 /// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
@@ -378,5 +379,15 @@ pub trait Backend {
         average: &mut [Self::Buffer],
         params: &[Self::Buffer],
         decay: f32,
+    ) -> Result<(), BackendError>;
+
+    /// `out` is what `params`, all tensors of `config` in the order of the layout, become by being stored in
+    /// a model file of `format`: [`Format::round`] of each.
+    fn round(
+        &mut self,
+        out: &mut [Self::Buffer],
+        params: &[Self::Buffer],
+        config: &Config,
+        format: Format,
     ) -> Result<(), BackendError>;
 }

@@ -43,6 +43,7 @@ impl<B: Backend> Gpt<B> {
         step: u64,
     ) -> Result<(), BackendError> {
         assert!(step > 0, "steps count from 1");
+        self.rounded.expire();
         let state = Optimized {
             params: self.params.all_mut(),
             gradients: self.gradients.all_mut(),
@@ -76,6 +77,7 @@ impl<B: Backend> Gpt<B> {
     pub const fn swap_average(&mut self) {
         if let Some(average) = &mut self.average {
             mem::swap(average, &mut self.params);
+            self.rounded.expire();
         }
     }
 
@@ -94,6 +96,7 @@ impl<B: Backend> Gpt<B> {
     /// # Panics
     /// If a count or a length differs from the layout's.
     pub fn write_parameters(&mut self, values: &[Vec<f32>]) -> Result<(), BackendError> {
+        self.rounded.expire();
         write(&mut self.backend, &mut self.params, values)
     }
 

@@ -50,6 +50,8 @@ pub enum RunError {
     Memory {
         /// Bytes it takes at least.
         needed: u64,
+        /// The same under another setting, and which.
+        other: Option<(&'static str, u64)>,
         /// Bytes there are, where the system says.
         available: Option<u64>,
         /// What to do.
@@ -159,13 +161,15 @@ impl fmt::Display for RunError {
             }
             Self::Memory {
                 needed,
+                other,
                 available,
                 advice,
             } => {
-                write!(
-                    f,
-                    "this needs at least {needed} bytes of memory and there are "
-                )?;
+                write!(f, "this needs at least {needed} bytes of memory")?;
+                if let Some((setting, needed)) = other {
+                    write!(f, ", {needed} {setting},")?;
+                }
+                f.write_str(" and there are ")?;
                 match available {
                     Some(available) => write!(f, "{available}; {advice}"),
                     None => write!(f, "fewer; {advice}"),

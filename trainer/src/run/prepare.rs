@@ -26,7 +26,7 @@ pub(super) fn prepare(
     let n_vocab = tokenizer.view().n_vocab();
     let shape = settings.model.hyperparameters(n_vocab as u32);
     let config = Config::new(shape).map_err(RunConfigError::Model)?;
-    memory::check(&settings, &config)?;
+    memory::plan(&settings, &config)?;
     progress(Stage::Tokens);
     let data = path.join(DATA);
     fs::create_dir(&data).map_err(|error| RunError::file(&data, error))?;

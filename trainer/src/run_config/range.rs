@@ -102,7 +102,9 @@ impl RunConfig {
             let fits = value >= 0.0 && (value as f32) < 1.0;
             range(field, value, fits, "at least 0 and below 1, in 32 bits")?;
         }
-        Ok(())
+        let last = training.quantize_fraction;
+        let fits = last > 0.0 && last <= 1.0;
+        range("quantize_fraction", last, fits, "above 0 and at most 1")
     }
 }
 

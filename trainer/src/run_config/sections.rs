@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::TokenizerChoice;
 use crate::data::sources::{FIELD, Fingerprint};
 
-pub use training::TrainingSettings;
+pub use training::{QuantizeAware, TrainingSettings};
 
 /// Section `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,22 @@ pub struct RunSettings {
     pub max_seconds: f64,
     /// Whether to keep event files of TensorBoard beside the record.
     pub tensorboard: bool,
+    /// Whether backward makes activations again instead of keeping them.
+    pub recompute: Recompute,
+}
+
+/// Whether activations are made again in backward: less memory, a third more time, the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Recompute {
+    /// Where memory will not do otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// What a run found in its data.
@@ -167,6 +183,7 @@ impl Default for RunSettings {
             keep_checkpoints: 2,
             max_seconds: 0.0,
             tensorboard: false,
+            recompute: Recompute::Auto,
         }
     }
 }

@@ -52,11 +52,16 @@ pub(super) fn summary(ending: Ending, start: u64, state: &State, checkpoint: Pat
     }
 }
 
-/// Why a run at `state` is over; `None` while it is not.
+/// Why a run at `state` is over; `None` while it is not. It does not end early before the part that it
+/// computes with the weights that will be deployed.
 pub(super) fn ending(state: &State, settings: &TrainingSettings) -> Option<Ending> {
+    let early = settings
+        .quantized()
+        .is_some_and(|(first, _)| state.step < first);
+    let stale = settings.patience > 0 && state.stale_evaluations >= settings.patience;
     if state.step >= settings.steps {
         Some(Ending::Finished)
-    } else if settings.patience > 0 && state.stale_evaluations >= settings.patience {
+    } else if stale && !early {
         Some(Ending::Stale)
     } else {
         None

@@ -9,6 +9,7 @@ use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
 use minigpt_runtime::{Config, Hyperparameters, rng::Rng};
 use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::device::{Choice, Device};
+use minigpt_trainer::run_config::{Recompute, RunConfig};
 use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
 use serde::Serialize;
 
@@ -158,11 +159,15 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         n_batch,
         n_time: config.n_ctx(),
     };
-    let device = args.device.device(&config, n_batch, &mut |error| {
+    // As much of a run as decides whether it fits: all activations are kept.
+    let mut settings = RunConfig::default();
+    settings.training.batch = u32::try_from(n_batch).unwrap_or(u32::MAX);
+    settings.run.recompute = Recompute::Off;
+    let device = args.device.device(&settings, &config, &mut |error| {
         say!("training on the CPU: {error}");
     });
     let measured = match device.map_err(Failure::failed)? {
-        Device::Cuda(found) => {
+        Device::Cuda { found, .. } => {
             let name = found.name.clone();
             let cuda = Cuda::new(found).map_err(Failure::failed)?;
             measure(cuda, config, batch, steps, args.dropout).map(|measured| (name, measured))

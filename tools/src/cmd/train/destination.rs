@@ -5,6 +5,7 @@ use minigpt_runtime::{Format, layout};
 use minigpt_trainer::run::Run;
 use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 
+use super::deployed;
 use crate::board::Board;
 use crate::cmd::firmware::{self, Misfit, Plan};
 use crate::failure::{Failure, Outcome};
@@ -30,7 +31,7 @@ impl Destination {
     /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
     pub(super) fn accept_shape(&self, settings: &RunConfig) -> Outcome {
         let Self(board) = self;
-        let format = board.stored(Format::Q8)?;
+        let format = board.stored(deployed(settings))?;
         let Ok(config) = Config::new(settings.model.hyperparameters(1)) else {
             return Ok(()); // said by whoever makes the run
         };
@@ -56,7 +57,7 @@ impl Destination {
     /// fit, and a run that has not begun is removed.
     pub(super) fn accept(&self, run: Run) -> Result<Run, Failure> {
         let Self(board) = self;
-        let format = board.stored(Format::Q8)?;
+        let format = board.stored(deployed(&run.settings))?;
         let bytes = run.model_bytes(format).map_err(Failure::failed)?;
         match Plan::new(board, &run.config, format, bytes) {
             Ok(plan) => {

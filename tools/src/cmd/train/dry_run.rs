@@ -73,9 +73,18 @@ fn report(run: &Run, out: &Path, expected: &Forecast) -> Result<String, Failure>
         Some(available) => format!(" of {} there are", grouped(available)),
         None => String::new(),
     };
+    let (kept, recomputed) = (
+        grouped(expected.kept_bytes),
+        grouped(expected.recomputed_bytes),
+    );
     line(
         "memory",
-        format!("at least {} bytes{memory}", grouped(expected.bytes)),
+        match expected.recompute {
+            false => format!("at least {kept} bytes{memory}; {recomputed} with recompute=on"),
+            true => format!(
+                "at least {recomputed} bytes{memory}, recomputing; {kept} with recompute=off"
+            ),
+        },
     );
     let rate = expected.step_tokens as f64 / expected.step_seconds.max(1e-9);
     line(

@@ -3,7 +3,7 @@
 use std::fs;
 
 use minigpt_trainer::run::{Run, Stage};
-use minigpt_trainer::run_config::TokenizerChoice;
+use minigpt_trainer::run_config::{TokenizerChoice, TrainingSettings};
 use minigpt_trainer::train::{Ending, Summary};
 
 use crate::failure::{Failure, Outcome};
@@ -43,6 +43,16 @@ pub(super) fn say_stage(stage: Stage, choice: TokenizerChoice, bytes: usize) {
             );
         }
         _ => {}
+    }
+}
+
+/// Says from which step on the weights are those of the deployed file, where they are.
+pub(super) fn say_arithmetic(training: &TrainingSettings) {
+    if let Some((first, format)) = training.quantized() {
+        let name = format.name();
+        say!(
+            "from step {first} on with weights as {name} stores them; validated with those from the start"
+        );
     }
 }
 

@@ -6,6 +6,8 @@
 //! threads. Matrix products are in `panels` and `outer`; all else is [`minigpt_runtime::ops`],
 //! compiled for several vector widths (`wide`). None of it depends on the width either.
 
+use minigpt_runtime::Format;
+use minigpt_runtime::config::Config;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{
@@ -25,6 +27,7 @@ mod muon;
 mod norm;
 mod outer;
 mod panels;
+pub(super) mod round;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -267,6 +270,17 @@ impl Backend for Cpu {
         decay: f32,
     ) -> Result<(), BackendError> {
         self.run(|_| update::average(average, params, decay));
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        out: &mut [Buffer],
+        params: &[Buffer],
+        config: &Config,
+        format: Format,
+    ) -> Result<(), BackendError> {
+        self.run(|_| round::round(out, params, config, format));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use pulp::Arch;
 use super::wide::tests::{choose, widths};
 use super::*;
 use crate::backend::{Batch, Loss};
-use crate::model::{Gpt, PassOptions};
+use crate::model::{Gpt, GptOptions, PassOptions};
 use crate::optimizer::{AdamW, Method};
 
 /// A backend whose threads use the kernels of `arch`.
@@ -22,7 +22,12 @@ fn backend(arch: Arch) -> Cpu {
 
 /// Losses, then parameters, of two steps of training.
 fn train(arch: Arch, config: Config, batch: Batch, method: Method) -> (Vec<Loss>, Vec<Vec<f32>>) {
-    let mut model = Gpt::with_method(backend(arch), config, batch, 3, method).unwrap();
+    let options = GptOptions {
+        seed: 3,
+        method,
+        ..GptOptions::default()
+    };
+    let mut model = Gpt::with_options(backend(arch), config, batch, options).unwrap();
     let mut rng = Rng::new(5, 0);
     let mut ids = || -> Vec<u32> {
         let id = |_| rng.next_below(config.n_vocab()) as u32;

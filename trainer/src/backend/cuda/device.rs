@@ -8,7 +8,7 @@ use minigpt_runtime::config::Config;
 
 use super::driver::{self, Address, Context, Failed, Function, Memory, Module, Stream};
 use super::kernels::{self, Kernel};
-use super::memory;
+use super::memory::{self, Demands};
 use crate::backend::BackendError;
 
 /// The driver that the kernels need: CUDA 12.2.
@@ -113,8 +113,8 @@ impl Found {
     /// Bytes of its memory that training of a model of shape `config` by AdamW, on batches of
     /// `n_batch` windows, takes at least.
     #[must_use]
-    pub fn needed(&self, config: &Config, n_batch: usize) -> u64 {
-        memory::needed(self, config, n_batch)
+    pub fn needed(&self, config: &Config, n_batch: usize, demands: Demands) -> u64 {
+        memory::needed(self, config, n_batch, demands)
     }
 
     /// Whether the kernels run on it.

@@ -6,27 +6,48 @@ use minigpt_runtime::layout::{self, Role, TensorSpec};
 use super::device::Found;
 use super::{embedding, linear, loss};
 
+/// What of a training's way decides how much memory it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "plain data")]
+pub struct Demands {
+    /// Whether activations are made again in backward.
+    pub recompute: bool,
+    /// Whether passes compute with weights as a model file holds them.
+    pub rounded: bool,
+}
+
 const F32: usize = size_of::<f32>();
 const BF16: usize = size_of::<u16>();
 
 /// Bytes for batches of `n_batch` windows as long as the context.
-pub(super) fn needed(found: &Found, config: &Config, n_batch: usize) -> u64 {
+pub(super) fn needed(found: &Found, config: &Config, n_batch: usize, demands: Demands) -> u64 {
     let rows = n_batch * config.n_ctx();
     // Parameters with their copies, gradients, two moments.
-    let state = layout::n_params(config) * (4 * F32 + BF16) as u64;
+    let mut arrays = 4 * F32 + BF16;
+    if demands.rounded {
+        arrays += F32 + BF16;
+    }
+    let state = layout::n_params(config) * arrays as u64;
     let busy = (found.processors as usize).max(1);
     let ids = 2 * rows * size_of::<u32>();
-    let rest = ids + activations(config, rows) + scratch(config, rows) + parts(config, rows, busy);
+    let saved = if demands.recompute {
+        1
+    } else {
+        config.n_layer()
+    };
+    let rest =
+        ids + activations(config, rows, saved) + scratch(config, rows) + parts(config, rows, busy);
     let bytes = state + rest as u64;
     // Buffers begin at round addresses.
     bytes + bytes / 32
 }
 
-/// What `Activations` holds.
-fn activations(config: &Config, rows: usize) -> usize {
+/// What `Activations` holds, with what `saved` layers save.
+fn activations(config: &Config, rows: usize, saved: usize) -> usize {
     let (width, n_layer) = (config.n_embd(), config.n_layer());
-    let layer = (4 + config.n_head()) * F32 + (config.n_qkv() + width + config.n_fc()) * BF16;
-    rows * ((2 * n_layer + 3) * width * F32 + n_layer * layer)
+    let state = width + 4 + config.n_head();
+    let layer = state * F32 + (config.n_qkv() + width + config.n_fc()) * BF16;
+    rows * ((n_layer + 3) * width * F32 + saved * layer)
 }
 
 /// The most that a step of the backend asks for at once.

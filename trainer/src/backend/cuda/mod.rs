@@ -7,6 +7,7 @@
 
 use core::cell::RefCell;
 use core::fmt;
+use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 
 use super::{
@@ -32,6 +33,7 @@ mod work;
 
 pub use buffer::{Buffer, Ids, Scalar};
 pub use device::{FindError, Found, find};
+pub use memory::Demands;
 
 use work::Work;
 
@@ -287,5 +289,15 @@ impl Backend for Cuda {
         decay: f32,
     ) -> Result<(), BackendError> {
         update::average(self.work.get_mut(), average, params, decay)
+    }
+
+    fn round(
+        &mut self,
+        out: &mut [Buffer],
+        params: &[Buffer],
+        config: &Config,
+        format: Format,
+    ) -> Result<(), BackendError> {
+        update::round(self.work.get_mut(), out, params, config, format)
     }
 }

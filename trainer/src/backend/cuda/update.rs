@@ -1,5 +1,8 @@
 //! Norm of the gradients and the optimiser step: all tensors in one launch.
 
+use minigpt_runtime::Format;
+use minigpt_runtime::config::Config;
+
 use super::buffer::{Buffer, Scalar};
 use super::driver::{Address, Memory};
 use super::kernels::Kernel;
@@ -7,7 +10,7 @@ use super::loss;
 use super::muon;
 use super::queue::Arguments;
 use super::work::{THREADS, Work};
-use crate::backend::{BackendError, Optimized};
+use crate::backend::{BackendError, Dropout, Optimized, cpu};
 use crate::optimizer::{Optimizer, Rule};
 
 /// Values that a block updates.
@@ -227,6 +230,31 @@ pub(super) fn average(
             .address(decay)
             .long(params.len());
         work.launch_each(Kernel::Average, params.len(), arguments);
+    }
+    Ok(())
+}
+
+/// [`crate::backend::Backend::round`], by the host, whose encoder is the one of model files: the parameters
+/// travel there and back.
+pub(super) fn round(
+    work: &mut Work,
+    out: &mut [Buffer],
+    params: &[Buffer],
+    config: &Config,
+    format: Format,
+) -> Result<(), BackendError> {
+    let values = params.iter().map(|buffer| work.read(buffer));
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    let mut rounded = values.clone();
+    cpu::round::round(&mut rounded, &values, config, format);
+    for (buffer, values) in out.iter().zip(rounded) {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        work.upload(buffer.exact(), &bytes)?;
+    }
+    // Behind all of it, so that these launches are sent with those of the pass.
+    for buffer in out.iter().filter(|buffer| buffer.len() > 0) {
+        let (to, from) = (buffer.rounded(), buffer.exact());
+        work.round(to, from, buffer.len(), Dropout::OFF)?;
     }
     Ok(())
 }

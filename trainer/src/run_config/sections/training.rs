@@ -1,9 +1,36 @@
 //! How a model is learned.
 
+use minigpt_runtime::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Method;
 use crate::schedule::{Course, Schedule};
+
+/// The format of model files that a run prepares its weights for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum QuantizeAware {
+    /// None.
+    #[default]
+    Off,
+    /// [`Format::Q8`], and so [`Format::Q8Dsp`].
+    Q8,
+    /// [`Format::Q4`].
+    Q4,
+}
+
+impl QuantizeAware {
+    /// The format, if there is one.
+    #[must_use]
+    pub const fn format(self) -> Option<Format> {
+        match self {
+            Self::Off => None,
+            Self::Q8 => Some(Format::Q8),
+            Self::Q4 => Some(Format::Q4),
+        }
+    }
+}
 
 /// Section `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +81,11 @@ pub struct TrainingSettings {
     /// Share that the moving average of the weights keeps at each step; what is validated and
     /// exported is the average then. 0 keeps none.
     pub ema_decay: f64,
+    /// The format whose weights the last part of the run computes with, and whose weights are validated from
+    /// the first step on.
+    pub quantize_aware: QuantizeAware,
+    /// Share of the steps that this last part is.
+    pub quantize_fraction: f64,
     /// Probability of dropout.
     pub dropout: f64,
     /// Steps from one validation to the next; the last step is always validated.
@@ -87,6 +119,8 @@ impl Default for TrainingSettings {
             grad_clip: 1.0,
             skip_z: 0.0,
             ema_decay: 0.0,
+            quantize_aware: QuantizeAware::Off,
+            quantize_fraction: 0.25,
             dropout: 0.0,
             eval_interval: 250,
             eval_batches: 20,
@@ -97,6 +131,15 @@ impl Default for TrainingSettings {
 }
 
 impl TrainingSettings {
+    /// The first step that computes with weights as [`Self::quantize_aware`] stores them, and which format
+    /// that is.
+    #[must_use]
+    pub fn quantized(&self) -> Option<(u64, Format)> {
+        let last = (self.steps as f64 * self.quantize_fraction).ceil() as u64;
+        let format = self.quantize_aware.format()?;
+        Some((self.steps.saturating_sub(last) + 1, format))
+    }
+
     /// Learning rate over the steps.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
