@@ -8,7 +8,7 @@ use half::f16;
 
 use super::*;
 use crate::bytes::Buffer;
-use crate::kernels::tests::{SIZES, bits, check, fresh_seed, random, whole};
+use crate::kernels::tests::{bits, check, fresh_seed, random, sizes, whole};
 use crate::kernels::{Isa, Output, scalar};
 use crate::quant::{Activations, Q4, Q8, Q8Activations, WeightFormat, q4_integers};
 use crate::rng::Rng;
@@ -179,11 +179,4 @@ fn narrowing_ends_anywhere() {
     narrow_f16(Arrays, &mut out, &x);
     scalar::narrow_f16(&mut expected, &x);
     assert_eq!(out, expected);
-}
-
-/// Miri is slow.
-fn sizes() -> impl Iterator<Item = (usize, usize, usize)> {
-    SIZES
-        .into_iter()
-        .filter(|(rows, cols, _)| !cfg!(miri) || rows * cols < 2000)
 }
