@@ -211,10 +211,6 @@ impl Isa {
             Self::Dsp(isa) => isa.matmul_q4(out, w, x),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.matmul_q4(out, w, x),
-            #[cfg(kernel_neon)]
-            Self::Neon(isa) => isa.matmul_q4(out, w, x.q8),
-            #[cfg(kernel_simd128)]
-            Self::Simd128(isa) => isa.matmul_q4(out, w, x.q8),
             _ => matmul(out, w.rows(), x.q8.rows(), scalar::dot_q4),
         }
     }
