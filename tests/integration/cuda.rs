@@ -228,10 +228,17 @@ fn memory_is_what_was_said() {
             n_time: config.n_ctx(),
         };
         let demands = Demands {
+            method: if i % 10 < 5 {
+                Method::AdamW
+            } else {
+                Method::Muon
+            },
+            averaged: i % 4 == 0,
             recompute: i % 2 == 1,
             rounded: i % 3 == 2,
         };
         let options = GptOptions {
+            method: demands.method,
             recompute: demands.recompute,
             ..GptOptions::default()
         };
@@ -248,6 +255,9 @@ fn memory_is_what_was_said() {
         };
         model.accumulate(&ids, &ids, options).unwrap();
         model.update(&AdamW::default(), 1).unwrap();
+        if demands.averaged {
+            model.average(0.9).unwrap();
+        }
         let used = (model.bytes() - fixed) as f64;
         let found = Cuda::find(0).unwrap();
         let said = found.needed(&config, batch.n_batch, demands) as f64;

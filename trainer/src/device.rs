@@ -125,8 +125,12 @@ fn gpu(number: usize, settings: &RunConfig, config: &Config) -> Result<Device, D
     let free = check(&found)?;
     let n_batch = settings.training.batch as usize;
     let fits = |n_batch, recompute| {
-        let rounded = settings.training.quantize_aware.format().is_some();
-        let demands = Demands { recompute, rounded };
+        let demands = Demands {
+            method: settings.training.optimizer,
+            averaged: settings.training.ema_decay > 0.0,
+            recompute,
+            rounded: settings.training.quantize_aware.format().is_some(),
+        };
         let needed = found.needed(config, n_batch, demands);
         if needed <= free { Ok(()) } else { Err(needed) }
     };

@@ -4,12 +4,17 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Role, TensorSpec};
 
 use super::device::Found;
-use super::{embedding, linear, loss};
+use super::{embedding, linear, loss, muon};
+use crate::optimizer::{Method, Rule};
 
 /// What of a training's way decides how much memory it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "plain data")]
 pub struct Demands {
+    /// How parameters are updated.
+    pub method: Method,
+    /// Whether a moving average of the parameters is kept.
+    pub averaged: bool,
     /// Whether activations are made again in backward.
     pub recompute: bool,
     /// Whether passes compute with weights as a model file holds them.
@@ -22,12 +27,14 @@ const BF16: usize = size_of::<u16>();
 /// Bytes for batches of `n_batch` windows as long as the context.
 pub(super) fn needed(found: &Found, config: &Config, n_batch: usize, demands: Demands) -> u64 {
     let rows = n_batch * config.n_ctx();
-    // Parameters with their copies, gradients, two moments.
-    let mut arrays = 4 * F32 + BF16;
-    if demands.rounded {
-        arrays += F32 + BF16;
-    }
-    let state = layout::n_params(config) * arrays as u64;
+    let rule = |spec: TensorSpec| Rule::of(&spec, config, demands.method);
+    let second = layout::tensors(config).map(|spec| rule(spec).second_len(spec.len()) as u64);
+    // Parameters with their copies, gradients, first moments.
+    let sets = 1 + u64::from(demands.rounded) + u64::from(demands.averaged);
+    let arrays = sets * (F32 + BF16) as u64 + 2 * F32 as u64;
+    let state = layout::n_params(config) * arrays + second.sum::<u64>() * F32 as u64;
+    let rules: Vec<Rule> = layout::tensors(config).map(rule).collect();
+    let update = muon::Room::sizes(&rules).iter().sum();
     let busy = (found.processors as usize).max(1);
     let ids = 2 * rows * size_of::<u32>();
     let saved = if demands.recompute {
@@ -35,8 +42,10 @@ pub(super) fn needed(found: &Found, config: &Config, n_batch: usize, demands: De
     } else {
         config.n_layer()
     };
-    let rest =
-        ids + activations(config, rows, saved) + scratch(config, rows) + parts(config, rows, busy);
+    let rest = ids
+        + activations(config, rows, saved)
+        + scratch(config, rows).max(update)
+        + parts(config, rows, busy);
     let bytes = state + rest as u64;
     // Buffers begin at round addresses.
     bytes + bytes / 32

@@ -25,7 +25,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(work: &mut Work, rules: &[Rule]) -> Result<Self, BackendError> {
+    /// Bytes of its parts.
+    pub(super) fn sizes(rules: &[Rule]) -> [usize; 6] {
         let (mut len, mut side) = (0, 0);
         for rule in rules {
             if let Rule::Muon { rows, cols } = rule {
@@ -36,7 +37,11 @@ impl Room {
         }
         let squares = len.div_ceil(BLOCK) * size_of::<f64>();
         let square = side * side * 2;
-        let sizes = [len * 4, squares, len * 2, len * 2, square, square];
+        [len * 4, squares, len * 2, len * 2, square, square]
+    }
+
+    pub(super) fn new(work: &mut Work, rules: &[Rule]) -> Result<Self, BackendError> {
+        let sizes = Self::sizes(rules);
         let [u, squares, x, other, product, polynomial] = work.scratch(sizes)?;
         Ok(Self {
             u,
