@@ -90,7 +90,7 @@ fn report(run: &Run, out: &Path, expected: &Forecast) -> Result<String, Failure>
     line(
         "time",
         format!(
-            "about {}, {:.1} ms a step, {} tokens/s, by a few steps just now",
+            "about {}, {:.1} ms a step, {} tokens/s, by a few steps on the CPU just now",
             Span(expected.seconds),
             expected.step_seconds * 1e3,
             grouped(rate as u64)
