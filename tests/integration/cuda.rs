@@ -306,10 +306,12 @@ fn again(tests: &[&str], given: &[(&str, &str)]) {
     assert!(out.contains(&ran), "{out}");
 }
 
-const ALL_KERNELS: [&str; 3] = [
+const ALL_KERNELS: [&str; 5] = [
     "cuda::a_pass_is_the_same_in_every_option",
     "cuda::a_pass_is_the_same_with_heads_of_every_kernel",
-    "cuda::twenty_steps_have_the_losses_of_the_cpu_and_repeat_bit_for_bit",
+    "muon::cuda::updates_follow_the_formula",
+    "steps::cuda::the_average_follows_the_parameters",
+    "steps::cuda::updates_follow_the_formula_with_clipping",
 ];
 
 #[test]
