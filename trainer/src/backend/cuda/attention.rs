@@ -166,28 +166,18 @@ pub(super) fn backward(
     work.launch(heads.queries, queries, threads(heads), arguments);
     let keys = grid(heads, config.n_head_kv(), shape);
     work.launch(heads.keys, keys, threads(heads), arguments);
-    let stats = saved.stats.exact();
-    rows::norm(work, normed, stats, x, weights.norm, shape, true);
-    linear::gradient(work, d_weights.input, d_qkv, normed, [n_qkv, width, rows])?;
     // The branch's gradient has been used.
-    let d_normed = d_branch;
-    linear::inputs(
-        work,
-        d_normed,
-        d_qkv,
-        weights.input.weight,
-        [rows, width, n_qkv],
-    )?;
-    let stream = (x, stats);
-    let (weight, skip) = (weights.norm.weight, Some(d_out));
-    rows::norm_backward(
+    let room = [normed, d_branch];
+    let stream = (x, saved.stats.exact());
+    let d_weights = (d_weights.norm, d_weights.input);
+    rows::branch_backward(
         work,
         d_x,
-        d_weights.norm,
-        d_normed,
-        skip,
+        d_weights,
+        (d_out, d_qkv),
+        room,
         stream,
-        weight,
+        weights,
         shape,
     )
 }

@@ -114,28 +114,18 @@ pub(super) fn backward(
         hidden,
         [width, n_ff, rows],
     )?;
-    let stats = saved.stats.exact();
-    rows::norm(work, normed, stats, x, weights.norm, shape, true);
-    linear::gradient(work, d_weights.input, d_fc, normed, [n_fc, width, rows])?;
     // The branch's gradient has been used.
-    let d_normed = d_branch;
-    linear::inputs(
-        work,
-        d_normed,
-        d_fc,
-        weights.input.weight,
-        [rows, width, n_fc],
-    )?;
-    let stream = (x, stats);
-    let (weight, skip) = (weights.norm.weight, Some(d_out));
-    rows::norm_backward(
+    let room = [normed, d_branch];
+    let stream = (x, saved.stats.exact());
+    let d_weights = (d_weights.norm, d_weights.input);
+    rows::branch_backward(
         work,
         d_x,
-        d_weights.norm,
-        d_normed,
-        skip,
+        d_weights,
+        (d_out, d_fc),
+        room,
         stream,
-        weight,
+        weights,
         shape,
     )
 }

@@ -5,9 +5,10 @@ use minigpt_runtime::config::Norm;
 use super::buffer::Buffer;
 use super::driver::Address;
 use super::kernels::Kernel;
+use super::linear;
 use super::queue::Arguments;
 use super::work::{THREADS, Work};
-use crate::backend::{Affine, BackendError, Shape};
+use crate::backend::{Affine, BackendError, Branch, Shape};
 
 /// Rows that a block of the norms' kernels does: one a warp.
 const ROWS: usize = THREADS as usize / 32;
@@ -48,6 +49,42 @@ pub(super) fn norm(
         THREADS,
         arguments,
     );
+}
+
+/// Backward of what every branch begins with, a norm and a linear layer on it: from the gradients of the
+/// branch's sum with the stream, `d_out`, and of the layer's outputs, `d_linear`.
+///
+/// # Shapes
+/// `d_linear` `[R, O]` in `bf16`, both of `room` `[R, C]` in `bf16`, `d_x`, `d_out`, `x` `[R, C]`, `stats`
+/// `[R, 2]`.
+pub(super) fn branch_backward(
+    work: &mut Work,
+    d_x: &mut Buffer,
+    (d_norm, d_input): (Affine<&mut Buffer>, Affine<&mut Buffer>),
+    (d_out, d_linear): (&Buffer, Address),
+    room: [Address; 2],
+    stream: (&Buffer, Address),
+    weights: Branch<&Buffer>,
+    shape: &Shape,
+) -> Result<(), BackendError> {
+    let (rows, width) = (shape.batch.rows(), shape.config.n_embd());
+    let (weight, norm_weight) = (weights.input.weight, weights.norm.weight);
+    let outputs = weight.len() / width;
+    let [normed, d_normed] = room;
+    let (x, stats) = stream;
+    norm(work, normed, stats, x, weights.norm, shape, true);
+    linear::gradient(work, d_input, d_linear, normed, [outputs, width, rows])?;
+    linear::inputs(work, d_normed, d_linear, weight, [rows, width, outputs])?;
+    norm_backward(
+        work,
+        d_x,
+        d_norm,
+        d_normed,
+        Some(d_out),
+        stream,
+        norm_weight,
+        shape,
+    )
 }
 
 /// Backward of [`norm`]: `d_x`, with `skip` added if there is one, and the gradients of the norm's
