@@ -21,9 +21,7 @@ impl Threads {
         #[cfg(feature = "rayon")]
         n: 1,
     };
-}
 
-impl Threads {
     /// Calls `each` with all `n` of `rows`, or on several threads with some of them; together they are `work`
     /// multiply-adds.
     #[cfg(feature = "rayon")]
@@ -57,7 +55,9 @@ impl<W: WeightFormat> Product<'_, '_, W> {
         #[cfg(feature = "rayon")]
         if threads.n > 1 {
             let parts = threads.parts(self.rows.len() * self.x.values.len());
-            return self.compute_parts(isa, parts);
+            return divided::rows(parts, parts, self, &|part: Self| {
+                W::matmul(isa, part.out, part.matrix, part.rows, part.x);
+            });
         }
         let _ = (threads, self.cols);
         W::matmul(isa, self.out, self.matrix, self.rows, self.x);
@@ -82,9 +82,9 @@ mod divided {
     }
 
     /// Calls `each` for each chunk of up to `len` values of `out`, with its index and room for `n_scores` and `n_room`
-    /// values; on several threads, if there are any.
+    /// values; on `several` threads or this one.
     pub(crate) fn for_each_chunk(
-        threads: Threads,
+        several: bool,
         out: &mut [f32],
         len: usize,
         (n_scores, n_room): (usize, usize),
@@ -97,7 +97,7 @@ mod divided {
                 each(i, out, scores, room);
             });
         };
-        if threads.n > 1 {
+        if several {
             out.par_chunks_mut(len).enumerate().for_each(each);
         } else {
             out.chunks_mut(len).enumerate().for_each(each);
@@ -106,7 +106,7 @@ mod divided {
 
     /// Rows that can be divided among threads.
     pub(crate) trait Rows: Send + Sized {
-        /// The first `share` of `n` rows, and the others.
+        /// The first `share` of `n` rows, or of `n` equal parts, and the others.
         fn split(self, share: usize, n: usize) -> (Self, Self);
     }
 
@@ -156,31 +156,13 @@ mod divided {
             }
         }
 
-        /// Whether `work` multiply-adds are worth a second thread.
-        pub(crate) fn divides(self, work: usize) -> bool {
-            self.parts(work) > 1
-        }
-
         /// Parts that `work` multiply-adds are divided into.
-        pub(super) fn parts(self, work: usize) -> usize {
+        pub(crate) fn parts(self, work: usize) -> usize {
             self.n.min(work / LEAST).max(1)
         }
     }
 
-    impl<W: WeightFormat> Product<'_, '_, W> {
-        pub(super) fn compute_parts(self, isa: Isa, parts: usize) {
-            if parts < 2 {
-                return W::matmul(isa, self.out, self.matrix, self.rows, self.x);
-            }
-            let lower_parts = parts / 2;
-            let (lower, upper) = self.split(lower_parts, parts);
-            rayon::join(
-                || lower.compute_parts(isa, lower_parts),
-                || upper.compute_parts(isa, parts - lower_parts),
-            );
-        }
-
-        /// The lower `share` of `parts` equal parts, and the others.
+    impl<W: WeightFormat> Rows for Product<'_, '_, W> {
         fn split(self, share: usize, parts: usize) -> (Self, Self) {
             let Self {
                 out, rows, x, cols, ..

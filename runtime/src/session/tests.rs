@@ -65,8 +65,13 @@ fn chunking_changes_nothing<W: WeightFormat>(hyper: Hyperparameters, kv: KvForma
     }
 }
 
-/// A shape of every kind: rope, GPT-2's, sinusoids.
-fn shapes() -> [Hyperparameters; 3] {
+/// A shape of every kind: rope, with biases and gates that a matrix can be cut behind, GPT-2's, sinusoids.
+fn shapes() -> [Hyperparameters; 4] {
+    let gated = Hyperparameters {
+        n_ff: 36,
+        bias: true,
+        ..SMALL
+    };
     let gpt2 = Hyperparameters {
         positions: Positions::Learned,
         norm: Norm::LayerNorm,
@@ -80,7 +85,7 @@ fn shapes() -> [Hyperparameters; 3] {
         mlp: Mlp::ReluSquared,
         ..SMALL
     };
-    [SMALL, gpt2, plain]
+    [SMALL, gated, gpt2, plain]
 }
 
 #[test]
@@ -273,7 +278,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             n_vocab: 1031,
             n_ctx: 48,
             n_embd: 132,
-            n_ff: 517,
+            n_ff: 480 + hyper.n_ff,
             ..hyper
         };
         for kv in KvFormat::ALL {
@@ -341,7 +346,7 @@ fn tensors_are_read_or_an_error() {
 
 #[test]
 fn no_memory_is_planned_for_what_is_not_used() {
-    let [rope, learned, sinusoidal] = shapes().map(|hyper| crate::Config::new(hyper).unwrap());
+    let [rope, _, learned, sinusoidal] = shapes().map(|hyper| crate::Config::new(hyper).unwrap());
     let plan = |config, kv| {
         let options = SessionOptions {
             kv,

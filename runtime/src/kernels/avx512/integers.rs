@@ -26,8 +26,8 @@ use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix
 /// Rows of a tile.
 const ROWS: usize = 4;
 
-/// Most tokens that a row meets while its integers are in registers.
-const TOKENS: usize = 32;
+/// Most tokens that a row meets while its integers are in registers; sums of four are added up together.
+const TOKENS: usize = 4 * 8;
 
 /// Bytes of eight blocks of activations, or of `q8` weights.
 const GROUP: usize = LANES * BLOCK;
@@ -173,12 +173,20 @@ fn matmul<const BYTES: usize>(
                 for (i, tile) in tile.iter_mut().enumerate() {
                     *tile = row((first + i).min(n_rows - 1));
                 }
-                let sums = &mut sums[..tokens.len() / groups];
-                dots::<BYTES>(sums, &tile, tokens, (groups, tail), &widen, &add);
+                let n_sums = tokens.len() / groups;
+                dots::<BYTES>(
+                    &mut sums[..n_sums],
+                    &tile,
+                    tokens,
+                    (groups, tail),
+                    &widen,
+                    &add,
+                );
                 let mut place = start * out.stride + out.first + first;
-                for sums in sums.chunks(4) {
-                    let fours = reduce(sums.as_array().copied().unwrap_or_else(|| filled(sums)));
-                    for four in &fours[..sums.len()] {
+                // What is left of four is dropped.
+                let fours = &sums.as_chunks::<4>().0[..n_sums.div_ceil(4)];
+                for (i, sums) in fours.iter().enumerate() {
+                    for four in reduce(*sums).iter().take(n_sums - 4 * i) {
                         store(&mut out.values[place..place + n], *four);
                         place += out.stride;
                     }
@@ -408,12 +416,4 @@ fn reduce(tokens: [[__m512; ROWS / 2]; 4]) -> [[f32; ROWS]; 4] {
     // SAFETY: the array is 64 writable bytes; the store needs no alignment.
     unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), sums) };
     out
-}
-
-/// What there is, and zeros.
-#[cold]
-fn filled(sums: &[[__m512; ROWS / 2]]) -> [[__m512; ROWS / 2]; 4] {
-    let mut filled = [[Token::NONE.scales; ROWS / 2]; 4];
-    copy(&mut filled, sums);
-    filled
 }

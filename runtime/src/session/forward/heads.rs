@@ -30,8 +30,10 @@ impl<W: WeightFormat> Session<'_, W> {
             return false;
         };
         let (isa, cache) = (self.isa, cache.shared());
-        let tiles = n >= Tile::TOKENS && cache.has_tiles(isa);
-        if done > 0 || !(tiles || self.threads.divides(work)) {
+        let parts = self.threads.parts(work);
+        // Fewer would leave threads without any.
+        let tiles = n >= Tile::TOKENS * parts && cache.has_tiles(isa);
+        if done > 0 || !(tiles || parts > 1) {
             return false;
         }
         let (n_head, head_size, n_qkv) = (config.n_head(), config.head_size(), config.n_qkv());
@@ -67,7 +69,7 @@ impl<W: WeightFormat> Session<'_, W> {
         };
         let out = part_mut(self.arena.branch, 0, n * config.n_embd());
         let room = (Tile::scores(position + n), head_size);
-        threads::for_each_chunk(self.threads, out, count * head_size, room, attend);
+        threads::for_each_chunk(parts > 1, out, count * head_size, room, attend);
         self.pass.stage = Stage::AttnProj;
         true
     }
@@ -128,11 +130,13 @@ impl<W: WeightFormat> Session<'_, W> {
                 // Rows that were apart close up.
                 copy(part_mut(done, t * n_ff + i, len), gates);
             }
-            _ => self.threads.divide(len, work, gates, |x| match mlp {
-                Mlp::Gelu if cfg!(feature = "gelu") => isa.vectorized(|| map(x, ops::gelu)),
-                Mlp::ReluSquared => map(x, ops::relu_squared),
-                _ => map(x, ops::relu),
+            Mlp::Gelu if cfg!(feature = "gelu") => self.threads.divide(len, work, gates, |x| {
+                isa.vectorized(|| map(x, ops::gelu));
             }),
+            Mlp::ReluSquared => self
+                .threads
+                .divide(len, len, gates, |x| map(x, ops::relu_squared)),
+            _ => self.threads.divide(len, len, gates, |x| map(x, ops::relu)),
         }
         self.pass.done += len;
         if self.pass.done == n * n_ff {

@@ -113,7 +113,7 @@ impl<W: WeightFormat> Session<'_, W> {
         let isa = self.isa;
         if let Some(bias) = bias {
             let height = height(self.pass, config, rows).max(1);
-            for (bias, out) in bias.chunks(height).zip(out.chunks_mut(n * height)) {
+            for (bias, out) in bias.chunks(height).zip(out.chunks_mut((n * height).max(1))) {
                 for out in out.chunks_exact_mut(bias.len().max(1)) {
                     isa.add(out, bias);
                 }
@@ -124,7 +124,7 @@ impl<W: WeightFormat> Session<'_, W> {
             Stage::AttnProj | Stage::MlpProj => {
                 let rows = (part_mut(arena.x, 0, out.len()), &*out);
                 self.threads
-                    .divide(n, work, rows, |(x, out)| isa.add(x, out));
+                    .divide(n, out.len(), rows, |(x, out)| isa.add(x, out));
             }
             Stage::Qkv => self.keep(n),
             _ => {}
