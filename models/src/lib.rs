@@ -106,25 +106,26 @@ pub const PRESETS: [Preset; 7] = [
     },
     Preset {
         name: "speedrun",
-        description: "for shakespeare by characters: nanoGPT's loss in an hour of two cores, by Muon",
-        n_batch: 8,
-        steps: 4500,
+        description: "for shakespeare by characters: below nanoGPT's loss in under an hour of two busy cores, by Muon",
+        n_batch: 16,
+        steps: 2000,
         learning_rate: 2e-3,
         tokenizer: "char",
         settings: &[
             "optimizer=muon",
             "muon_learning_rate=0.01",
             "schedule=wsd",
-            "decay_steps=3000",
-            "dropout=0.15",
+            "decay_steps=1333",
+            "dropout=0.1",
             "eval_batches=0",
         ],
+        // With 1 MB of text, ten times over, more parameters learn less in the same time.
         shape: Hyperparameters {
             positions: Positions::Rope,
             norm: Norm::RmsNorm,
             mlp: Mlp::ReluSquared,
             bias: false,
-            ..gpt2(6, 6, 384, 256)
+            ..gpt2(6, 3, 192, 256)
         },
     },
     Preset {
