@@ -4,7 +4,9 @@
     reason = "loading a library is unsafe by nature; no other module of the tests does it"
 )]
 
+use core::ffi::{CStr, c_char};
 use core::hash::{Hash, Hasher};
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,20 +26,44 @@ use crate::missing;
 /// If the simulator does not compile, or there is no g++ and `MINIGPT_REQUIRE` lists `cc`.
 #[must_use]
 pub fn is_there() -> bool {
-    static LOADED: OnceLock<bool> = OnceLock::new();
-    *LOADED.get_or_init(|| {
-        if env::var_os("MINIGPT_GPU").is_some() {
-            return true;
-        }
-        let Some(folder) = simulator() else {
-            return false;
-        };
+    env::var_os("MINIGPT_GPU").is_some() || loaded().is_some()
+}
+
+/// The simulator: whoever asks for a `libcuda.so` once it is loaded gets it.
+fn loaded() -> Option<&'static Library> {
+    static LOADED: OnceLock<Option<Library>> = OnceLock::new();
+    let load = || {
+        let folder = simulator()?;
         // SAFETY: the library was compiled for this, and its initialisers do nothing but their own.
         let library = unsafe { Library::new(folder.join("libcuda.so")) };
-        // Whoever asks for a library of this name from here on gets this one.
-        core::mem::forget(library.expect("the simulator loads"));
-        true
-    })
+        Some(library.expect("the simulator loads"))
+    };
+    LOADED.get_or_init(load).as_ref()
+}
+
+/// The calls of the driver that this thread has made so far and that reach a device, with how often each
+/// was made; nothing where the device is not simulated.
+///
+/// # Panics
+/// As [`is_there`].
+#[must_use]
+pub fn calls() -> Option<BTreeMap<String, u64>> {
+    if env::var_os("MINIGPT_GPU").is_some() {
+        return None;
+    }
+    let library = loaded()?;
+    // SAFETY: the function is the simulator's own, of this type; its text ends in a zero and stays until
+    // this thread asks again.
+    let text = unsafe {
+        let calls = library.get::<unsafe extern "C" fn() -> *const c_char>(b"simulated_calls");
+        CStr::from_ptr(calls.expect("the simulator counts calls")())
+    };
+    let text = text.to_str().expect("names of functions");
+    let call = |line: &str| {
+        let (name, count) = line.split_once(' ').expect("a name and a number");
+        (name.to_owned(), count.parse().expect("a number"))
+    };
+    Some(text.lines().map(call).collect())
 }
 
 /// The folder of a `libcuda.so` that simulates a device, for `LD_LIBRARY_PATH`; compiled if it is not

@@ -1,5 +1,6 @@
 // A stand-in for the CUDA driver: the functions that the backend calls, over the simulator. Kernels are
-// found by name in this library. Work is done when it is asked for, or recorded in a graph.
+// found by name in this library. Work is done as late as it may: when somebody waits for it. The calls that
+// reach a device are counted.
 //
 // What a device may do wrong is asked for by environment variables:
 // MINIGPT_FAKE_DEVICES      how many there are (1)
@@ -11,10 +12,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <new>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +47,13 @@ struct Graph {
 
 struct Stream {
     Graph* recording = nullptr;
+    std::deque<std::function<Result()>> waiting;
+    unsigned long long asked = 0, done = 0;
+};
+
+struct Event {
+    Stream* stream = nullptr;
+    unsigned long long behind = 0;
 };
 
 struct Kernel {
@@ -73,12 +83,38 @@ bool owned(Address address, size_t bytes) {
     return address + bytes <= after->first + after->second;
 }
 
-Result do_or_record(void* stream, std::function<Result()> work) {
+// Of this thread: calls by their names, and its streams.
+thread_local std::map<std::string, unsigned long long> calls;
+thread_local std::set<Stream*> streams;
+
+void count(const char* call) { calls[call]++; }
+
+Result ask_or_record(void* stream, std::function<Result()> work) {
     if (failed) return failed.load();
-    Graph* graph = ((Stream*)stream)->recording;
-    if (!graph) return work();
-    graph->work.push_back(std::move(work));
+    Stream* asked = (Stream*)stream;
+    if (asked->recording) {
+        asked->recording->work.push_back(std::move(work));
+    } else {
+        asked->waiting.push_back(std::move(work));
+        asked->asked++;
+    }
     return SUCCESS;
+}
+
+// Does the first `n` things that `stream` was ever asked for.
+Result catch_up(Stream* stream, unsigned long long n) {
+    while (stream->done < n && !failed) {
+        std::function<Result()> work = std::move(stream->waiting.front());
+        stream->waiting.pop_front();
+        stream->done++;
+        if (Result result = work()) failed = result;
+    }
+    return failed.load();
+}
+
+// Does all that this thread has asked for.
+void catch_up_all() {
+    for (Stream* stream : streams) catch_up(stream, stream->asked);
 }
 
 Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std::vector<unsigned char>& arguments) {
@@ -87,7 +123,7 @@ Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std:
         return DEVICE_LOST;
     }
     // Aligned as a kernel's parameters are.
-    alignas(16) unsigned char copy[1024];
+    alignas(16) unsigned char copy[4096];
     memcpy(copy, arguments.data(), arguments.size());
     if (const char* wrong = fibres::launch(grid, threads, kernel.run, copy)) {
         fprintf(stderr, "simulated device: %s\n", wrong);
@@ -163,14 +199,42 @@ Result cuGetErrorString(Result error, const char** text) {
 }
 
 Result cuStreamCreate(void** stream, unsigned) {
-    *stream = new Stream;
+    Stream* made = new Stream;
+    streams.insert(made);
+    *stream = made;
     return SUCCESS;
 }
 Result cuStreamDestroy_v2(void* stream) {
+    catch_up((Stream*)stream, ((Stream*)stream)->asked);
+    streams.erase((Stream*)stream);
     delete (Stream*)stream;
     return SUCCESS;
 }
-Result cuStreamSynchronize(void* stream) { return ((Stream*)stream)->recording ? CAPTURE_UNSUPPORTED : failed.load(); }
+Result cuStreamSynchronize(void* stream) {
+    count(__func__);
+    Stream* waited = (Stream*)stream;
+    return waited->recording ? CAPTURE_UNSUPPORTED : catch_up(waited, waited->asked);
+}
+
+Result cuEventCreate(void** event, unsigned) {
+    *event = new Event;
+    return SUCCESS;
+}
+Result cuEventDestroy_v2(void* event) {
+    delete (Event*)event;
+    return SUCCESS;
+}
+Result cuEventRecord(void* event, void* stream) {
+    count(__func__);
+    if (((Stream*)stream)->recording) return CAPTURE_UNSUPPORTED;
+    *(Event*)event = {(Stream*)stream, ((Stream*)stream)->asked};
+    return failed.load();
+}
+Result cuEventSynchronize(void* event) {
+    count(__func__);
+    Event* waited = (Event*)event;
+    return waited->stream ? catch_up(waited->stream, waited->behind) : SUCCESS;
+}
 
 Result cuMemGetInfo_v2(size_t* free, size_t* total) {
     *total = setting("MINIGPT_FAKE_MEMORY", 1ull << 30);
@@ -179,6 +243,7 @@ Result cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 
 Result cuMemAlloc_v2(Address* address, size_t bytes) {
+    count(__func__);
     if (failed) return failed.load();
     std::lock_guard<std::mutex> guard(shared);
     if (allocated + bytes > setting("MINIGPT_FAKE_MEMORY", 1ull << 30)) return OUT_OF_MEMORY;
@@ -192,6 +257,8 @@ Result cuMemAlloc_v2(Address* address, size_t bytes) {
 }
 
 Result cuMemFree_v2(Address address) {
+    count(__func__);
+    catch_up_all();
     std::lock_guard<std::mutex> guard(shared);
     auto found = allocations.find(address);
     if (found == allocations.end()) return INVALID_VALUE;
@@ -201,26 +268,53 @@ Result cuMemFree_v2(Address address) {
     return SUCCESS;
 }
 
+// Memory of the host that a device sees: one address for both.
+Result cuMemHostAlloc(void** place, size_t bytes, unsigned flags) {
+    count(__func__);
+    if (flags != 2) return INVALID_VALUE;
+    *place = operator new(bytes, std::align_val_t(256));
+    memset(*place, 0xff, bytes);
+    return SUCCESS;
+}
+Result cuMemHostGetDevicePointer_v2(Address* address, void* place, unsigned) {
+    *address = (Address)place;
+    return SUCCESS;
+}
+Result cuMemFreeHost(void* place) {
+    catch_up_all();
+    operator delete(place, std::align_val_t(256));
+    return SUCCESS;
+}
+
 Result cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void* stream) {
+    count(__func__);
     if (bytes && !owned(to, bytes)) return INVALID_VALUE;
-    return do_or_record(stream, [=] {
+    return ask_or_record(stream, [=] {
         memset((void*)to, value, bytes);
         return SUCCESS;
     });
 }
 
+// The driver has taken ordinary memory when it returns.
 Result cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* stream) {
+    count(__func__);
     if (((Stream*)stream)->recording) return CAPTURE_UNSUPPORTED;
     if (!owned(to, bytes)) return INVALID_VALUE;
-    memcpy((void*)to, from, bytes);
-    return failed.load();
+    std::vector<unsigned char> taken((const unsigned char*)from, (const unsigned char*)from + bytes);
+    return ask_or_record(stream, [=] {
+        memcpy((void*)to, taken.data(), taken.size());
+        return SUCCESS;
+    });
 }
 
 Result cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
+    count(__func__);
     if (((Stream*)stream)->recording) return CAPTURE_UNSUPPORTED;
     if (!owned(from, bytes)) return INVALID_VALUE;
-    memcpy(to, (const void*)from, bytes);
-    return failed.load();
+    return ask_or_record(stream, [=] {
+        memcpy(to, (const void*)from, bytes);
+        return SUCCESS;
+    });
 }
 
 Result cuModuleLoadData(void** module, const void* image) {
@@ -252,13 +346,14 @@ Result cuModuleGetFunction(void** function, void*, const char* name) {
 // Takes the arguments as one buffer, which must be of the size of the kernel's parameter.
 Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                       unsigned shared, void* stream, void** parameters, void** extra) {
+    count(__func__);
     Kernel kernel = *(Kernel*)function;
     bool one_buffer = !parameters && extra && extra[0] == (void*)1 && extra[2] == (void*)2 && !extra[4];
     if (!one_buffer || by != 1 || bz != 1 || shared != 0) return INVALID_VALUE;
     size_t size = *(size_t*)extra[3];
     if (size != kernel.size) return INVALID_VALUE;
     std::vector<unsigned char> arguments((unsigned char*)extra[1], (unsigned char*)extra[1] + size);
-    return do_or_record(stream, [=] { return run(kernel, {gx, gy, gz}, bx, arguments); });
+    return ask_or_record(stream, [=] { return run(kernel, {gx, gy, gz}, bx, arguments); });
 }
 
 Result cuStreamBeginCapture_v2(void* stream, int) {
@@ -273,6 +368,7 @@ Result cuStreamEndCapture(void* stream, void** graph) {
 }
 
 Result cuGraphInstantiateWithFlags(void** made, void* graph, Address) {
+    count(__func__);
     *made = new Graph(*(Graph*)graph);
     return SUCCESS;
 }
@@ -286,9 +382,18 @@ Result cuGraphExecDestroy(void* graph) {
 }
 
 Result cuGraphLaunch(void* graph, void* stream) {
+    count(__func__);
     for (auto& work : ((Graph*)graph)->work)
-        if (Result result = do_or_record(stream, work)) return result;
+        if (Result result = ask_or_record(stream, work)) return result;
     return SUCCESS;
+}
+
+// No call of the driver's: the calls of this thread that reach a device, each with how often it was made.
+const char* simulated_calls() {
+    static thread_local std::string text;
+    text.clear();
+    for (auto& call : calls) text += call.first + " " + std::to_string(call.second) + "\n";
+    return text.c_str();
 }
 
 } // extern "C"

@@ -65,6 +65,32 @@ impl Loss {
     }
 }
 
+/// How far training runs ahead of a device: it asks for steps before it knows the losses of those
+/// before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::exhaustive_structs, reason = "a plain pair")]
+pub struct Ahead {
+    /// Steps whose losses may be owed.
+    pub steps: usize,
+    /// Seconds that they may take together: so long does a run go on that someone wants to end.
+    pub seconds: f64,
+}
+
+impl Ahead {
+    /// Each step is waited for.
+    pub const NONE: Self = Self {
+        steps: 0,
+        seconds: 0.0,
+    };
+
+    /// Steps whose losses may be owed where one takes `step` seconds; none while that is not known.
+    #[must_use]
+    pub fn most(&self, step: Option<f64>) -> usize {
+        let fitting = step.map_or(0.0, |step| self.seconds / step.max(1e-9));
+        self.steps.min(fitting as usize)
+    }
+}
+
 /// Which values a layer drops: element `i` of its output is kept, and divided by
 /// `1 - probability`, where `unit(random(seed, stream, i)) >= probability`
 /// ([`minigpt_runtime::rng`]). Nothing is stored: backward makes the same numbers again.
@@ -179,7 +205,7 @@ pub struct Optimized<'a, T> {
     pub rules: &'a [Rule],
 }
 
-/// A device that trains: 20 steps.
+/// A device that trains: 20 steps, and how far they may be asked for ahead of it.
 ///
 /// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
 /// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
@@ -213,7 +239,12 @@ pub trait Backend {
     /// Copies `buffer` to the host.
     fn read(&self, buffer: &Self::Buffer) -> Result<Vec<f32>, BackendError>;
 
-    /// Copies `scalar` to the host.
+    /// How far training runs ahead of this device.
+    fn ahead(&self) -> Ahead {
+        Ahead::NONE
+    }
+
+    /// Waits for `scalar`, but for nothing that was asked for after it.
     fn read_scalar(&self, scalar: &Self::Scalar) -> Result<f64, BackendError>;
 
     /// Bytes of all buffers handed out and of the backend's own scratch.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use minigpt_runtime::config::Config;
 
-use super::driver::{self, Address, Context, Failed, Function, Memory, Module, Stream};
+use super::driver::{self, Address, Context, Failed, Function, Memory, Module, Pinned, Stream};
 use super::kernels::{self, Kernel};
 use super::memory::{self, Demands};
 use crate::backend::BackendError;
@@ -228,6 +228,11 @@ impl Device {
         };
         zeros.map_err(|failed| self.error("clearing memory", failed))?;
         Ok(memory)
+    }
+
+    /// `n` numbers of the host that the device writes to.
+    pub(super) fn pinned(&self, n: usize) -> Result<Pinned, BackendError> {
+        Pinned::new(n).map_err(|failed| self.error("taking memory of the host", failed))
     }
 
     /// Copies to the device.

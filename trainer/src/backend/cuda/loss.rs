@@ -133,15 +133,18 @@ pub(super) fn total(
     [losses, squares]: [Address; 2],
     n: usize,
 ) -> Result<Scalar, BackendError> {
-    let scalar = work.scalar()?;
+    let mut scalar = work.scalar()?;
     let place = work.values(&[scalar.place() as u64])?;
+    let [table, seen] = work.scalars();
     let arguments = Arguments::new()
-        .address(work.scalars())
+        .address(table)
+        .address(seen)
         .address(place)
         .address(losses)
         .address(squares)
         .long(n);
     work.launch(Kernel::Total, [1; 3], THREADS, arguments);
+    scalar.owed_by(work.flush_number());
     Ok(scalar)
 }
 

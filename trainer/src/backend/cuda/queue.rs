@@ -5,19 +5,23 @@
 //! from the second time on they are one CUDA graph. What changes from step to step (streams of random
 //! numbers, learning rate, places of losses) is therefore not an argument: it is a value in a table on
 //! the device, which is written before the launches, and an argument is its address.
+//!
+//! Each flush has a number and an event behind it, so that one of them can be waited for and not those
+//! after it.
 
 use std::rc::Rc;
 
 use super::device::Device;
 use super::driver::{Address, Failed, Graph, Memory};
 use super::kernels::Kernel;
+use super::marks::Marks;
 use crate::backend::BackendError;
 
 /// Values of one flush.
 const VALUES: usize = 4096;
 
 /// Values that one launch writes: as in `kernels/update.cuh`.
-const VALUES_AT_ONCE: usize = 64;
+const VALUES_AT_ONCE: usize = 256;
 
 /// Sequences of launches that are remembered.
 const SEQUENCES: usize = 8;
@@ -93,6 +97,7 @@ pub(super) struct Queue {
     launches: Vec<Launch>,
     values: Vec<u64>,
     table: Memory,
+    marks: Marks,
     device: Rc<Device>,
 }
 
@@ -103,6 +108,7 @@ impl Queue {
             launches: Vec::new(),
             values: Vec::new(),
             table: device.zeros(VALUES * size_of::<u64>())?,
+            marks: Marks::default(),
             device,
         })
     }
@@ -142,12 +148,29 @@ impl Queue {
         });
     }
 
+    /// The number of the next flush that sends anything.
+    pub(super) const fn flush_number(&self) -> u64 {
+        self.marks.next()
+    }
+
     /// Sends all launches to the device.
     pub(super) fn flush(&mut self) -> Result<(), BackendError> {
         if self.launches.is_empty() {
             return Ok(());
         }
         self.send_values()?;
+        self.send_launches()?;
+        let marked = self.marks.mark(&self.device.stream);
+        marked.map_err(|failed| self.device.error("marking a step", failed))
+    }
+
+    /// Waits until flush number `number`, which must have been sent, is done.
+    pub(super) fn wait(&mut self, number: u64) -> Result<(), BackendError> {
+        let done = self.marks.wait(number);
+        done.map_err(|failed| self.device.error("a step of training", failed))
+    }
+
+    fn send_launches(&mut self) -> Result<(), BackendError> {
         let launches = core::mem::take(&mut self.launches);
         let known = |sequence: &Sequence| sequence.launches == launches;
         let Some(at) = self.sequences.iter().position(known) else {
@@ -186,6 +209,7 @@ impl Queue {
         let done = self.device.stream.wait();
         done.map_err(|failed| self.device.error("a step of training", failed))?;
         self.sequences.clear();
+        self.marks.close_all();
         Ok(())
     }
 

@@ -97,10 +97,9 @@ impl Work {
     }
 
     pub(super) fn read_scalar(&mut self, scalar: &Scalar) -> Result<f64, BackendError> {
-        let mut bytes = [0; size_of::<f64>()];
-        let from = self.scalars() + (scalar.place() * size_of::<f64>()) as Address;
-        self.download(&mut bytes, from)?;
-        Ok(f64::from_ne_bytes(bytes))
+        self.queue.flush()?;
+        self.queue.wait(scalar.flush())?;
+        Ok(self.scalars.read(scalar))
     }
 
     /// Copies `len` numbers to the host.
@@ -140,9 +139,14 @@ impl Work {
         self.scalars.take().ok_or_else(full)
     }
 
-    /// Address of the table of scalars.
-    pub(super) fn scalars(&self) -> Address {
-        self.scalars.address()
+    /// Addresses of the table of scalars, and of what the host sees of it.
+    pub(super) fn scalars(&self) -> [Address; 2] {
+        [self.scalars.address(), self.scalars.seen_address()]
+    }
+
+    /// The number of the flush that will send what is launched now.
+    pub(super) const fn flush_number(&self) -> u64 {
+        self.queue.flush_number()
     }
 
     pub(super) fn values(&mut self, values: &[u64]) -> Result<Address, BackendError> {

@@ -140,6 +140,12 @@ impl TrainingSettings {
         Some((self.steps.saturating_sub(last) + 1, format))
     }
 
+    /// Whether a step is taken only once its loss is known and found usual.
+    #[must_use]
+    pub fn judges(&self) -> bool {
+        self.skip_z > 0.0
+    }
+
     /// Learning rate over the steps.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
