@@ -293,7 +293,7 @@ fn smallest() -> Config {
 }
 
 /// Tests of this file again, in a process with the environment `given`.
-fn again(tests: &[&str], given: &[(&str, &str)]) {
+pub(crate) fn again(tests: &[&str], given: &[(&str, &str)]) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(tests).args(["--exact", "--test-threads", "1"]);
     let output = command.envs(given.iter().copied()).output().unwrap();

@@ -3,6 +3,7 @@
 
 mod backends;
 mod cuda;
+mod cuda_draw;
 mod cuda_runs;
 mod firmware;
 mod gradients;

@@ -42,22 +42,22 @@ fn loaded() -> Option<&'static Library> {
 }
 
 /// The calls of the driver that this thread has made so far and that reach a device, with how often each
-/// was made; nothing where the device is not simulated.
+/// was made, and under `waiting` how much it asked for that is not done; nothing where the device is not
+/// simulated.
 ///
 /// # Panics
 /// As [`is_there`].
 #[must_use]
 pub fn calls() -> Option<BTreeMap<String, u64>> {
-    if env::var_os("MINIGPT_GPU").is_some() {
-        return None;
-    }
     let library = loaded()?;
-    // SAFETY: the function is the simulator's own, of this type; its text ends in a zero and stays until
-    // this thread asks again.
-    let text = unsafe {
-        let calls = library.get::<unsafe extern "C" fn() -> *const c_char>(b"simulated_calls");
-        CStr::from_ptr(calls.expect("the simulator counts calls")())
-    };
+    // SAFETY: the function is the simulator's own, of this type.
+    let counts =
+        unsafe { library.get::<unsafe extern "C" fn() -> *const c_char>(b"simulated_calls") };
+    let counts = counts.expect("the simulator counts calls");
+    // SAFETY: it takes nothing.
+    let text = unsafe { counts() };
+    // SAFETY: the text ends in a zero and stays until this thread asks again.
+    let text = unsafe { CStr::from_ptr(text) };
     let text = text.to_str().expect("names of functions");
     let call = |line: &str| {
         let (name, count) = line.split_once(' ').expect("a name and a number");
@@ -67,12 +67,15 @@ pub fn calls() -> Option<BTreeMap<String, u64>> {
 }
 
 /// The folder of a `libcuda.so` that simulates a device, for `LD_LIBRARY_PATH`; compiled if it is not
-/// there, with AddressSanitizer if `MINIGPT_SANITIZE` is set.
+/// there, with AddressSanitizer if `MINIGPT_SANITIZE` is set. Nothing with `MINIGPT_GPU`.
 ///
 /// # Panics
 /// As [`is_there`].
 #[must_use]
 pub fn simulator() -> Option<PathBuf> {
+    if env::var_os("MINIGPT_GPU").is_some() {
+        return None;
+    }
     if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
         missing("cc", "a simulated GPU: it runs on x86-64 Linux alone");
         return None;

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use crate::backend::{Backend, Batch};
 use crate::checkpoint::{self, State};
-use crate::data::windows::WindowBatch;
 use crate::metrics::{Metrics, MetricsError};
 use crate::model::{Gpt, GptOptions};
 use crate::outliers::Outlier;
@@ -83,7 +82,8 @@ struct Training<'r, B: Backend> {
     checkpoint: Option<PathBuf>,
     /// The step that it is of.
     saved: Option<u64>,
-    batch: WindowBatch,
+    /// What it learns from.
+    corpus: B::Corpus,
     /// The token that documents begin with.
     bos: Option<u32>,
     validation: Option<Validation>,
@@ -125,13 +125,14 @@ impl<'r, B: Backend> Training<'r, B> {
         }
         run.log.take_back(state.step)?;
         keep_events(run)?;
+        let corpus = gpt.corpus(&run.train)?;
         Ok(Self {
             gpt,
+            corpus,
             start: state.step,
             saved: checkpoint.is_some().then_some(state.step),
             state,
             checkpoint,
-            batch: WindowBatch::new(batch.n_batch, batch.n_time),
             bos: run.tokenizer.view().specials().bos,
             validation: Validation::new(run, batch),
             began: Instant::now(),

@@ -388,10 +388,13 @@ Result cuGraphLaunch(void* graph, void* stream) {
     return SUCCESS;
 }
 
-// No call of the driver's: the calls of this thread that reach a device, each with how often it was made.
+// No call of the driver's: what this thread asked for and no device has done, and the calls of this thread
+// that reach a device, each with how often it was made.
 const char* simulated_calls() {
     static thread_local std::string text;
-    text.clear();
+    size_t waiting = 0;
+    for (Stream* stream : streams) waiting += stream->waiting.size();
+    text = "waiting " + std::to_string(waiting) + "\n";
     for (auto& call : calls) text += call.first + " " + std::to_string(call.second) + "\n";
     return text.c_str();
 }

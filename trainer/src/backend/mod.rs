@@ -11,6 +11,8 @@
 use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 
+use crate::data::token_file::TokenFile;
+use crate::data::windows::Draw;
 use crate::optimizer::{Optimizer, Rule};
 
 pub mod cpu;
@@ -205,7 +207,7 @@ pub struct Optimized<'a, T> {
     pub rules: &'a [Rule],
 }
 
-/// A device that trains: 20 steps, and how far they may be asked for ahead of it.
+/// A device that trains: 22 steps, and how far they may be asked for ahead of it.
 ///
 /// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
 /// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
@@ -221,6 +223,8 @@ pub trait Backend {
     type Buffer;
     /// Token ids on the device.
     type Ids;
+    /// Tokens that windows are drawn from.
+    type Corpus;
     /// One number on the device: a loss or a norm.
     type Scalar;
 
@@ -232,6 +236,22 @@ pub trait Backend {
 
     /// Overwrites `ids` with `values` of its length.
     fn write_ids(&mut self, ids: &mut Self::Ids, values: &[u32]) -> Result<(), BackendError>;
+
+    /// The tokens of `file`, to draw from.
+    fn corpus(&mut self, file: &TokenFile) -> Result<Self::Corpus, BackendError>;
+
+    /// Overwrites `tokens` and `targets` with windows of `corpus`: [`Draw::fill`].
+    ///
+    /// # Shapes
+    /// Both `[R]`.
+    fn draw(
+        &mut self,
+        tokens: &mut Self::Ids,
+        targets: &mut Self::Ids,
+        corpus: &Self::Corpus,
+        draw: &Draw,
+        shape: &Shape,
+    ) -> Result<(), BackendError>;
 
     /// Overwrites `buffer` with `values` of its length.
     fn write(&mut self, buffer: &mut Self::Buffer, values: &[f32]) -> Result<(), BackendError>;

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::DataError;
 use super::sources::hash;
@@ -11,10 +12,10 @@ use crate::mapped::Mapped;
 /// Vocabularies up to this size are stored in two bytes a token.
 const SMALL_VOCABULARY: usize = 1 << 16;
 
-/// A sequence of tokens, mapped from its file.
-#[derive(Debug)]
+/// A sequence of tokens, mapped from its file; clones share the mapping.
+#[derive(Clone, Debug)]
 pub struct TokenFile {
-    bytes: Mapped,
+    bytes: Arc<Mapped>,
     wide: bool,
 }
 
@@ -53,6 +54,7 @@ impl TokenFile {
             let bytes = bytes.len();
             return Err(DataError::TornTokens { path, bytes });
         }
+        let bytes = Arc::new(bytes);
         let file = Self { bytes, wide };
         match (0..file.len()).find(|&i| file.token(i) as usize >= n_vocab) {
             Some(index) => Err(DataError::ForeignToken {
@@ -81,6 +83,16 @@ impl TokenFile {
     #[must_use]
     pub fn xxh64(&self) -> String {
         hash(&self.bytes)
+    }
+
+    /// The file's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether a token takes four bytes, not two.
+    pub(crate) const fn is_wide(&self) -> bool {
+        self.wide
     }
 
     /// How the file's name ends.

@@ -47,7 +47,7 @@ impl<B: Backend> Training<'_, B> {
         if settings.judges() {
             self.judge(step, &settings, (train_loss, grad_norm), &owed, observer)?;
         }
-        let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
+        let tokens = self.gpt.batch().rows() as u64 * u64::from(settings.accumulation);
         self.state.step = step;
         self.state.tokens += tokens;
         self.pace.end(tokens);
@@ -79,6 +79,8 @@ impl<B: Backend> Training<'_, B> {
 
     /// Mean loss of a step and norm of its gradients, which show whether training still works.
     fn numbers(&mut self, owed: &Owed<B::Scalar>) -> Result<(f64, f32), TrainError> {
+        // The last that a step comes to: nothing before it has to be waited for again.
+        let grad_norm = self.gpt.norm(&owed.norm)?;
         let loss = self.mean_loss(&owed.losses)?;
         if !loss.is_finite() {
             return Err(self.diverged(Diverging::TrainingLoss, loss));
@@ -88,7 +90,6 @@ impl<B: Backend> Training<'_, B> {
         if loss > WORST * first.max(guess) {
             return Err(self.diverged(Diverging::Hopeless, loss));
         }
-        let grad_norm = self.gpt.norm(&owed.norm)?;
         if !grad_norm.is_finite() {
             return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
         }
@@ -123,16 +124,14 @@ impl<B: Backend> Training<'_, B> {
         let mut losses = Vec::new();
         for pass in 0..u64::from(settings.accumulation) {
             let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
-            self.batch
-                .draw(&self.run.train, self.bos, settings.seed, micro_step);
             let options = PassOptions {
                 dropout: settings.dropout as f32,
                 seed: settings.seed,
                 micro_step,
                 accumulation: settings.accumulation as usize,
             };
-            let (tokens, targets) = (&self.batch.tokens, &self.batch.targets);
-            losses.push(self.gpt.accumulate(tokens, targets, options)?);
+            let drawn = self.gpt.accumulate_drawn(&self.corpus, self.bos, options);
+            losses.push(drawn?);
         }
         Ok(losses)
     }
@@ -175,7 +174,7 @@ impl<B: Backend> Training<'_, B> {
         let settings = &self.run.settings.training;
         self.gpt.round_to(settings.quantize_aware.format());
         self.gpt.swap_average();
-        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch)?;
+        let best = validation.measure(self.state.step, &mut self.gpt, self.run)?;
         self.gpt.swap_average();
         if !best.val_loss.is_finite() {
             return Err(self.diverged(Diverging::ValidationLoss, best.val_loss));

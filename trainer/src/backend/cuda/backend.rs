@@ -3,16 +3,19 @@
 use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 
-use super::{Buffer, Cuda, Ids, Scalar, attention, embedding, loss, mlp, update};
+use super::{Buffer, Corpus, Cuda, Ids, Scalar, attention, corpus, embedding, loss, mlp, update};
 use crate::backend::{
     Ahead, AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized,
     Shape,
 };
+use crate::data::token_file::TokenFile;
+use crate::data::windows::Draw;
 use crate::optimizer::Optimizer;
 
 impl Backend for Cuda {
     type Buffer = Buffer;
     type Ids = Ids;
+    type Corpus = Corpus;
     type Scalar = Scalar;
 
     fn buffer(&mut self, len: usize, kind: Kind) -> Result<Buffer, BackendError> {
@@ -25,6 +28,21 @@ impl Backend for Cuda {
 
     fn write_ids(&mut self, ids: &mut Ids, values: &[u32]) -> Result<(), BackendError> {
         self.work.get_mut().write_ids(ids, values)
+    }
+
+    fn corpus(&mut self, file: &TokenFile) -> Result<Corpus, BackendError> {
+        corpus::corpus(self.work.get_mut(), file)
+    }
+
+    fn draw(
+        &mut self,
+        tokens: &mut Ids,
+        targets: &mut Ids,
+        corpus: &Corpus,
+        draw: &Draw,
+        shape: &Shape,
+    ) -> Result<(), BackendError> {
+        corpus::draw(self.work.get_mut(), tokens, targets, corpus, draw, shape)
     }
 
     fn write(&mut self, buffer: &mut Buffer, values: &[f32]) -> Result<(), BackendError> {

@@ -18,18 +18,23 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(device: &Rc<Device>, len: usize, kind: Kind) -> Result<Self, BackendError> {
-        let bytes = match kind {
+    /// Bytes of memory for `len` numbers.
+    pub(super) const fn size(len: usize, kind: Kind) -> usize {
+        match kind {
             Kind::Parameter => rounded_offset(len) + len * size_of::<u16>(),
             Kind::State => len * size_of::<f32>(),
             Kind::Activation => len * size_of::<u16>(),
-        };
-        Ok(Self {
-            memory: device.zeros(bytes)?,
+        }
+    }
+
+    /// `len` numbers in `memory` of [`Self::size`].
+    pub(super) fn new(device: &Rc<Device>, memory: Memory, len: usize, kind: Kind) -> Self {
+        Self {
+            memory,
             _device: Rc::clone(device),
             len,
             kind,
-        })
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -73,11 +78,12 @@ pub struct Ids {
 }
 
 impl Ids {
-    pub(super) fn new(device: &Rc<Device>, len: usize) -> Result<Self, BackendError> {
-        Ok(Self {
-            memory: device.zeros(len * size_of::<u32>())?,
+    /// As many as fit into `memory`.
+    pub(super) fn new(device: &Rc<Device>, memory: Memory) -> Self {
+        Self {
+            memory,
             _device: Rc::clone(device),
-        })
+        }
     }
 
     pub(super) const fn address(&self) -> Address {

@@ -1,4 +1,5 @@
-//! How much memory training takes, before it takes any.
+//! How much memory training takes, before it takes any. Tokens are not in it: they lie on the device where there
+//! is room left, and give way to all else (`corpus`).
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Role, TensorSpec};

@@ -15,6 +15,7 @@ use super::{Ahead, BackendError};
 mod attention;
 mod backend;
 mod buffer;
+mod corpus;
 mod device;
 mod driver;
 mod embedding;
@@ -31,6 +32,7 @@ mod update;
 mod work;
 
 pub use buffer::{Buffer, Ids, Scalar};
+pub use corpus::Corpus;
 pub use device::{FindError, Found, find};
 pub use memory::Demands;
 

@@ -27,6 +27,7 @@ pub(super) struct Work {
     parts: Scratch,
     scalars: Scalars,
     pub(super) pieces: super::update::Pieces,
+    pub(super) corpora: super::corpus::Corpora,
     bytes: u64,
     device: Rc<Device>,
 }
@@ -39,6 +40,7 @@ impl Work {
             parts: Scratch::default(),
             scalars: Scalars::new(&device)?,
             pieces: super::update::Pieces::default(),
+            corpora: super::corpus::Corpora::default(),
             bytes: 0,
             device,
         })
@@ -56,17 +58,20 @@ impl Work {
     pub(super) fn bytes(&self) -> u64 {
         let scratch = |scratch: &Scratch| scratch.0.as_ref().map_or(0, Memory::bytes) as u64;
         let fixed = self.queue.bytes() + self.scalars.bytes() + self.pieces.bytes();
-        self.bytes + scratch(&self.scratch) + scratch(&self.parts) + fixed
+        let kept = self.bytes + self.corpora.bytes() + fixed;
+        kept + scratch(&self.scratch) + scratch(&self.parts)
     }
 
     pub(super) fn buffer(&mut self, len: usize, kind: Kind) -> Result<Buffer, BackendError> {
-        let buffer = Buffer::new(&self.device, len, kind)?;
+        let memory = self.zeros(Buffer::size(len, kind))?;
+        let buffer = Buffer::new(&self.device, memory, len, kind);
         self.bytes += buffer.bytes();
         Ok(buffer)
     }
 
     pub(super) fn ids(&mut self, len: usize) -> Result<Ids, BackendError> {
-        let ids = Ids::new(&self.device, len)?;
+        let memory = self.zeros(len * size_of::<u32>())?;
+        let ids = Ids::new(&self.device, memory);
         self.bytes += ids.bytes();
         Ok(ids)
     }
@@ -127,7 +132,24 @@ impl Work {
     /// Memory that stays, for a table.
     pub(super) fn memory(&mut self, bytes: usize) -> Result<Memory, BackendError> {
         self.queue.settle()?;
-        self.device.zeros(bytes)
+        self.zeros(bytes)
+    }
+
+    /// Memory filled with zeros; corpora give way where there is not enough.
+    fn zeros(&mut self, bytes: usize) -> Result<Memory, BackendError> {
+        match self.device.zeros(bytes) {
+            Err(BackendError::Memory { .. }) if self.corpora.bytes() > 0 => {
+                self.queue.settle()?;
+                self.corpora.give_way();
+                self.device.zeros(bytes)
+            }
+            done => done,
+        }
+    }
+
+    /// Sends what is launched to the device.
+    pub(super) fn flush(&mut self) -> Result<(), BackendError> {
+        self.queue.flush()
     }
 
     /// A new scalar.
@@ -180,14 +202,33 @@ impl Work {
             *end = total;
             total += bytes.next_multiple_of(256);
         }
-        let start = grown(&mut self.scratch, total, &mut self.queue, &self.device)?;
+        let start = self.grown(|work| &mut work.scratch, total)?;
         Ok(ends.map(|end| start + end as Address))
     }
 
     /// Memory for parts of sums, of `len` numbers.
     pub(super) fn parts(&mut self, len: usize) -> Result<Address, BackendError> {
         let bytes = len * size_of::<f32>();
-        grown(&mut self.parts, bytes, &mut self.queue, &self.device)
+        self.grown(|work| &mut work.parts, bytes)
+    }
+
+    /// The memory of `scratch`, at least `bytes` of it.
+    fn grown(
+        &mut self,
+        scratch: fn(&mut Self) -> &mut Scratch,
+        bytes: usize,
+    ) -> Result<Address, BackendError> {
+        if let Some(memory) = &scratch(self).0
+            && memory.bytes() >= bytes
+        {
+            return Ok(memory.address());
+        }
+        self.queue.settle()?;
+        scratch(self).0 = None;
+        let memory = self.zeros(bytes)?;
+        let address = memory.address();
+        scratch(self).0 = Some(memory);
+        Ok(address)
     }
 
     /// The member `Drop` of a kernel's parameter.
@@ -221,25 +262,5 @@ impl Work {
         let arguments = self.dropped(arguments, dropout)?;
         self.launch_each(Kernel::RoundValues, len, arguments);
         Ok(())
-    }
-}
-
-/// The memory of `scratch`, at least `bytes` of it.
-fn grown(
-    scratch: &mut Scratch,
-    bytes: usize,
-    queue: &mut Queue,
-    device: &Rc<Device>,
-) -> Result<Address, BackendError> {
-    match &scratch.0 {
-        Some(memory) if memory.bytes() >= bytes => Ok(memory.address()),
-        _ => {
-            queue.settle()?;
-            scratch.0 = None;
-            let memory = device.zeros(bytes)?;
-            let address = memory.address();
-            scratch.0 = Some(memory);
-            Ok(address)
-        }
     }
 }

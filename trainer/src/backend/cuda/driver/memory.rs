@@ -74,8 +74,10 @@ impl Pinned {
     /// Number `place`, as the device wrote it last.
     pub(in crate::backend::cuda) fn read(&self, place: usize) -> f64 {
         assert!(place < self.n, "a number beyond the table");
-        // SAFETY: the place is within the memory, which lives; a device may write to it at any time.
-        unsafe { ptr::read_volatile(self.numbers.add(place)) }
+        // SAFETY: the place is within the memory.
+        let number = unsafe { self.numbers.add(place) };
+        // SAFETY: the memory lives; a device may write to it at any time.
+        unsafe { ptr::read_volatile(number) }
     }
 }
 
