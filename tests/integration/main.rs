@@ -11,6 +11,7 @@ mod muon;
 mod parity;
 mod recipes;
 mod rounded;
+mod samples;
 mod steps;
 mod tokenizer;
 mod training;

@@ -2,6 +2,7 @@
 
 mod passes;
 mod rounded;
+mod single;
 mod state;
 mod tables;
 
@@ -15,6 +16,7 @@ use crate::data::windows::Draw;
 use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
 use rounded::Rounded;
+pub use single::Single;
 use tables::tables;
 
 /// Target id that takes no part in the loss (padding).

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod error;
+mod sampling;
 mod saving;
 mod step;
 mod summary;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use crate::backend::{Backend, Batch};
 use crate::checkpoint::{self, State};
 use crate::metrics::{Metrics, MetricsError};
-use crate::model::{Gpt, GptOptions};
+use crate::model::{Gpt, GptOptions, Single};
 use crate::outliers::Outlier;
 use crate::run::{Run, RunError, memory};
 
@@ -29,6 +30,9 @@ use validation::Validation;
 pub trait Observer {
     /// A step is done.
     fn step(&mut self, _metrics: &Metrics) {}
+
+    /// The model wrote a text at the end of step `step`.
+    fn sample(&mut self, _step: u64, _text: &str) {}
 
     /// A step stood out and was not taken; [`Self::step`] follows.
     fn skipped(&mut self, _outlier: &Outlier) {}
@@ -87,6 +91,8 @@ struct Training<'r, B: Backend> {
     /// The token that documents begin with.
     bos: Option<u32>,
     validation: Option<Validation>,
+    /// Room for texts, once there is one.
+    single: Option<Single<B>>,
     began: Instant,
     pace: Pace,
     /// Steps behind `state` that were asked for.
@@ -135,6 +141,7 @@ impl<'r, B: Backend> Training<'r, B> {
             checkpoint,
             bos: run.tokenizer.view().specials().bos,
             validation: Validation::new(run, batch),
+            single: None,
             began: Instant::now(),
             pace: Pace::new(),
             owed: VecDeque::new(),

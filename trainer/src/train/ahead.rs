@@ -76,6 +76,9 @@ impl<B: Backend> Training<'_, B> {
                 improved = metrics.val_loss.is_some() && self.state.stale_evaluations == 0;
             }
             self.record(&metrics, observer)?;
+            if self.is_sampled(metrics.step) {
+                self.sample(observer)?;
+            }
             let over = ending(&self.state, &self.run.settings.training);
             wanted = over.or(wanted).or_else(|| self.wanted(observer));
         }
@@ -86,7 +89,7 @@ impl<B: Backend> Training<'_, B> {
     /// judged before they are taken, and none at the end.
     fn may_owe(&self, asked: u64, ending: Option<Ending>) -> usize {
         let saved = asked.is_multiple_of(self.run.settings.run.checkpoint_interval);
-        let looked_at = saved || self.is_validated(asked);
+        let looked_at = saved || self.is_validated(asked) || self.is_sampled(asked);
         match looked_at || self.run.settings.training.judges() || ending.is_some() {
             true => 0,
             false => self.gpt.ahead().most(self.pace.step),
