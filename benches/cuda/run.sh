@@ -29,11 +29,13 @@ say sanitizer
 sanitizer=absent
 if command -v compute-sanitizer >/dev/null; then
     sanitizer=clean
-    seq 1 4000 >results/numbers.txt
+    # Documents, whose beginnings the windows look for, in a tokenizer that knows them.
+    seq 1 4000 | awk '{ print } NR % 40 == 0 { print "<|endoftext|>" }' >results/numbers.txt
     for tool in memcheck racecheck; do
         rm -rf results/run
         compute-sanitizer --tool "$tool" --error-exitcode 9 ./minigpt train --data results/numbers.txt \
-            --device "$device" --steps 3 --out results/run >"results/$tool.txt" 2>&1 || sanitizer="$tool FAILED"
+            --tokenizer bpe:300 --device "$device" --steps 6 --set sample_interval=3 --set dropout=0.1 \
+            --set accumulation=2 --out results/run >"results/$tool.txt" 2>&1 || sanitizer="$tool FAILED"
         tail -n 2 "results/$tool.txt"
     done
 else

@@ -67,6 +67,21 @@ impl TokenFile {
         }
     }
 
+    /// `tokens` as a file holds them, in memory.
+    ///
+    /// # Errors
+    /// What the system says when it has not the memory.
+    ///
+    /// # Panics
+    /// If a token is not below `n_vocab`.
+    pub fn in_memory(tokens: &[u32], n_vocab: usize) -> io::Result<Self> {
+        let wide = is_wide(n_vocab);
+        let mut bytes = Vec::with_capacity(tokens.len() * width(wide));
+        write(&mut bytes, tokens, n_vocab)?;
+        let bytes = Arc::new(Mapped::copy(&bytes)?);
+        Ok(Self { bytes, wide })
+    }
+
     /// Number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -164,13 +179,7 @@ impl TokenWriter {
     /// # Panics
     /// If a token is not below `n_vocab`.
     pub fn append(&mut self, tokens: &[u32]) -> Result<(), DataError> {
-        assert!(tokens.iter().all(|&t| (t as usize) < self.n_vocab));
-        let wide = is_wide(self.n_vocab);
-        let mut write = |token: &u32| match wide {
-            true => self.file.write_all(&token.to_le_bytes()),
-            false => self.file.write_all(&(*token as u16).to_le_bytes()),
-        };
-        let written = tokens.iter().try_for_each(&mut write);
+        let written = write(&mut self.file, tokens, self.n_vocab);
         self.len += tokens.len();
         written.map_err(|error| self.failed(error))
     }
@@ -227,6 +236,16 @@ impl TokenWriter {
             error,
         }
     }
+}
+
+/// Writes `tokens` in as many bytes each as a vocabulary of `n_vocab` requires.
+fn write(to: &mut impl Write, tokens: &[u32], n_vocab: usize) -> io::Result<()> {
+    assert!(tokens.iter().all(|&t| (t as usize) < n_vocab));
+    let wide = is_wide(n_vocab);
+    tokens.iter().try_for_each(|token| match wide {
+        true => to.write_all(&token.to_le_bytes()),
+        false => to.write_all(&(*token as u16).to_le_bytes()),
+    })
 }
 
 const fn is_wide(n_vocab: usize) -> bool {

@@ -1,5 +1,6 @@
 //! `minigpt bench train`.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use minigpt_models::preset;
 use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
 use minigpt_runtime::{Config, Hyperparameters, rng::Rng};
 use minigpt_trainer::backend::cuda::Cuda;
+use minigpt_trainer::data::token_file::TokenFile;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::run_config::{Recompute, RunConfig};
 use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
@@ -20,7 +22,11 @@ use crate::output::{self, say};
 /// Steps before the clock counts.
 const WARM_UP: usize = 3;
 
-/// Measure the speed of training: forward, backward, clipping and AdamW on random tokens.
+/// Tokens that windows are drawn from.
+const N_TOKENS: usize = 1 << 20;
+
+/// Measure the speed of training as a run does it: windows drawn from random tokens, forward, backward, clipping
+/// and AdamW, on a GPU ahead of their losses.
 ///
 /// The shapes are those that benchmarks of GPTs use, each with a batch and a vocabulary; the last four
 /// are for a GPU.
@@ -166,14 +172,19 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     let device = args.device.device(&settings, &config, &mut |error| {
         say!("training on the CPU: {error}");
     });
+    let tokens = random_tokens(&config)?;
     let measured = match device.map_err(Failure::failed)? {
         Device::Cuda { found, .. } => {
             let name = found.name.clone();
             let cuda = Cuda::new(found).map_err(Failure::failed)?;
-            measure(cuda, config, batch, steps, args.dropout).map(|measured| (name, measured))
+            measure(cuda, (config, batch), &tokens, steps, args.dropout)
+                .map(|measured| (name, measured))
         }
-        _ => measure(Cpu::new(Some(threads)), config, batch, steps, args.dropout)
-            .map(|measured| ("cpu".to_owned(), measured)),
+        _ => {
+            let cpu = Cpu::new(Some(threads));
+            measure(cpu, (config, batch), &tokens, steps, args.dropout)
+                .map(|measured| ("cpu".to_owned(), measured))
+        }
     };
     let (device, measured) = measured.map_err(Failure::failed)?;
     let report = report(args, (device, threads), &config, batch, &measured);
@@ -181,6 +192,14 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         true => output::print_json_line(&report),
         false => output::print(&text(&report)),
     }
+}
+
+/// What is trained on.
+fn random_tokens(config: &Config) -> Result<TokenFile, Failure> {
+    let (mut rng, n_vocab) = (Rng::new(1337, 0), config.n_vocab());
+    let id = |_| rng.next_below(n_vocab) as u32;
+    let ids: Vec<u32> = (0..N_TOKENS).map(id).collect();
+    TokenFile::in_memory(&ids, n_vocab).map_err(Failure::failed)
 }
 
 /// Seconds of each step in order of size, the last loss, and the bytes of all buffers.
@@ -192,30 +211,32 @@ struct Measured {
 
 fn measure<B: Backend>(
     backend: B,
-    config: Config,
-    batch: Batch,
+    (config, batch): (Config, Batch),
+    tokens: &TokenFile,
     steps: usize,
     dropout: f32,
 ) -> Result<Measured, BackendError> {
     let mut model = Gpt::new(backend, config, batch, 1337)?;
-    let (mut rng, mut times, mut loss) = (Rng::new(1337, 0), Vec::new(), 0.0);
-    for step in 0..steps as u64 + WARM_UP as u64 {
-        let mut ids = || -> Vec<u32> {
-            let id = |_| rng.next_below(config.n_vocab()) as u32;
-            (0..batch.rows()).map(id).collect()
-        };
-        let (tokens, targets) = (ids(), ids());
-        let start = Instant::now();
+    let corpus = model.corpus(tokens)?;
+    // As far ahead of the device as a run is.
+    let late = model.ahead().most(Some(0.0));
+    let (mut owed, mut times, mut loss) = (VecDeque::new(), Vec::new(), 0.0);
+    let (mut since, last) = (Instant::now(), (steps + WARM_UP) as u64);
+    for step in 0..last {
         let pass = PassOptions {
             dropout,
             seed: 1,
             micro_step: step,
             accumulation: 1,
         };
-        let pending = model.accumulate(&tokens, &targets, pass)?;
+        owed.push_back(model.accumulate_drawn(&corpus, None, pass)?);
         model.update(&AdamW::default(), step + 1)?;
-        loss = model.loss(&pending)?.mean();
-        times.push(start.elapsed().as_secs_f64());
+        while owed.len() > if step + 1 == last { 0 } else { late } {
+            let pending = owed.pop_front().expect("there is one");
+            loss = model.loss(&pending)?.mean();
+            times.push(since.elapsed().as_secs_f64());
+            since = Instant::now();
+        }
     }
     let mut times = times.split_off(WARM_UP);
     times.sort_by(f64::total_cmp);
