@@ -173,3 +173,63 @@ fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     let output = run(dir, &driver, &[], &train(&again));
     assert!(output.status.success(), "{}", stderr(&output));
 }
+
+#[test]
+fn products_by_the_library_are_a_setting_of_the_run_and_want_the_library() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    let dir = dir.path();
+    let wanted = |name, device, steps| {
+        let more = [
+            "--out",
+            name,
+            "--device",
+            device,
+            "--steps",
+            steps,
+            "--set=cublaslt=true",
+        ];
+        train(&more)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let go = |folders: &str, arguments: &[String]| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(dir, Path::new(folders), &[], &arguments)
+    };
+    let alone = driver.display().to_string();
+    // Unless the machine has one of its own.
+    if !Command::new("sh")
+        .args(["-c", "ldconfig -p | grep -q libcublasLt"])
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        let output = go(&alone, &wanted("none", "cuda", "4"));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("there is no libcublasLt on this machine"),
+            "{said}"
+        );
+    }
+    let with = format!("{alone}:{alone}/products");
+    for (folders, device) in [(&with, "cuda"), (&alone, "cpu")] {
+        let output = go(folders, &wanted(device, device, "4"));
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    // What was begun with it does not go on without.
+    let other = train(&[
+        "--out",
+        "cuda",
+        "--device",
+        "cuda",
+        "--steps",
+        "4",
+        "--set=cublaslt=false",
+    ]);
+    let output = run(dir, Path::new(&with), &[], &other);
+    assert_refused(&output, 2, &["cublaslt"]);
+}

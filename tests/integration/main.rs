@@ -4,6 +4,7 @@
 mod backends;
 mod cuda;
 mod cuda_draw;
+mod cuda_lt;
 mod cuda_runs;
 mod firmware;
 mod gradients;

@@ -179,7 +179,7 @@ pub(crate) fn help(examples: &str) -> String {
             the usual; with\n  ema_decay=0.99 a moving average of the weights is validated and \
             exported. quantize_aware is off, q8 or q4: the last\n  quantize_fraction of the steps compute with \
             weights as that format stores them. recompute is auto, on or off:\n  backward makes activations \
-            again, which takes less memory; auto does where memory is short. sample_interval=500 has the model\n  write a \
+            again, which takes less memory; auto does where memory is short. cublaslt=true has NVIDIA's library do\n  products of matrices on a GPU, where it can, to other bits than our kernels. sample_interval=500 has the model\n  write a \
             short text every 500 steps, into samples/\n\nPresets:";
     for preset in &PRESETS {
         let (name, about) = (preset.name, preset.description);

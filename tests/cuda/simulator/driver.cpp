@@ -12,49 +12,20 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <functional>
 #include <map>
 #include <mutex>
 #include <new>
-#include <set>
 #include <string>
 #include <vector>
 
 #include <dlfcn.h>
 
 #include "fibres.h"
+#include "work.h"
 
 namespace {
 
-typedef unsigned long long Address;
-enum Result {
-    SUCCESS = 0,
-    INVALID_VALUE = 1,
-    OUT_OF_MEMORY = 2,
-    NO_DEVICE = 100,
-    INVALID_DEVICE = 101,
-    NOT_FOUND = 500,
-    LAUNCH_FAILED = 719,
-    CAPTURE_UNSUPPORTED = 900,
-    DEVICE_LOST = 46,
-};
 enum Attribute { PROCESSORS = 16, MAJOR = 75, MINOR = 76 };
-
-struct Graph {
-    std::vector<std::function<Result()>> work;
-};
-
-struct Stream {
-    Graph* recording = nullptr;
-    std::deque<std::function<Result()>> waiting;
-    unsigned long long asked = 0, done = 0;
-};
-
-struct Event {
-    Stream* stream = nullptr;
-    unsigned long long behind = 0;
-};
 
 struct Kernel {
     void (*run)(const void*);
@@ -66,55 +37,10 @@ std::mutex shared;
 std::map<Address, size_t> allocations;
 size_t allocated;
 std::atomic<unsigned long long> launches;
-// An error of a device stays until the process ends.
-std::atomic<Result> failed;
 
 unsigned long long setting(const char* name, unsigned long long otherwise) {
     const char* text = getenv(name);
     return text ? strtoull(text, nullptr, 10) : otherwise;
-}
-
-// `bytes` at `address` are within one allocation.
-bool owned(Address address, size_t bytes) {
-    std::lock_guard<std::mutex> guard(shared);
-    auto after = allocations.upper_bound(address);
-    if (after == allocations.begin()) return false;
-    --after;
-    return address + bytes <= after->first + after->second;
-}
-
-// Of this thread: calls by their names, and its streams.
-thread_local std::map<std::string, unsigned long long> calls;
-thread_local std::set<Stream*> streams;
-
-void count(const char* call) { calls[call]++; }
-
-Result ask_or_record(void* stream, std::function<Result()> work) {
-    if (failed) return failed.load();
-    Stream* asked = (Stream*)stream;
-    if (asked->recording) {
-        asked->recording->work.push_back(std::move(work));
-    } else {
-        asked->waiting.push_back(std::move(work));
-        asked->asked++;
-    }
-    return SUCCESS;
-}
-
-// Does the first `n` things that `stream` was ever asked for.
-Result catch_up(Stream* stream, unsigned long long n) {
-    while (stream->done < n && !failed) {
-        std::function<Result()> work = std::move(stream->waiting.front());
-        stream->waiting.pop_front();
-        stream->done++;
-        if (Result result = work()) failed = result;
-    }
-    return failed.load();
-}
-
-// Does all that this thread has asked for.
-void catch_up_all() {
-    for (Stream* stream : streams) catch_up(stream, stream->asked);
 }
 
 Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std::vector<unsigned char>& arguments) {
@@ -134,6 +60,14 @@ Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std:
 }
 
 } // namespace
+
+bool simulated::owned(Address address, size_t bytes) {
+    std::lock_guard<std::mutex> guard(shared);
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return false;
+    --after;
+    return address + bytes <= after->first + after->second;
+}
 
 extern "C" {
 
@@ -196,44 +130,6 @@ Result cuGetErrorString(Result error, const char** text) {
     default: return INVALID_VALUE;
     }
     return SUCCESS;
-}
-
-Result cuStreamCreate(void** stream, unsigned) {
-    Stream* made = new Stream;
-    streams.insert(made);
-    *stream = made;
-    return SUCCESS;
-}
-Result cuStreamDestroy_v2(void* stream) {
-    catch_up((Stream*)stream, ((Stream*)stream)->asked);
-    streams.erase((Stream*)stream);
-    delete (Stream*)stream;
-    return SUCCESS;
-}
-Result cuStreamSynchronize(void* stream) {
-    count(__func__);
-    Stream* waited = (Stream*)stream;
-    return waited->recording ? CAPTURE_UNSUPPORTED : catch_up(waited, waited->asked);
-}
-
-Result cuEventCreate(void** event, unsigned) {
-    *event = new Event;
-    return SUCCESS;
-}
-Result cuEventDestroy_v2(void* event) {
-    delete (Event*)event;
-    return SUCCESS;
-}
-Result cuEventRecord(void* event, void* stream) {
-    count(__func__);
-    if (((Stream*)stream)->recording) return CAPTURE_UNSUPPORTED;
-    *(Event*)event = {(Stream*)stream, ((Stream*)stream)->asked};
-    return failed.load();
-}
-Result cuEventSynchronize(void* event) {
-    count(__func__);
-    Event* waited = (Event*)event;
-    return waited->stream ? catch_up(waited->stream, waited->behind) : SUCCESS;
 }
 
 Result cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -354,49 +250,6 @@ Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, uns
     if (size != kernel.size) return INVALID_VALUE;
     std::vector<unsigned char> arguments((unsigned char*)extra[1], (unsigned char*)extra[1] + size);
     return ask_or_record(stream, [=] { return run(kernel, {gx, gy, gz}, bx, arguments); });
-}
-
-Result cuStreamBeginCapture_v2(void* stream, int) {
-    ((Stream*)stream)->recording = new Graph;
-    return SUCCESS;
-}
-
-Result cuStreamEndCapture(void* stream, void** graph) {
-    *graph = ((Stream*)stream)->recording;
-    ((Stream*)stream)->recording = nullptr;
-    return SUCCESS;
-}
-
-Result cuGraphInstantiateWithFlags(void** made, void* graph, Address) {
-    count(__func__);
-    *made = new Graph(*(Graph*)graph);
-    return SUCCESS;
-}
-Result cuGraphDestroy(void* graph) {
-    delete (Graph*)graph;
-    return SUCCESS;
-}
-Result cuGraphExecDestroy(void* graph) {
-    delete (Graph*)graph;
-    return SUCCESS;
-}
-
-Result cuGraphLaunch(void* graph, void* stream) {
-    count(__func__);
-    for (auto& work : ((Graph*)graph)->work)
-        if (Result result = ask_or_record(stream, work)) return result;
-    return SUCCESS;
-}
-
-// No call of the driver's: what this thread asked for and no device has done, and the calls of this thread
-// that reach a device, each with how often it was made.
-const char* simulated_calls() {
-    static thread_local std::string text;
-    size_t waiting = 0;
-    for (Stream* stream : streams) waiting += stream->waiting.size();
-    text = "waiting " + std::to_string(waiting) + "\n";
-    for (auto& call : calls) text += call.first + " " + std::to_string(call.second) + "\n";
-    return text.c_str();
 }
 
 } // extern "C"

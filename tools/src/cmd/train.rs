@@ -169,7 +169,12 @@ fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> 
         Device::Cuda { found, recompute } => {
             say!("training on {}", found.name);
             run.settings.run.recompute = recompute;
-            Some(Cuda::new(found).map_err(Failure::failed)?)
+            let cuda = Cuda::new(found);
+            let cuda = match run.settings.training.cublaslt {
+                true => cuda.and_then(Cuda::with_cublaslt),
+                false => cuda,
+            };
+            Some(cuda.map_err(Failure::failed)?)
         }
         _ => None,
     };

@@ -1,13 +1,14 @@
 //! `minigpt bench train`.
 
+mod load;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use minigpt_models::preset;
 use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
-use minigpt_runtime::{Config, Hyperparameters, rng::Rng};
+use minigpt_runtime::{Config, rng::Rng};
 use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::data::token_file::TokenFile;
 use minigpt_trainer::device::{Choice, Device};
@@ -15,6 +16,7 @@ use minigpt_trainer::run_config::{Recompute, RunConfig};
 use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
 use serde::Serialize;
 
+use self::load::Load;
 use crate::cmd::{count, threads};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
@@ -65,65 +67,12 @@ pub(super) struct TrainArgs {
     /// cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: Choice,
+    /// Have cuBLASLt do products of matrices on a GPU, where it can
+    #[arg(long)]
+    cublaslt: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
-}
-
-/// A shape of GPT-2's family with a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Load {
-    /// 4 layers of 128, context 64, 12 sequences
-    Cpu,
-    /// 4 layers of 128, context 128, 32 sequences
-    Tiny,
-    /// 6 layers of 384, context 256, 8 sequences
-    Baby,
-    /// 6 layers of 512, context 256, 4 sequences, vocabulary 10,000
-    Small25m,
-    /// 12 layers of 768, context 64, 4 sequences, vocabulary 50,257
-    Gpt2,
-    /// Tiny with 64 sequences
-    Tiny64,
-    /// 6 layers of 192, context 256, 32 sequences
-    Small3m,
-    /// Baby with 64 sequences
-    Baby64,
-    /// GPT-2 with its whole context, 16 sequences
-    #[value(name = "gpt2_1024")]
-    Gpt2Whole,
-}
-
-impl Load {
-    /// `n_layer`, `n_head`, `n_embd`, `n_ctx`, sequences, `n_vocab`.
-    const fn sizes(self) -> [u32; 6] {
-        match self {
-            Self::Cpu => [4, 4, 128, 64, 12, 65],
-            Self::Tiny => [4, 4, 128, 128, 32, 65],
-            Self::Baby => [6, 6, 384, 256, 8, 65],
-            Self::Small25m => [6, 8, 512, 256, 4, 10_000],
-            Self::Gpt2 => [12, 12, 768, 64, 4, 50_257],
-            Self::Tiny64 => [4, 4, 128, 128, 64, 65],
-            Self::Small3m => [6, 6, 192, 256, 32, 65],
-            Self::Baby64 => [6, 6, 384, 256, 64, 65],
-            Self::Gpt2Whole => [12, 12, 768, 1024, 16, 50_257],
-        }
-    }
-
-    fn config(self) -> Result<Config, Failure> {
-        let [n_layer, n_head, n_embd, n_ctx, _, n_vocab] = self.sizes();
-        let gpt2 = preset("gpt2").ok_or_else(|| Failure::failed("there is no preset gpt2"))?;
-        let hyper = Hyperparameters {
-            n_layer,
-            n_head,
-            n_head_kv: n_head,
-            n_embd,
-            n_ff: 4 * n_embd,
-            n_ctx,
-            ..gpt2.hyperparameters(n_vocab)
-        };
-        Config::new(hyper).map_err(Failure::failed)
-    }
 }
 
 /// What was measured.
@@ -169,6 +118,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     let mut settings = RunConfig::default();
     settings.training.batch = u32::try_from(n_batch).unwrap_or(u32::MAX);
     settings.run.recompute = Recompute::Off;
+    settings.training.cublaslt = args.cublaslt;
     let device = args.device.device(&settings, &config, &mut |error| {
         say!("training on the CPU: {error}");
     });
@@ -176,7 +126,12 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     let measured = match device.map_err(Failure::failed)? {
         Device::Cuda { found, .. } => {
             let name = found.name.clone();
-            let cuda = Cuda::new(found).map_err(Failure::failed)?;
+            let cuda = Cuda::new(found);
+            let cuda = match args.cublaslt {
+                true => cuda.and_then(Cuda::with_cublaslt),
+                false => cuda,
+            };
+            let cuda = cuda.map_err(Failure::failed)?;
             measure(cuda, (config, batch), &tokens, steps, args.dropout)
                 .map(|measured| (name, measured))
         }

@@ -11,9 +11,11 @@ use core::ptr;
 use cudarc::driver::sys;
 
 mod memory;
+mod products;
 mod stream;
 
 pub(super) use memory::{Memory, Pinned, free_memory};
+pub(super) use products::{Form, Library, Plan, Refused, library_is_present};
 pub(super) use stream::{Event, Graph, Stream};
 
 /// What a call of the driver returned instead of success.

@@ -3,7 +3,7 @@
 use super::buffer::{Buffer, Ids, Scalar};
 use super::driver::Address;
 use super::kernels::Kernel;
-use super::linear::{self, Factors};
+use super::linear::{self, Factors, Output};
 use super::queue::Arguments;
 use super::rows;
 use super::work::{THREADS, Work};
@@ -77,6 +77,14 @@ impl Place {
             b: head.weight.rounded(),
             sizes: [n, n_vocab, width],
         };
+        let output = Output {
+            address: self.logits,
+            exact: true,
+            adds: false,
+        };
+        if linear::LOGITS.by_library(work, factors, output)? {
+            return Ok(());
+        }
         let rest = |_: &mut Work, arguments: Arguments| Ok(arguments.address(self.logits).int(0));
         linear::LOGITS.launch(work, factors, rest)
     }

@@ -3,7 +3,8 @@
 //! Matrix products are of `bf16` with sums in `f32`, on the tensor cores; parameters, their moments,
 //! gradients and the residual stream are `f32`. Every reduction has a fixed order, so that a run
 //! repeats bit for bit on the same device. The driver is found at run time ([`find`]), the kernels
-//! are inside the binary (`kernels`), and a step is launches that are sent together (`queue`).
+//! are inside the binary (`kernels`), a step is launches that are sent together (`queue`), its windows are drawn
+//! on the device (`corpus`), and NVIDIA's library takes part only where it is asked to (`library`).
 
 use core::cell::RefCell;
 use core::fmt;
@@ -20,6 +21,7 @@ mod device;
 mod driver;
 mod embedding;
 mod kernels;
+mod library;
 mod linear;
 mod loss;
 mod marks;
@@ -93,6 +95,15 @@ impl Cuda {
     pub fn with_ahead(mut self, ahead: Ahead) -> Self {
         self.ahead = ahead;
         self
+    }
+
+    /// The same, with cuBLASLt for the products whose results are stored as they are.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsupported`] if the library is not there; another if it does not start.
+    pub fn with_cublaslt(mut self) -> Result<Self, BackendError> {
+        self.work.get_mut().use_library()?;
+        Ok(self)
     }
 
     /// Free bytes of the device's memory.

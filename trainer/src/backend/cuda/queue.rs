@@ -12,7 +12,7 @@
 use std::rc::Rc;
 
 use super::device::Device;
-use super::driver::{Address, Failed, Graph, Memory};
+use super::driver::{Address, Form, Graph, Memory};
 use super::kernels::Kernel;
 use super::marks::Marks;
 use crate::backend::BackendError;
@@ -74,12 +74,17 @@ impl Arguments {
     }
 }
 
+/// What a device is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Launch {
-    kernel: Kernel,
-    grid: [u32; 3],
-    threads: u32,
-    arguments: Arguments,
+enum Launch {
+    Kernel {
+        kernel: Kernel,
+        grid: [u32; 3],
+        threads: u32,
+        arguments: Arguments,
+    },
+    /// Of the library: `[a, b, out]`.
+    Product { form: Form, addresses: [Address; 3] },
 }
 
 /// A sequence of launches that was sent, and its graph if it was sent again.
@@ -140,12 +145,17 @@ impl Queue {
         arguments: Arguments,
     ) {
         let size = |n| u32::try_from(n).expect("grids of a step are below 2^32");
-        self.launches.push(Launch {
+        self.launches.push(Launch::Kernel {
             kernel,
             grid: grid.map(size),
             threads,
             arguments,
         });
+    }
+
+    /// A product of a `form` that the library does.
+    pub(super) fn multiply(&mut self, form: Form, addresses: [Address; 3]) {
+        self.launches.push(Launch::Product { form, addresses });
     }
 
     /// The number of the next flush that sends anything.
@@ -190,8 +200,11 @@ impl Queue {
         let graph = match sequence.graph {
             Some(graph) => graph,
             None => {
-                let send = || try_send(&self.device, &launches).map_err(|(_, failed)| failed);
-                stream.record(send).map_err(error)?
+                let (sent, graph) = stream
+                    .record(|| send(&self.device, &launches))
+                    .map_err(error)?;
+                sent?;
+                graph
             }
         };
         stream.replay(&graph).map_err(error)?;
@@ -232,18 +245,16 @@ impl Queue {
 }
 
 fn send(device: &Device, launches: &[Launch]) -> Result<(), BackendError> {
-    try_send(device, launches).map_err(|(kernel, failed)| device.error(kernel.name(), failed))
-}
-
-fn try_send(device: &Device, launches: &[Launch]) -> Result<(), (Kernel, Failed)> {
-    launches.iter().try_for_each(|launch| {
-        let Launch {
+    launches.iter().try_for_each(|launch| match launch {
+        Launch::Kernel {
             kernel,
             grid,
             threads,
             arguments,
-        } = launch;
-        let sent = device.launch(*kernel, *grid, *threads, arguments.bytes());
-        sent.map_err(|failed| (*kernel, failed))
+        } => {
+            let sent = device.launch(*kernel, *grid, *threads, arguments.bytes());
+            sent.map_err(|failed| device.error(kernel.name(), failed))
+        }
+        Launch::Product { form, addresses } => device.multiply(*form, *addresses),
     })
 }

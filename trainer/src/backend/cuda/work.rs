@@ -6,8 +6,9 @@ use minigpt_runtime::rng;
 
 use super::buffer::{Buffer, Ids, Scalar, Scalars};
 use super::device::{Device, Found};
-use super::driver::{Address, Memory};
+use super::driver::{Address, Form, Memory};
 use super::kernels::Kernel;
+use super::library::Products;
 use super::queue::{Arguments, Queue};
 use crate::backend::{BackendError, Dropout, Kind};
 
@@ -58,7 +59,8 @@ impl Work {
     pub(super) fn bytes(&self) -> u64 {
         let scratch = |scratch: &Scratch| scratch.0.as_ref().map_or(0, Memory::bytes) as u64;
         let fixed = self.queue.bytes() + self.scalars.bytes() + self.pieces.bytes();
-        let kept = self.bytes + self.corpora.bytes() + fixed;
+        let library = self.device.products.get().map_or(0, Products::bytes);
+        let kept = self.bytes + self.corpora.bytes() + library + fixed;
         kept + scratch(&self.scratch) + scratch(&self.parts)
     }
 
@@ -183,6 +185,31 @@ impl Work {
         arguments: Arguments,
     ) {
         self.queue.launch(kernel, grid, threads, arguments);
+    }
+
+    /// Has the library do a product, where it is in use and does such; else nothing is done.
+    pub(super) fn multiply(
+        &mut self,
+        form: Form,
+        addresses: [Address; 3],
+    ) -> Result<bool, BackendError> {
+        let Some(products) = self.device.products.get() else {
+            return Ok(false);
+        };
+        let does = products.does(form);
+        if does.map_err(|refused| self.device.refused(refused))? {
+            self.queue.multiply(form, addresses);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Has the library do what it can from now on.
+    pub(super) fn use_library(&mut self) -> Result<(), BackendError> {
+        let products = Products::new(&self.device)?;
+        // Whoever asks again has it already.
+        let _ = self.device.products.set(products);
+        Ok(())
     }
 
     /// One thread for each of `n` values.

@@ -73,20 +73,24 @@ impl Stream {
         self.wait()
     }
 
-    /// What `work` launches, as a graph.
-    pub(in crate::backend::cuda) fn record(&self, work: impl FnOnce() -> Done) -> Done<Graph> {
+    /// What `work` launches, as a graph, and what it returns.
+    pub(in crate::backend::cuda) fn record<R>(&self, work: impl FnOnce() -> R) -> Done<(R, Graph)> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives.
         check(unsafe { sys::cuStreamBeginCapture_v2(self.0, mode) })?;
-        let launched = work();
+        let done = work();
         // SAFETY: the pointer is valid for the handle.
         let graph = returned(|to| unsafe { sys::cuStreamEndCapture(self.0, to) })?;
         // SAFETY: both pointers are of living objects.
         let made = returned(|to| unsafe { sys::cuGraphInstantiateWithFlags(to, graph, 0) });
         // SAFETY: what was made of the graph does not need it.
         check(unsafe { sys::cuGraphDestroy(graph) })?;
-        launched?;
-        made.map(Graph)
+        Ok((done, Graph(made?)))
+    }
+
+    /// The stream for libraries.
+    pub(super) const fn handle(&self) -> sys::CUstream {
+        self.0
     }
 
     /// Puts `event` behind the work so far.
