@@ -23,6 +23,22 @@ impl Threads {
     };
 }
 
+impl Threads {
+    /// Calls `each` with all `n` of `rows`, or on several threads with some of them; together they are `work`
+    /// multiply-adds.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn divide<R: Rows>(self, n: usize, work: usize, rows: R, each: impl Fn(R) + Sync) {
+        divided::rows(self.parts(work).min(n), n, rows, &each);
+    }
+
+    /// Calls `each` with all rows.
+    #[cfg(not(feature = "rayon"))]
+    #[inline(always)]
+    pub(crate) fn divide<R>(self, _n: usize, _work: usize, rows: R, each: impl Fn(R)) {
+        each(rows);
+    }
+}
+
 /// A product of rows of a matrix with tokens that is to be computed.
 ///
 /// # Shapes
@@ -49,7 +65,7 @@ impl<W: WeightFormat> Product<'_, '_, W> {
 }
 
 #[cfg(feature = "rayon")]
-pub(crate) use self::divided::for_each_chunk;
+pub(crate) use self::divided::{Rows, for_each_chunk};
 
 #[cfg(feature = "rayon")]
 mod divided {
@@ -65,22 +81,66 @@ mod divided {
         static ROOM: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
     }
 
-    /// Calls `work` for each chunk of `len` values of `out`, with its index and room for `n_scores` and `len`
-    /// values.
+    /// Calls `each` for each chunk of up to `len` values of `out`, with its index and room for `n_scores` and `n_room`
+    /// values; on several threads, if there are any.
     pub(crate) fn for_each_chunk(
+        threads: Threads,
         out: &mut [f32],
         len: usize,
-        n_scores: usize,
-        work: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
+        (n_scores, n_room): (usize, usize),
+        each: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
     ) {
-        let chunks = out.par_chunks_exact_mut(len).enumerate();
-        chunks.for_each(|(i, out)| {
+        let each = |(i, out): (usize, &mut [f32])| {
             ROOM.with_borrow_mut(|(scores, room)| {
                 scores.resize(scores.len().max(n_scores), 0.0);
-                room.resize(len, 0.0);
-                work(i, out, scores, room);
+                room.resize(n_room, 0.0);
+                each(i, out, scores, room);
             });
-        });
+        };
+        if threads.n > 1 {
+            out.par_chunks_mut(len).enumerate().for_each(each);
+        } else {
+            out.chunks_mut(len).enumerate().for_each(each);
+        }
+    }
+
+    /// Rows that can be divided among threads.
+    pub(crate) trait Rows: Send + Sized {
+        /// The first `share` of `n` rows, and the others.
+        fn split(self, share: usize, n: usize) -> (Self, Self);
+    }
+
+    impl<T: Sync> Rows for &[T] {
+        fn split(self, share: usize, n: usize) -> (Self, Self) {
+            self.split_at(self.len() / n * share)
+        }
+    }
+
+    impl<T: Send> Rows for &mut [T] {
+        fn split(self, share: usize, n: usize) -> (Self, Self) {
+            let len = self.len() / n * share;
+            self.split_at_mut(len)
+        }
+    }
+
+    impl<A: Rows, B: Rows> Rows for (A, B) {
+        fn split(self, share: usize, n: usize) -> (Self, Self) {
+            let ((a, later_a), (b, later_b)) = (self.0.split(share, n), self.1.split(share, n));
+            ((a, b), (later_a, later_b))
+        }
+    }
+
+    /// Calls `each` with `parts` parts of `n` rows.
+    pub(super) fn rows<R: Rows>(parts: usize, n: usize, rows: R, each: &(impl Fn(R) + Sync)) {
+        if parts < 2 {
+            return each(rows);
+        }
+        let share = n * (parts / 2) / parts;
+        let (lower, upper) = rows.split(share, n);
+        rayon::join(
+            || self::rows(parts / 2, share, lower, each),
+            || self::rows(parts - parts / 2, n - share, upper, each),
+        );
     }
 
     /// Multiply-adds that a thread gets at least: handing over fewer takes longer than doing them.

@@ -1,47 +1,35 @@
 //! Memory on a 16-byte boundary, for model files and arenas.
 
-use minigpt_runtime::ARENA_ALIGNMENT;
+use memmap2::MmapMut;
 
-/// Bytes that begin at a multiple of 16.
+/// Bytes that begin at a page, and so at every boundary that model files and arenas ask for.
 #[derive(Debug)]
-pub struct AlignedBytes {
-    /// Never grows, so the boundary stays where it is.
-    memory: Vec<u8>,
-    start: usize,
-    len: usize,
-}
+pub struct AlignedBytes(MmapMut);
 
 impl AlignedBytes {
-    /// `len` zeros, or `None` if there is no such memory.
+    /// `len` zeros, or `None` if there is no such memory. A page is taken when it is first written to.
     #[must_use]
     pub fn zeroed(len: usize) -> Option<Self> {
-        let mut memory = Vec::new();
-        let room = len.checked_add(ARENA_ALIGNMENT)?;
-        memory.try_reserve_exact(room).ok()?;
-        memory.resize(room, 0);
-        let address = memory.as_ptr().addr();
-        Some(Self {
-            start: address.next_multiple_of(ARENA_ALIGNMENT) - address,
-            memory,
-            len,
-        })
+        MmapMut::map_anon(len).ok().map(Self)
     }
 
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..][..self.len]
+        &self.0
     }
 
     /// The bytes, to be written to.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..][..self.len]
+        &mut self.0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use minigpt_runtime::ARENA_ALIGNMENT;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,10 @@
-//! Attention in integers: what it takes, and the numbers that all instruction sets share.
+//! Attention in integers: what it takes, and the numbers that all instruction sets share. And what attention of
+//! several tokens over a cache in half precision takes.
 
 use core::f32::consts::LOG2_E;
+
+#[cfg(feature = "rayon")]
+use half::f16;
 
 use crate::math;
 use crate::parts::{part, part_mut};
@@ -98,6 +102,43 @@ impl Attention<'_> {
             attend(&mut self, heads);
             done += count;
         }
+    }
+}
+
+/// A head of [`Self::TOKENS`] tokens in a row, and the cache that they attend to.
+#[cfg(feature = "rayon")]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "there is no kernel for it")
+)]
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    /// The head's outputs, `out_stride` apart.
+    pub(crate) out: &'a mut [f32],
+    pub(crate) out_stride: usize,
+    /// The head's queries, `query_stride` apart.
+    pub(crate) queries: &'a [f32],
+    pub(crate) query_stride: usize,
+    /// Room for [`Self::scores`].
+    pub(crate) scores: &'a mut [f32],
+    /// Of each token of the cache, `stride` apart.
+    pub(crate) keys: &'a [f16],
+    /// The same.
+    pub(crate) values: &'a [f16],
+    pub(crate) stride: usize,
+    pub(crate) head_size: usize,
+    /// Tokens that the first one attends to, itself the last of them.
+    pub(crate) n: usize,
+}
+
+#[cfg(feature = "rayon")]
+impl Tile<'_> {
+    /// Tokens of a tile.
+    pub(crate) const TOKENS: usize = 4;
+
+    /// Scores of a tile whose last token attends to `n`.
+    pub(crate) const fn scores(n: usize) -> usize {
+        Self::TOKENS * n.next_multiple_of(Self::TOKENS)
     }
 }
 

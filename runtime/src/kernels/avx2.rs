@@ -6,6 +6,10 @@
 
 #[cfg(feature = "kv-float")]
 mod attention;
+mod gate;
+
+#[cfg(feature = "rayon")]
+pub(super) use self::attention::softmax;
 
 use core::arch::x86_64::*;
 
@@ -101,7 +105,7 @@ impl Avx2 {
 
     pub(super) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
         // SAFETY: as above.
-        unsafe { swiglu_q16(gates, ups) }
+        unsafe { gate::swiglu_q16(gates, ups) }
     }
 
     pub(super) fn widen_f16(self, out: &mut [f32], x: &[f16]) {
@@ -316,12 +320,6 @@ fn quantize_block(quants: &mut [i8; BLOCK], x: &[f32; BLOCK]) -> f32 {
     // SAFETY: the array is 32 writable bytes; the store needs no alignment.
     unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
     scale
-}
-
-/// The compiler's own vectors.
-#[target_feature(enable = "avx2")]
-fn swiglu_q16(gates: &mut [f32], ups: &[f32]) {
-    scalar::swiglu_q16(gates, ups);
 }
 
 #[target_feature(enable = "avx2,f16c")]

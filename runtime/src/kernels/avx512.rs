@@ -1,12 +1,16 @@
 //! AVX-512 with its byte and word instructions, with VNNI or without: Intel since Skylake-X (2017) and Ice
 //! Lake (2019), AMD since Zen 4 (2022). What is not a product of a matrix is done by [`Avx2`].
 
+#[cfg(feature = "rayon")]
+mod attention;
 mod floats;
 mod integers;
 
 use half::f16;
 
 use super::Output;
+#[cfg(feature = "rayon")]
+use super::Tile;
 use super::avx2::Avx2;
 use crate::quant::{Q4Matrix, Q8Activations, Q8Matrix};
 
@@ -76,5 +80,11 @@ impl Avx512 {
             // SAFETY: as above.
             unsafe { integers::matmul_q4(out, w, x) }
         }
+    }
+
+    #[cfg(feature = "rayon")]
+    pub(super) fn attend_tile(self, tile: Tile<'_>) {
+        // SAFETY: as above.
+        unsafe { attention::attend_tile(tile) }
     }
 }

@@ -37,6 +37,8 @@ mod thumb2;
 
 use half::f16;
 
+#[cfg(feature = "rayon")]
+pub(crate) use self::attention::Tile;
 pub(crate) use self::attention::{Attention, BaseScale, Heads, KEPT_BITS, Row};
 use crate::ops;
 use crate::parts::part_mut;
@@ -333,6 +335,25 @@ impl Isa {
             return true;
         }
         false
+    }
+
+    /// Whether this set has a kernel for [`Self::attend_tile`].
+    #[cfg(feature = "rayon")]
+    pub(crate) const fn has_tiles(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => true,
+            _ => false,
+        }
+    }
+
+    /// [`Self::attend_f16`] of a tile, if this set has a kernel for it.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn attend_tile(self, _tile: Tile<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Avx512(isa) = self {
+            isa.attend_tile(_tile);
+        }
     }
 
     /// AVX2 as this set or a part of it.

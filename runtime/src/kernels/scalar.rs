@@ -12,9 +12,11 @@ pub(super) use self::attention::{attend, integers, keep};
 #[cfg(kernel_dsp)]
 pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
-pub(super) use self::gate::swiglu_q16;
+#[cfg(any(target_arch = "x86_64", kernel_dsp, kernel_thumb2))]
+pub(super) use self::gate::SIGMOID;
 #[cfg(any(kernel_dsp, kernel_thumb2))]
-pub(super) use self::gate::{SIGMOID, Sigmoid};
+pub(super) use self::gate::Sigmoid;
+pub(super) use self::gate::swiglu_q16;
 #[cfg(soft_float)]
 use super::soft::{block_product, scaled_integer};
 

@@ -6,6 +6,8 @@ use std::vec::Vec;
 
 use half::f16;
 
+#[cfg(feature = "rayon")]
+use super::Tile;
 use super::{Isa, Output};
 use crate::bytes::Buffer;
 #[cfg(feature = "kv-float")]
@@ -15,7 +17,7 @@ use crate::ops;
 use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
-const SIZES: [(usize, usize, usize); 11] = [
+const SIZES: [(usize, usize, usize); 13] = [
     (1, 1, 1),
     (3, 7, 2),
     (2, 32, 1),
@@ -25,6 +27,8 @@ const SIZES: [(usize, usize, usize); 11] = [
     (3, 300, 5),
     (2, 777, 4),
     (9, 64, 7),
+    (5, 380, 9),
+    (10, 352, 34),
     (5, 513, 33),
     (6, 8256, 1),
 ];
@@ -198,6 +202,18 @@ fn swiglu_gives_the_same_bits() {
     for n in [1, 2, 7, 8, 33, 172] {
         let mut gates = random(&mut rng, n);
         let mut ups = random(&mut rng, n);
+        let extremes = [
+            f32::NAN,
+            f32::INFINITY,
+            -32.0,
+            31.999_998,
+            -0.0,
+            1e-40,
+            -1e30,
+        ];
+        for (gate, extreme) in gates.iter_mut().step_by(2).zip(extremes) {
+            *gate = extreme;
+        }
         (gates[0], ups[n - 1]) = (f32::from_bits(rng.next() as u32), -0.0);
         let run = |isa: Isa| {
             let mut out = gates.clone();
@@ -315,6 +331,66 @@ pub(super) fn attention_agrees(
             bits(&expected),
             "seed {seed}, f16, {n} of {head_size}"
         );
+    }
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn attention_of_four_tokens_gives_the_bits_of_one() {
+    let (seed, n_tokens) = (fresh_seed(), Tile::TOKENS);
+    let mut rng = Rng::new(seed, 0);
+    let sizes = [
+        (1, 1, 1),
+        (2, 7, 9),
+        (4, 8, 8),
+        (6, 48, 48),
+        (33, 70, 77),
+        (3, 128, 130),
+    ];
+    for isa in every_isa().into_iter().filter(|isa| isa.has_tiles()) {
+        for (n, head_size, stride) in sizes {
+            let last = n + n_tokens - 1;
+            let mut cache = || -> Vec<f16> {
+                let values = random(&mut rng, last * stride);
+                values.iter().map(|x| f16::from_f32(*x)).collect()
+            };
+            let (keys, values) = (cache(), cache());
+            let (query_stride, out_stride) = (head_size + 3, head_size + 1);
+            let queries = random(&mut rng, n_tokens * query_stride);
+            let mut out = vec![9.0; n_tokens * out_stride];
+            let mut scores = vec![9.0; Tile::scores(last)];
+            isa.attend_tile(Tile {
+                out: &mut out,
+                out_stride,
+                queries: &queries,
+                query_stride,
+                scores: &mut scores,
+                keys: &keys,
+                values: &values,
+                stride,
+                head_size,
+                n,
+            });
+            let mut expected = vec![9.0; out.len()];
+            for t in 0..n_tokens {
+                let (query, own) = (&queries[t * query_stride..][..head_size], (n + t) * stride);
+                let out = &mut expected[t * out_stride..][..head_size];
+                let mut scores = vec![0.0; n + t];
+                isa.attend_f16(
+                    out,
+                    &mut scores,
+                    query,
+                    &keys[..own],
+                    &values[..own],
+                    stride,
+                );
+            }
+            assert_eq!(
+                bits(&out),
+                bits(&expected),
+                "seed {seed}, {n} of {head_size}"
+            );
+        }
     }
 }
 

@@ -18,9 +18,9 @@ pub use self::q4::Q4;
 pub(crate) use self::q4::{BYTES as Q4_BYTES, Q4Matrix, Q4Row, integers as q4_integers};
 pub use self::q8::Q8;
 pub(crate) use self::q8::{Q8Activations, Q8Matrix, Q8Row};
-pub(crate) use self::q8_dsp::{DspMatrix, integers};
 #[cfg(kernel_dsp)]
-pub(crate) use self::q8_dsp::{GROUP, token_bytes};
+pub(crate) use self::q8_dsp::token_bytes;
+pub(crate) use self::q8_dsp::{DspMatrix, GROUP, integers};
 pub use self::q8_dsp::{Q8Dsp, reorder};
 pub(crate) use self::weight_format::Activations;
 pub use self::weight_format::{BLOCK, Format, WeightFormat};

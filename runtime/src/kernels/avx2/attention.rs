@@ -119,7 +119,7 @@ fn reduce(lanes: [__m256; 4]) -> __m128 {
 /// [`ops::softmax`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn softmax(x: &mut [f32]) {
+pub(in super::super) fn softmax(x: &mut [f32]) {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut most = _mm256_set1_ps(f32::NEG_INFINITY);
     for x in chunks {

@@ -48,55 +48,90 @@ fn matmul<W: Copy + Default>(
         .next_multiple_of(ROWS);
     for w in w.chunks(block * cols) {
         for (tile, x) in x.chunks(TOKENS * cols).enumerate() {
-            let mut first = tile * TOKENS * out.stride + out.first;
-            for w in w.chunks(ROWS * cols) {
-                let n = w.len() / cols;
-                // Where rows are missing the last one stands in; what it gives is dropped.
-                let mut rows = [w; ROWS];
-                for (r, row) in rows.iter_mut().enumerate() {
-                    *row = part(w, r.min(n - 1) * cols, cols);
-                }
-                let (out, place) = (&mut *out.values, (first, out.stride, n));
-                match x.len() / cols {
-                    1 => {
-                        let sums = reduce(one_by_one(rows, x, widen));
-                        copy(part_mut(out, first, n), &sums);
-                    }
-                    2 => dots::<W, 2>(out, place, rows, x, cols, widen),
-                    3 => dots::<W, 3>(out, place, rows, x, cols, widen),
-                    4 => dots::<W, 4>(out, place, rows, x, cols, widen),
-                    5 => dots::<W, 5>(out, place, rows, x, cols, widen),
-                    _ => dots::<W, TOKENS>(out, place, rows, x, cols, widen),
-                }
-                first += n;
+            let first = tile * TOKENS * out.stride + out.first;
+            let (out, place) = (&mut *out.values, (first, out.stride));
+            match x.len() / cols {
+                1 => one_token(part_mut(out, first, w.len() / cols), w, x, widen),
+                2 => tokens::<W, 2>(out, place, w, x, cols, widen),
+                3 => tokens::<W, 3>(out, place, w, x, cols, widen),
+                4 => tokens::<W, 4>(out, place, w, x, cols, widen),
+                5 => tokens::<W, 5>(out, place, w, x, cols, widen),
+                _ => tokens::<W, TOKENS>(out, place, w, x, cols, widen),
             }
         }
         out.first += w.len() / cols;
     }
 }
 
-/// Products of the rows with `T` tokens; `n` of each go to `first` and `stride` farther on.
+/// The rows of a tile. Where some are missing the last one stands in; what it gives is dropped.
+#[inline(always)]
+fn tile<W>(w: &[W], cols: usize) -> [&[W]; ROWS] {
+    let mut rows = [w; ROWS];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = part(w, (r * cols).min(w.len() - cols), cols);
+    }
+    rows
+}
+
+/// Products of the rows with one token.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn one_token<W: Copy + Default>(
+    out: &mut [f32],
+    w: &[W],
+    x: &[f32],
+    widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
+) {
+    for (out, w) in out.chunks_mut(ROWS).zip(w.chunks(ROWS * x.len())) {
+        let sums = reduce(one_by_one(tile(w, x.len()), x, widen));
+        copy(out, &sums);
+    }
+}
+
+/// Products of the rows with `T` tokens; those of each go to `first` and `stride` farther on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn tokens<W: Copy + Default, const T: usize>(
+    out: &mut [f32],
+    (mut first, stride): (usize, usize),
+    w: &[W],
+    x: &[f32],
+    cols: usize,
+    widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
+) {
+    let mut tokens = [x; T];
+    for (t, token) in tokens.iter_mut().enumerate() {
+        *token = part(x, t * cols, cols);
+    }
+    for w in w.chunks(ROWS * cols) {
+        let n = if w.len() == ROWS * cols {
+            ROWS
+        } else {
+            w.len() / cols
+        };
+        dots(out, (first, stride, n), tile(w, cols), &tokens, widen);
+        first += n;
+    }
+}
+
+/// Products of a tile's rows, of which `n` are wanted, with tokens of the same width.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn dots<W: Copy + Default, const T: usize>(
     out: &mut [f32],
     (first, stride, n): (usize, usize, usize),
     rows: [&[W]; ROWS],
-    x: &[f32],
-    cols: usize,
+    tokens: &[&[f32]; T],
     widen: impl Fn(&[W; WIDTH]) -> __m512,
 ) {
-    let mut tokens = [x; T];
-    for (t, token) in tokens.iter_mut().enumerate() {
-        *token = part(x, t * cols, cols);
-    }
+    let cols = rows[0].len();
     let whole = cols / WIDTH * WIDTH;
-    for x in rows
+    for len in rows
         .iter()
         .map(|row| row.len())
-        .chain(tokens.map(<[f32]>::len))
+        .chain(tokens.iter().map(|token| token.len()))
     {
-        assert!(x == cols, "rows and tokens have the same width");
+        assert!(len == cols, "rows and tokens have the same width");
     }
     // What other loops index as well would be stored at each step.
     let mut registers = [[_mm512_setzero_ps(); ROWS]; T];
@@ -124,10 +159,10 @@ fn dots<W: Copy + Default, const T: usize>(
         }
     }
     for (t, sums) in sums.iter().enumerate() {
-        let place = first + t * stride;
-        match part_mut(out, place, n).as_mut_array() {
+        let out = part_mut(out, first + t * stride, n);
+        match out.as_mut_array() {
             Some(out) => *out = reduce(*sums),
-            None => copy(part_mut(out, place, n), &reduce(*sums)),
+            None => copy(out, &reduce(*sums)),
         }
     }
 }

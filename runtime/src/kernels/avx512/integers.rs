@@ -3,11 +3,20 @@
 //! Four rows meet the tokens eight blocks at a time. Words of four bytes are transposed on both sides, so
 //! that a lane adds up half a block and no sum is taken across lanes until the end; two rows share a
 //! register. `vpdpbusd` multiplies unsigned by signed bytes: weights get an offset that makes them unsigned,
-//! and each token takes `offset * sum(x)` off again. Sums of rows are in the order [`ORDER`].
+//! and each token takes `offset * sum(x)` off again. Sums of rows are in the order [`ORDER`]. What a row has
+//! behind its last eight blocks shares registers with other rows, where that is half of them or less ([`Tail`]).
+
+mod load;
+mod tail;
 
 use core::arch::x86_64::*;
 
 use half::f16;
+
+#[cfg(feature = "rayon")]
+pub(super) use self::load::first;
+use self::load::{load_f16, load_f32, q4_group, q8_group};
+use self::tail::Tail;
 
 use crate::kernels::Output;
 use crate::ops::LANES;
@@ -141,12 +150,21 @@ fn matmul<const BYTES: usize>(
     let mut room = [Token::NONE; MOST_GROUPS];
     let mut sums = [[_mm512_setzero_ps(); ROWS / 2]; TOKENS];
     let batch = (MOST_GROUPS / groups).min(TOKENS);
+    let tail = Tail::of(n_blocks);
+    let share = |group| {
+        if group + 1 == groups {
+            tail
+        } else {
+            Tail::Alone
+        }
+    };
     let block = (BLOCK_BYTES / row_bytes).next_multiple_of(ROWS);
     for rows in (0..n_rows).step_by(block) {
         for start in (0..n_tokens).step_by(batch) {
             let tokens = &mut room[..batch.min(n_tokens - start) * groups];
             for (i, token) in tokens.iter_mut().enumerate() {
-                *token = self::token(x, start + i / groups, i % groups, &add, offset);
+                let (at, group) = (start + i / groups, i % groups);
+                *token = self::token(x, at, group, share(group), &add, offset);
             }
             for first in (rows..(rows + block).min(n_rows)).step_by(ROWS) {
                 let n = ROWS.min(n_rows - first);
@@ -156,10 +174,14 @@ fn matmul<const BYTES: usize>(
                     *tile = row((first + i).min(n_rows - 1));
                 }
                 let sums = &mut sums[..tokens.len() / groups];
-                dots::<BYTES>(sums, &tile, tokens, groups, &widen, &add);
-                for (i, sums) in sums.iter().enumerate() {
-                    let place = (start + i) * out.stride + out.first + first;
-                    store(&mut out.values[place..place + n], reduce(*sums));
+                dots::<BYTES>(sums, &tile, tokens, (groups, tail), &widen, &add);
+                let mut place = start * out.stride + out.first + first;
+                for sums in sums.chunks(4) {
+                    let fours = reduce(sums.as_array().copied().unwrap_or_else(|| filled(sums)));
+                    for four in &fours[..sums.len()] {
+                        store(&mut out.values[place..place + n], *four);
+                        place += out.stride;
+                    }
                 }
             }
         }
@@ -181,7 +203,7 @@ fn one_token<'w, const BYTES: usize>(
     let mut room = [Token::NONE; SHORT];
     let token = &mut room[..x.blocks.n.div_ceil(LANES)];
     for (group, place) in token.iter_mut().enumerate() {
-        *place = self::token(x, 0, group, &add, offset);
+        *place = self::token(x, 0, group, Tail::Alone, &add, offset);
     }
     for (out, row) in out.values[out.first..].iter_mut().zip(rows) {
         let mut sums = _mm256_setzero_ps();
@@ -204,7 +226,7 @@ fn one_token<'w, const BYTES: usize>(
             let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(exact), scales);
             sums = _mm256_add_ps(sums, scaled);
         }
-        *out = reduce([_mm512_castps256_ps512(sums); ROWS / 2])[0];
+        *out = reduce([[_mm512_castps256_ps512(sums); ROWS / 2]; 4])[0][0];
     }
 }
 
@@ -215,7 +237,7 @@ struct Token {
     quants: Group,
     /// What takes off the offset of the weights.
     off: __m512i,
-    /// In [`ORDER`], twice.
+    /// In [`ORDER`], twice; of a tail in its own.
     scales: __m512,
 }
 
@@ -230,12 +252,14 @@ fn token(
     x: Q8Activations<'_>,
     token: usize,
     group: usize,
+    tail: Tail,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
     offset: Option<__m512i>,
 ) -> Token {
     let quants = part(x.quants, token * x.blocks.quants, x.blocks.quants);
     let scales = part(x.scales, token * x.blocks.n, x.blocks.n);
-    let quants = transpose(q8_group(quants.get(group * GROUP..).unwrap_or_default()));
+    let quants = q8_group(quants.get(group * GROUP..).unwrap_or_default());
+    let quants = transpose(tail.repeat(quants));
     let scales = load_f32(scales.get(group * LANES..).unwrap_or_default());
     let mut sum = _mm512_setzero_si512();
     if let Some(offset) = offset {
@@ -246,33 +270,38 @@ fn token(
     Token {
         quants,
         off: _mm512_sub_epi32(_mm512_setzero_si512(), sum),
-        scales: _mm512_permutexvar_ps(order(false), _mm512_castps256_ps512(scales)),
+        scales: tail.token_scales(scales),
     }
 }
 
 /// The lanes of each row of a tile and each token.
 ///
 /// # Shapes
-/// `sums` `[T]`, `tokens` `[T, groups]`.
+/// `sums` `[T]`, `tokens` `[T, groups]`; the last group is a `tail`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
 fn dots<const BYTES: usize>(
     sums: &mut [[__m512; ROWS / 2]],
     tile: &[Row<'_>; ROWS],
     tokens: &[Token],
-    groups: usize,
+    (groups, tail): (usize, Tail),
     widen: impl Fn(&[i8]) -> Group,
     add: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
 ) {
-    sums.fill([_mm512_setzero_ps(); ROWS / 2]);
-    for group in 0..groups {
-        let w_scales = pair_scales(tile, group);
+    let weights = |group: usize| {
         let mut w = [[_mm512_setzero_si512(); 4]; ROWS];
         for r in 0..ROWS {
-            w[r] = transpose(widen(
-                tile[r].bytes.get(group * BYTES..).unwrap_or_default(),
-            ));
+            w[r] = widen(tile[r].bytes.get(group * BYTES..).unwrap_or_default());
         }
+        w
+    };
+    let alone = groups - usize::from(tail != Tail::Alone);
+    if alone == 0 {
+        sums.fill([_mm512_setzero_ps(); ROWS / 2]);
+    }
+    for group in 0..alone {
+        let w_scales = pair_scales(tile, group);
+        let w = weights(group).map(|w| transpose(w));
         for (x, sums) in tokens.iter().skip(group).step_by(groups).zip(&mut *sums) {
             let mut dots = [x.off; ROWS];
             for r in 0..ROWS {
@@ -283,9 +312,18 @@ fn dots<const BYTES: usize>(
             for i in 0..ROWS / 2 {
                 let exact = _mm512_cvtepi32_ps(join(dots[2 * i], dots[2 * i + 1]));
                 let scaled = _mm512_mul_ps(exact, _mm512_mul_ps(w_scales[i], x.scales));
-                sums[i] = _mm512_add_ps(sums[i], scaled);
+                let before = match group {
+                    0 => _mm512_setzero_ps(),
+                    _ => sums[i],
+                };
+                sums[i] = _mm512_add_ps(before, scaled);
             }
         }
+    }
+    if alone < groups {
+        let scales = tail.row_scales(tile, alone);
+        let tokens = tokens.iter().skip(alone).step_by(groups).zip(sums);
+        tail.add_dots(tokens, weights(alone), scales, add);
     }
 }
 
@@ -348,103 +386,34 @@ fn store(out: &mut [f32], sums: [f32; ROWS]) {
     }
 }
 
-/// [`crate::ops::reduce`] of each row, whose lanes are in [`ORDER`].
+/// [`crate::ops::reduce`] of each row with each of four tokens; the lanes are in [`ORDER`].
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn reduce(rows: [__m512; ROWS / 2]) -> [f32; ROWS] {
-    let sums = |x| {
-        // 0 + 4, 2 + 6; 1 + 5, 3 + 7.
-        let x = _mm512_add_ps(x, _mm512_shuffle_ps::<0b01_00_11_10>(x, x));
-        let x = _mm512_add_ps(x, _mm512_shuffle_ps::<0b10_11_00_01>(x, x));
-        let x = _mm512_add_ps(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
-        [
-            _mm512_cvtss_f32(x),
-            _mm_cvtss_f32(_mm512_extractf32x4_ps::<2>(x)),
-        ]
-    };
-    let (ab, cd) = (sums(rows[0]), sums(rows[1]));
-    [ab[0], ab[1], cd[0], cd[1]]
+fn reduce(tokens: [[__m512; ROWS / 2]; 4]) -> [[f32; ROWS]; 4] {
+    // 0 + 4, 2 + 6; 1 + 5, 3 + 7.
+    let [t, u, v, w] = tokens.map(|[ab, cd]| {
+        let low = _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd);
+        _mm512_add_ps(low, _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd))
+    });
+    let [tu, vw] = [[t, u], [v, w]].map(|[t, u]| {
+        let first = _mm512_shuffle_ps::<0b10_00_10_00>(t, u);
+        _mm512_add_ps(first, _mm512_shuffle_ps::<0b11_01_11_01>(t, u))
+    });
+    let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(tu, vw);
+    let sums = _mm512_add_ps(even, _mm512_shuffle_f32x4::<0b11_01_11_01>(tu, vw));
+    // Of two tokens: a c a c, b d b d.
+    let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    let sums = _mm512_permutexvar_ps(order, sums);
+    let mut out = [[0.0; ROWS]; 4];
+    // SAFETY: the array is 64 writable bytes; the store needs no alignment.
+    unsafe { _mm512_storeu_ps(out.as_mut_ptr().cast(), sums) };
+    out
 }
 
-/// The first 256 bytes, zeros where there are fewer.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn q8_group(bytes: &[i8]) -> Group {
-    let mut group = [_mm512_setzero_si512(); 4];
-    if let Some(bytes) = bytes.first_chunk::<GROUP>() {
-        for (part, bytes) in group.iter_mut().zip(bytes.as_chunks::<64>().0) {
-            // SAFETY: the array is 64 readable bytes; the load needs no alignment.
-            *part = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
-        }
-        return group;
-    }
-    for (i, part) in group.iter_mut().enumerate() {
-        let there = bytes.len().saturating_sub(i * 64);
-        let from = bytes.as_ptr().wrapping_add(i * 64);
-        // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-        *part = unsafe { _mm512_maskz_loadu_epi8(first(there), from) };
-    }
-    group
-}
-
-/// The halves of the first 128 bytes as bytes, zeros where there are fewer; two blocks a register.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn q4_group(bytes: &[i8]) -> Group {
-    let mut group = [_mm512_setzero_si512(); 4];
-    let halves = |blocks, twice| {
-        let blocks = _mm512_permutexvar_epi64(twice, blocks);
-        let shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
-        _mm512_and_si512(_mm512_srlv_epi64(blocks, shifts), _mm512_set1_epi8(15))
-    };
-    let first_two = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3);
-    if let Some(bytes) = bytes.first_chunk::<Q4_GROUP>() {
-        let last_two = _mm512_setr_epi64(4, 5, 4, 5, 6, 7, 6, 7);
-        for (parts, bytes) in group
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(bytes.as_chunks::<64>().0)
-        {
-            // SAFETY: the array is 64 readable bytes; the load needs no alignment.
-            let blocks = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
-            *parts = [halves(blocks, first_two), halves(blocks, last_two)];
-        }
-        return group;
-    }
-    for (i, part) in group.iter_mut().enumerate() {
-        let there = bytes.len().saturating_sub(i * 32);
-        let from = bytes.as_ptr().wrapping_add(i * 32);
-        // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-        let blocks = unsafe { _mm256_maskz_loadu_epi8(first(there) as u32, from) };
-        *part = halves(_mm512_castsi256_si512(blocks), first_two);
-    }
-    group
-}
-
-/// A mask of the first `n` of 64.
-#[inline(always)]
-fn first(n: usize) -> u64 {
-    if n < 64 { (1 << n) - 1 } else { u64::MAX }
-}
-
-/// The first eight numbers, zeros where there are fewer.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-fn load_f16(x: &[f16]) -> __m256 {
-    let bits = match x.first_chunk::<LANES>() {
-        // SAFETY: the array is 16 readable bytes; the load needs no alignment.
-        Some(x) => unsafe { _mm_loadu_si128(x.as_ptr().cast()) },
-        // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-        None => unsafe { _mm_maskz_loadu_epi16(first(x.len()) as u8, x.as_ptr().cast()) },
-    };
-    _mm256_cvtph_ps(bits)
-}
-
-/// The first eight numbers, zeros where there are fewer.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn load_f32(x: &[f32]) -> __m256 {
-    // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-    unsafe { _mm256_maskz_loadu_ps(first(x.len()) as u8, x.as_ptr()) }
+/// What there is, and zeros.
+#[cold]
+fn filled(sums: &[[__m512; ROWS / 2]]) -> [[__m512; ROWS / 2]; 4] {
+    let mut filled = [[Token::NONE.scales; ROWS / 2]; 4];
+    copy(&mut filled, sums);
+    filled
 }

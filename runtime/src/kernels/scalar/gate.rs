@@ -5,11 +5,11 @@
 #[repr(C)]
 pub(in super::super) struct Sigmoid {
     /// `log2(e) * 2^30`.
-    log2_e: i32,
+    pub(in super::super) log2_e: i32,
     /// `2^-f` for `f` in `[0, 1)`, to within `1e-4`: coefficients of `f^k` times `2^(30 + k)`, from the third
     /// power down to the first; that of 1 is exact. A step of Horner's rule with `f * 2^31` takes the upper half
     /// of a product.
-    exp2: [i32; 3],
+    pub(in super::super) exp2: [i32; 3],
 }
 
 pub(in super::super) const SIGMOID: Sigmoid = Sigmoid {

@@ -5,6 +5,8 @@ use half::f16;
 use super::Place;
 use crate::config::Config;
 use crate::kernels::Isa;
+#[cfg(feature = "rayon")]
+use crate::kernels::Tile;
 use crate::parts::{copy, part, part_mut};
 use crate::{math, ops};
 
@@ -141,6 +143,48 @@ impl SharedFloats<'_, '_> {
             let value = self.values.read(isa, start, head_size, room);
             ops::axpy(out, *probability, value);
         }
+    }
+}
+
+#[cfg(feature = "rayon")]
+impl SharedFloats<'_, '_> {
+    /// Whether [`Self::attend_tile`] is there.
+    pub(in crate::session) const fn has_tiles(&self, isa: Isa) -> bool {
+        matches!((self.keys, self.values), (Floats::F16(_), Floats::F16(_))) && isa.has_tiles()
+    }
+
+    /// [`Self::attend`] of a head of the tokens from `place` on.
+    ///
+    /// # Shapes
+    /// `queries` those of all tokens from the head's first on, `out` `[TOKENS, n_embd]` from there on, `scores` as many
+    /// as [`Tile::scores`] says of the last token.
+    pub(in crate::session) fn attend_tile(
+        &self,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        group: usize,
+        queries: &[f32],
+        out: &mut [f32],
+        scores: &mut [f32],
+    ) {
+        let (Floats::F16(keys), Floats::F16(values)) = (self.keys, self.values) else {
+            return;
+        };
+        let (head_size, n_kv) = (config.head_size(), config.n_kv());
+        let column = place.layer * self.n_ctx * n_kv + group * head_size;
+        isa.attend_tile(Tile {
+            out,
+            out_stride: config.n_embd(),
+            queries,
+            query_stride: config.n_qkv(),
+            scores,
+            keys: keys.get(column..).unwrap_or_default(),
+            values: values.get(column..).unwrap_or_default(),
+            stride: n_kv,
+            head_size,
+            n: place.position + 1,
+        });
     }
 }
 

@@ -5,10 +5,12 @@ use super::super::Session;
 use super::super::attention::Cache;
 use super::super::attention::Place;
 use super::{Pass, Stage, VALUE_WORK};
-use crate::config::Mlp;
+use crate::config::{Config, Mlp};
+#[cfg(feature = "rayon")]
+use crate::kernels::Tile;
 use crate::ops;
 use crate::parts::{copy, part, part_mut};
-use crate::quant::WeightFormat;
+use crate::quant::{GROUP, WeightFormat};
 #[cfg(feature = "rayon")]
 use crate::threads;
 
@@ -16,8 +18,8 @@ use crate::threads;
 const VALUES: usize = 32;
 
 impl<W: WeightFormat> Session<'_, W> {
-    /// Attention of all heads of all tokens on several threads, if that is worth it; returns whether it was
-    /// done.
+    /// Attention of all heads of all tokens, on several threads or several tokens together, if that is worth it;
+    /// returns whether it was done.
     #[cfg(feature = "rayon")]
     pub(super) fn all_heads(&mut self) -> bool {
         let config = *self.model.config();
@@ -27,21 +29,46 @@ impl<W: WeightFormat> Session<'_, W> {
         let Cache::Float(cache) = &self.arena.cache else {
             return false;
         };
-        if done > 0 || !self.threads.divides(work) {
+        let (isa, cache) = (self.isa, cache.shared());
+        let tiles = n >= Tile::TOKENS && cache.has_tiles(isa);
+        if done > 0 || !(tiles || self.threads.divides(work)) {
             return false;
         }
-        let (isa, cache, wide) = (self.isa, cache.shared(), &*self.arena.wide);
-        let (n_head, head_size) = (config.n_head(), config.head_size());
-        let out = part_mut(self.arena.branch, 0, n * config.n_embd());
-        threads::for_each_chunk(out, head_size, position + n, |i, out, scores, room| {
-            let (t, head) = (i / n_head, i % n_head);
-            let query = part(wide, t * config.n_qkv() + head * head_size, head_size);
-            let position = position + t;
-            let group = head * config.n_head_kv() / n_head;
-            let scores = part_mut(scores, 0, position + 1);
-            let place = Place { layer, position };
-            cache.attend(isa, &config, place, group, query, out, scores, room);
-        });
+        let (n_head, head_size, n_qkv) = (config.n_head(), config.head_size(), config.n_qkv());
+        let group_size = n_head / config.n_head_kv();
+        // Tokens whose heads are one piece of work.
+        let together = if tiles { Tile::TOKENS } else { 1 };
+        let (wide, len) = (&*self.arena.wide, config.n_embd());
+        let out = part_mut(self.arena.branch, 0, n * len);
+        let room = (Tile::scores(position + n), head_size);
+        threads::for_each_chunk(
+            self.threads,
+            out,
+            together * len,
+            room,
+            |i, out, scores, room| {
+                let first = i * together;
+                let place = |t| Place {
+                    layer,
+                    position: position + first + t,
+                };
+                for head in 0..n_head {
+                    let (column, group) = (head * head_size, head / group_size);
+                    let query = |t| wide.get((first + t) * n_qkv + column..).unwrap_or_default();
+                    if tiles && out.len() == together * len {
+                        let out = out.get_mut(column..).unwrap_or_default();
+                        cache.attend_tile(isa, &config, place(0), group, query(0), out, scores);
+                        continue;
+                    }
+                    for (t, out) in out.chunks_exact_mut(len).enumerate() {
+                        let (place, out) = (place(t), part_mut(out, column, head_size));
+                        let scores = part_mut(scores, 0, place.position + 1);
+                        let query = part(query(t), 0, head_size);
+                        cache.attend(isa, &config, place, group, query, out, scores, room);
+                    }
+                }
+            },
+        );
         self.pass.stage = Stage::AttnProj;
         true
     }
@@ -72,43 +99,54 @@ impl<W: WeightFormat> Session<'_, W> {
         count * work
     }
 
-    /// The nonlinearity of as many values as `budget` allows, in place; at least [`VALUES`]. With swiglu the
-    /// rows close up from `2 n_ff` to `n_ff`.
+    /// The nonlinearity of as many values as `budget` allows, in place; at least [`VALUES`].
     pub(super) fn activation(&mut self, budget: usize) -> usize {
         let config = self.model.config();
-        let (mlp, n_ff, n_fc) = (config.mlp(), config.n_ff(), config.n_fc());
-        let (t, i) = (self.pass.done / n_ff.max(1), self.pass.done % n_ff.max(1));
-        let affordable = (budget / VALUE_WORK).min(n_ff).max(1);
-        let len = affordable.next_multiple_of(VALUES).min(n_ff - i);
-        let (done, row) = self
-            .arena
-            .wide
-            .split_at_mut_checked(t * n_fc)
+        let (mlp, n_ff, n) = (config.mlp(), config.n_ff(), self.pass.n);
+        let width = match gates_first(config) {
+            true => n * n_ff,
+            false => n_ff,
+        };
+        let (t, i) = (self.pass.done / width.max(1), self.pass.done % width.max(1));
+        let affordable = (budget / VALUE_WORK).clamp(1, width.max(1));
+        let len = affordable.next_multiple_of(VALUES).min(width - i);
+        let wide = &mut *self.arena.wide;
+        let (done, row) = wide
+            .split_at_mut_checked(t * config.n_fc())
             .unwrap_or_default();
+        let (gates, ups) = row.split_at_mut_checked(width).unwrap_or_default();
+        let (gates, ups) = (part_mut(gates, i, len), part(ups, i, len));
+        let (isa, work) = (self.isa, VALUE_WORK * len);
         match mlp {
-            Mlp::Gelu if cfg!(feature = "gelu") => self
-                .isa
-                .vectorized(|| map(part_mut(row, i, len), ops::gelu)),
-            Mlp::ReluSquared => map(part_mut(row, i, len), ops::relu_squared),
             Mlp::Swiglu if cfg!(feature = "swiglu") => {
-                let (gates, ups) = row.split_at_mut_checked(n_ff).unwrap_or_default();
-                let gates = part_mut(gates, i, len);
-                let ups = part(ups, i, len);
-                match W::FORMAT.is_integer() {
-                    true => self.isa.swiglu_q16(gates, ups),
-                    false => self.isa.swiglu(gates, ups),
-                }
-                // The first row is where it belongs.
+                let rows = (&mut *gates, ups);
+                self.threads.divide(len, work, rows, |(gates, ups)| {
+                    match W::FORMAT.is_integer() {
+                        true => isa.swiglu_q16(gates, ups),
+                        false => isa.swiglu(gates, ups),
+                    }
+                });
+                // Rows that were apart close up.
                 copy(part_mut(done, t * n_ff + i, len), gates);
             }
-            _ => map(part_mut(row, i, len), ops::relu),
+            _ => self.threads.divide(len, work, gates, |x| match mlp {
+                Mlp::Gelu if cfg!(feature = "gelu") => isa.vectorized(|| map(x, ops::gelu)),
+                Mlp::ReluSquared => map(x, ops::relu_squared),
+                _ => map(x, ops::relu),
+            }),
         }
         self.pass.done += len;
-        if self.pass.done == self.pass.n * n_ff {
+        if self.pass.done == n * n_ff {
             (self.pass.stage, self.pass.done) = (Stage::MlpProj, 0);
         }
-        VALUE_WORK * len
+        work
     }
+}
+
+/// Whether the gates of all tokens of a chunk come before all that they let through. A matrix is cut there, if it
+/// can be; without gates it is as if it were.
+pub(super) fn gates_first(config: &Config) -> bool {
+    config.mlp() != Mlp::Swiglu || config.n_ff().is_multiple_of(GROUP)
 }
 
 #[inline(always)]

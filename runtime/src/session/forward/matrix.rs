@@ -2,8 +2,9 @@
 
 use super::super::Session;
 use super::super::attention::Place;
+use super::heads::gates_first;
 use super::{Pass, Stage, VALUE_WORK};
-use crate::config::{Norm, Positions};
+use crate::config::{Config, Norm, Positions};
 use crate::kernels::Output;
 use crate::layout::Tensor;
 use crate::model::{Linear, NormWeights};
@@ -36,10 +37,16 @@ impl<W: WeightFormat> Session<'_, W> {
             Stage::MlpProj => (&mut *self.arena.wide, config.n_ff()),
             _ => (&mut *self.arena.branch, config.n_embd()),
         };
-        let (quants, scales) = (&mut *self.arena.quants, &mut *self.arena.quant_scales);
-        W::quantize(self.isa, quants, scales, part_mut(x, 0, n * cols), cols);
+        let (blocks, isa) = (W::FORMAT.blocks(cols), self.isa);
+        let quants = part_mut(self.arena.quants, 0, n * blocks.quants);
+        let scales = part_mut(self.arena.quant_scales, 0, n * blocks.n);
+        let (work, x) = (VALUE_WORK * n * cols, part_mut(x, 0, n * cols));
+        let rows = ((quants, scales), x);
+        self.threads.divide(n, work, rows, |((quants, scales), x)| {
+            W::quantize(isa, quants, scales, x, cols);
+        });
         self.pass.ready = true;
-        VALUE_WORK * n * cols
+        work
     }
 
     /// Multiplies as many rows of the stage's matrix as `budget` allows; at least one.
@@ -53,12 +60,14 @@ impl<W: WeightFormat> Session<'_, W> {
         };
         let row_work = n * cols;
         let first = self.pass.done;
+        let height = height(self.pass, config, linear.rows);
+        let above = if first < height { 0 } else { height };
         let end = match budget {
-            usize::MAX => linear.rows,
+            usize::MAX => above + height,
             _ => {
-                let affordable = (budget / row_work.max(1)).min(linear.rows).max(1);
+                let affordable = (budget / row_work.max(1)).min(height).max(1);
                 let end = (first + affordable).next_multiple_of(ROW_GROUP);
-                end.min(linear.rows)
+                end.min(above + height)
             }
         };
         let blocks = W::FORMAT.blocks(cols);
@@ -71,9 +80,9 @@ impl<W: WeightFormat> Session<'_, W> {
             },
         };
         let out = Output {
-            values: out,
-            stride: linear.rows,
-            first,
+            values: out.get_mut(n * above..).unwrap_or_default(),
+            stride: height,
+            first: first - above,
         };
         let product = Product::<'_, '_, W> {
             out,
@@ -101,14 +110,22 @@ impl<W: WeightFormat> Session<'_, W> {
         };
         let out = part_mut(out, 0, n * rows);
         let last = layer + 1 == config.n_layer();
+        let isa = self.isa;
         if let Some(bias) = bias {
-            for out in out.chunks_exact_mut(bias.len().max(1)) {
-                self.isa.add(out, bias);
+            let height = height(self.pass, config, rows).max(1);
+            for (bias, out) in bias.chunks(height).zip(out.chunks_mut(n * height)) {
+                for out in out.chunks_exact_mut(bias.len().max(1)) {
+                    isa.add(out, bias);
+                }
             }
         }
         let work = VALUE_WORK * out.len();
         match stage {
-            Stage::AttnProj | Stage::MlpProj => self.isa.add(arena.x, out),
+            Stage::AttnProj | Stage::MlpProj => {
+                let rows = (part_mut(arena.x, 0, out.len()), &*out);
+                self.threads
+                    .divide(n, work, rows, |(x, out)| isa.add(x, out));
+            }
             Stage::Qkv => self.keep(n),
             _ => {}
         }
@@ -152,22 +169,32 @@ impl<W: WeightFormat> Session<'_, W> {
     fn normalize(&mut self, norm: NormWeights<'_>, first: usize, n: usize) {
         let n_embd = self.model.config().n_embd();
         let kind = self.model.config().norm();
-        let rows = part(self.arena.x, first * n_embd, n * n_embd).chunks_exact(n_embd.max(1));
-        let out = self.arena.branch.chunks_exact_mut(n_embd.max(1));
-        for (out, x) in out.zip(rows) {
-            match kind {
-                Norm::LayerNorm if cfg!(feature = "layer-norm") => {
-                    self.isa.vectorized(|| {
+        let x = part(self.arena.x, first * n_embd, n * n_embd);
+        let rows = (part_mut(self.arena.branch, 0, x.len()), x);
+        let (isa, work) = (self.isa, VALUE_WORK * x.len());
+        self.threads.divide(n, work, rows, |(out, x)| {
+            let out = out.chunks_exact_mut(n_embd.max(1));
+            for (out, x) in out.zip(x.chunks_exact(n_embd.max(1))) {
+                match kind {
+                    Norm::LayerNorm if cfg!(feature = "layer-norm") => isa.vectorized(|| {
                         let stats = ops::layer_norm_stats(x);
                         ops::normalize(out, x, stats, norm.weight, norm.bias);
-                    });
+                    }),
+                    Norm::RmsNorm if cfg!(feature = "rms-norm") => {
+                        isa.rms_norm(out, x, norm.weight);
+                    }
+                    // Not in a configuration of this build.
+                    _ => {}
                 }
-                Norm::RmsNorm if cfg!(feature = "rms-norm") => {
-                    self.isa.rms_norm(out, x, norm.weight);
-                }
-                // Not in a configuration of this build.
-                _ => {}
             }
-        }
+        });
+    }
+}
+
+/// How many of the `rows` of a matrix's output lie behind each other for a token, before those of the next token.
+fn height(pass: Pass, config: &Config, rows: usize) -> usize {
+    match pass.stage {
+        Stage::Fc if pass.n > 1 && gates_first(config) => config.n_ff(),
+        _ => rows,
     }
 }

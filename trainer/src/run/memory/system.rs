@@ -13,12 +13,16 @@ pub fn available() -> Option<u64> {
 /// [`available`] of a system whose files are below `root`.
 fn free(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let bytes = |name| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes.saturating_mul(1024))
+    };
+    let all = bytes("MemTotal:")?;
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let groups = groups.lines().filter_map(|line| Hierarchy::of(root, line));
-    let left = groups.filter_map(|hierarchy| hierarchy.left());
-    left.chain([kilobytes.saturating_mul(1024)]).min()
+    let left = groups.filter_map(|hierarchy| hierarchy.left(all));
+    left.chain([bytes("MemAvailable:")?]).min()
 }
 
 /// A hierarchy of control groups that limits memory.
@@ -63,20 +67,22 @@ impl Hierarchy {
         }
     }
 
-    /// Bytes that the tightest of the group and those around it leaves; nothing without a limit. In a
-    /// container the group may be one that is seen from outside only; the mount itself then is its own.
-    fn left(&self) -> Option<u64> {
+    /// Bytes that the tightest of the group and those around it leaves; nothing without a limit below `all` the
+    /// memory there is. In a container the group may be one that is seen from outside only; the mount itself then is
+    /// its own.
+    fn left(&self, all: u64) -> Option<u64> {
         let groups = self.group.ancestors().map(|group| self.mount.join(group));
-        groups.filter_map(|group| self.left_in(&group)).min()
+        groups.filter_map(|group| self.left_in(&group, all)).min()
     }
 
-    fn left_in(&self, group: &Path) -> Option<u64> {
+    fn left_in(&self, group: &Path, all: u64) -> Option<u64> {
         let number = |file: &str| -> Option<u64> {
             let text = fs::read_to_string(group.join(file)).ok()?;
             text.trim().parse().ok()
         };
         let [limit, used] = self.files;
-        let (limit, used) = (number(limit)?, number(used)?);
+        let limit = number(limit).filter(|limit| *limit < all)?;
+        let used = number(used)?;
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
         let cache = stat.lines().find_map(|line| {
             let bytes = line.strip_prefix(self.cache)?.trim();
