@@ -216,6 +216,8 @@ fn products_by_the_library_are_a_setting_of_the_run_and_want_the_library() {
         );
     }
     let with = format!("{alone}:{alone}/products");
+    let doctor = String::from_utf8(go(&with, &["doctor".to_owned()]).stdout).unwrap();
+    assert!(doctor.contains("cublaslt there is one"), "{doctor}");
     for (folders, device) in [(&with, "cuda"), (&alone, "cpu")] {
         let output = go(folders, &wanted(device, device, "4"));
         assert!(output.status.success(), "{}", stderr(&output));

@@ -106,6 +106,12 @@ impl Cuda {
         Ok(self)
     }
 
+    /// Whether cuBLASLt is on this machine.
+    #[must_use]
+    pub fn has_cublaslt() -> bool {
+        driver::library_is_present()
+    }
+
     /// Free bytes of the device's memory.
     #[must_use]
     pub fn free(&self) -> u64 {
