@@ -17,7 +17,7 @@ use crate::aligned::AlignedBytes;
 use crate::mapped::Mapped;
 
 /// Tokens of a text that go through a model together.
-pub const CHUNK: usize = 192;
+pub const CHUNK: usize = 256;
 
 /// The bytes of a model file, where they can be run.
 #[derive(Debug)]

@@ -36,39 +36,38 @@ impl<W: WeightFormat> Session<'_, W> {
         }
         let (n_head, head_size, n_qkv) = (config.n_head(), config.head_size(), config.n_qkv());
         let group_size = n_head / config.n_head_kv();
-        // Tokens whose heads are one piece of work.
-        let together = if tiles { Tile::TOKENS } else { 1 };
-        let (wide, len) = (&*self.arena.wide, config.n_embd());
-        let out = part_mut(self.arena.branch, 0, n * len);
-        let room = (Tile::scores(position + n), head_size);
-        threads::for_each_chunk(
-            self.threads,
-            out,
-            together * len,
-            room,
-            |i, out, scores, room| {
-                let first = i * together;
-                let place = |t| Place {
-                    layer,
-                    position: position + first + t,
-                };
+        let place = |t| Place {
+            layer,
+            position: position + t,
+        };
+        let wide = &*self.arena.wide;
+        let queries = |t, head| {
+            let start = t * n_qkv + head * head_size;
+            wide.get(start..).unwrap_or_default()
+        };
+        // Heads that are one piece of work: a tile's, or one.
+        let count = if tiles { Tile::TOKENS * n_head } else { 1 };
+        let attend = |i, out: &mut [f32], scores: &mut [f32], room: &mut [f32]| {
+            if tiles && out.len() == count * head_size {
+                let t = i * Tile::TOKENS;
                 for head in 0..n_head {
-                    let (column, group) = (head * head_size, head / group_size);
-                    let query = |t| wide.get((first + t) * n_qkv + column..).unwrap_or_default();
-                    if tiles && out.len() == together * len {
-                        let out = out.get_mut(column..).unwrap_or_default();
-                        cache.attend_tile(isa, &config, place(0), group, query(0), out, scores);
-                        continue;
-                    }
-                    for (t, out) in out.chunks_exact_mut(len).enumerate() {
-                        let (place, out) = (place(t), part_mut(out, column, head_size));
-                        let scores = part_mut(scores, 0, place.position + 1);
-                        let query = part(query(t), 0, head_size);
-                        cache.attend(isa, &config, place, group, query, out, scores, room);
-                    }
+                    let (query, group) = (queries(t, head), head / group_size);
+                    let out = out.get_mut(head * head_size..).unwrap_or_default();
+                    cache.attend_tile(isa, &config, place(t), group, query, out, scores);
                 }
-            },
-        );
+                return;
+            }
+            for (j, out) in out.chunks_exact_mut(head_size).enumerate() {
+                let (t, head) = ((i * count + j) / n_head, (i * count + j) % n_head);
+                let (place, group) = (place(t), head / group_size);
+                let query = part(queries(t, head), 0, head_size);
+                let scores = part_mut(scores, 0, place.position + 1);
+                cache.attend(isa, &config, place, group, query, out, scores, room);
+            }
+        };
+        let out = part_mut(self.arena.branch, 0, n * config.n_embd());
+        let room = (Tile::scores(position + n), head_size);
+        threads::for_each_chunk(self.threads, out, count * head_size, room, attend);
         self.pass.stage = Stage::AttnProj;
         true
     }
