@@ -48,8 +48,8 @@ fn a_pass_is_that_of_our_own_products() {
         for (own, other) in own.1.iter().zip(&other.1) {
             assert!(distance(own, other) < 0.02, "{:?}", case.config);
         }
-        // Not by our own kernels: sums have another order.
-        assert!(own.1 != other.1 || batch.rows() < 10);
+        // The stand-in's sums have another order, so that it is seen to take part.
+        assert!(own.1 != other.1 || batch.rows() < 10 || gpu::objects().is_none());
         assert!(other == pass(&case, library(), 0.1));
     }
     assert!(gpu::objects().is_none_or(|alive| alive == 0));

@@ -143,3 +143,23 @@ fn outliers_are_judged_one_by_one() {
     });
     assert_eq!(results[0], results[1]);
 }
+
+#[test]
+fn slow_steps_are_not_asked_for_long_before_they_are_done() {
+    let ahead = Ahead {
+        steps: 32,
+        seconds: 0.2,
+    };
+    let cases = [
+        (None, 0),
+        (Some(1.0), 0),
+        (Some(0.15), 1),
+        (Some(0.019), 10),
+        (Some(1e-4), 32),
+        (Some(0.0), 32),
+    ];
+    for (step, most) in cases {
+        assert_eq!(ahead.most(step), most, "{step:?}");
+    }
+    assert_eq!(Ahead::NONE.most(Some(1e-9)), 0);
+}
