@@ -9,7 +9,6 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
 use minigpt_runtime::{Config, rng::Rng};
-use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::data::token_file::TokenFile;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::run_config::{Recompute, RunConfig};
@@ -17,7 +16,7 @@ use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions
 use serde::Serialize;
 
 use self::load::Load;
-use crate::cmd::{count, threads};
+use crate::cmd::{count, cuda, threads};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
 
@@ -126,12 +125,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     let measured = match device.map_err(Failure::failed)? {
         Device::Cuda { found, .. } => {
             let name = found.name.clone();
-            let cuda = Cuda::new(found);
-            let cuda = match args.cublaslt {
-                true => cuda.and_then(Cuda::with_cublaslt),
-                false => cuda,
-            };
-            let cuda = cuda.map_err(Failure::failed)?;
+            let cuda = cuda(found, &settings.training)?;
             measure(cuda, (config, batch), &tokens, steps, args.dropout)
                 .map(|measured| (name, measured))
         }
