@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use minigpt_tests::gpu;
 
@@ -131,6 +132,32 @@ fn a_gpu_trains_goes_on_from_the_cpu_and_back() {
 }
 
 #[test]
+fn training_on_a_gpu_is_measured_in_groups_of_steps() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    // Fewer steps than groups, and more.
+    for steps in ["1", "7"] {
+        let args = [
+            "bench", "train", "--preset", "cpu", "--batch", "1", "--device", "cuda", "--steps",
+            steps, "--json",
+        ];
+        let since = Instant::now();
+        let output = run(dir.path(), &driver, &[], &args);
+        let most = since.elapsed().as_secs_f64() * 1e3;
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let number = |key: &str| report[key].as_f64().unwrap();
+        let (median, best) = (number("ms_per_step"), number("best_ms"));
+        let steps: f64 = steps.parse().unwrap();
+        assert!(0.0 < best && best <= median, "{report}");
+        assert!(best * steps <= most, "{report}");
+        assert!((number("loss") / 65f64.ln() - 1.0).abs() < 0.2, "{report}");
+    }
+}
+
+#[test]
 fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     let Some(driver) = gpu::simulator() else {
         return;
@@ -172,4 +199,63 @@ fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     let again = ["--out", "lost", "--device", "cpu"];
     let output = run(dir, &driver, &[], &train(&again));
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn products_by_the_library_are_a_setting_of_the_run_and_want_the_library() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    let dir = dir.path();
+    let wanted = |name, device, steps| {
+        let more = [
+            "--out",
+            name,
+            "--device",
+            device,
+            "--steps",
+            steps,
+            "--set=cublaslt=true",
+        ];
+        train(&more)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let go = |folders: &str, arguments: &[String]| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(dir, Path::new(folders), &[], &arguments)
+    };
+    let alone = driver.display().to_string();
+    // Unless the machine has one of its own.
+    if !Command::new("sh")
+        .args(["-c", "ldconfig -p | grep -q libcublasLt"])
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        let output = go(&alone, &wanted("none", "cuda", "4"));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the loader finds no libcublasLt"), "{said}");
+    }
+    let with = format!("{alone}:{alone}/products");
+    let doctor = String::from_utf8(go(&with, &["doctor".to_owned()]).stdout).unwrap();
+    assert!(doctor.contains("cublaslt there is one"), "{doctor}");
+    for (folders, device) in [(&with, "cuda"), (&alone, "cpu")] {
+        let output = go(folders, &wanted(device, device, "4"));
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    // What was begun with it does not go on without.
+    let other = train(&[
+        "--out",
+        "cuda",
+        "--device",
+        "cuda",
+        "--steps",
+        "4",
+        "--set=cublaslt=false",
+    ]);
+    let output = run(dir, Path::new(&with), &[], &other);
+    assert_refused(&output, 2, &["cublaslt"]);
 }

@@ -15,7 +15,7 @@ use crate::backends::{cpu, cuda};
 use crate::gradients::{Case, configs};
 
 /// Relative distance of `a` from `b`.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     let square = |x: f32| f64::from(x).powi(2);
     let length: f64 = b.iter().map(|x| square(*x)).sum();
@@ -24,7 +24,7 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Loss and gradients of a pass on `case`.
-fn pass<B: Backend>(case: &Case, backend: B, dropout: f32) -> (f64, Vec<Vec<f32>>) {
+pub(crate) fn pass<B: Backend>(case: &Case, backend: B, dropout: f32) -> (f64, Vec<Vec<f32>>) {
     let mut model = case.model(backend);
     let options = PassOptions {
         dropout,
@@ -62,7 +62,7 @@ fn assert_same_pass(case: &Case, cuda: Cuda, dropout: f32) {
     }
 }
 
-fn wider(config: Config, n_embd: u32, n_ff: u32) -> Hyperparameters {
+pub(crate) fn wider(config: Config, n_embd: u32, n_ff: u32) -> Hyperparameters {
     Hyperparameters {
         n_vocab: 67,
         n_ctx: 140,
@@ -236,6 +236,7 @@ fn memory_is_what_was_said() {
             averaged: i % 4 == 0,
             recompute: i % 2 == 1,
             rounded: i % 3 == 2,
+            cublaslt: false,
         };
         let options = GptOptions {
             method: demands.method,
@@ -293,7 +294,7 @@ fn smallest() -> Config {
 }
 
 /// Tests of this file again, in a process with the environment `given`.
-fn again(tests: &[&str], given: &[(&str, &str)]) {
+pub(crate) fn again(tests: &[&str], given: &[(&str, &str)]) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(tests).args(["--exact", "--test-threads", "1"]);
     let output = command.envs(given.iter().copied()).output().unwrap();
@@ -306,9 +307,10 @@ fn again(tests: &[&str], given: &[(&str, &str)]) {
     assert!(out.contains(&ran), "{out}");
 }
 
-const ALL_KERNELS: [&str; 5] = [
+const ALL_KERNELS: [&str; 6] = [
     "cuda::a_pass_is_the_same_in_every_option",
     "cuda::a_pass_is_the_same_with_heads_of_every_kernel",
+    "cuda_draw::windows_are_those_of_the_cpu",
     "muon::cuda::updates_follow_the_formula",
     "steps::cuda::the_average_follows_the_parameters",
     "steps::cuda::updates_follow_the_formula_with_clipping",
@@ -336,5 +338,6 @@ fn simulated_kernels_stay_within_their_memory() {
         ("LD_PRELOAD", library.trim()),
         ("ASAN_OPTIONS", "detect_leaks=0"),
     ];
-    again(&ALL_KERNELS, &environment);
+    let library = ["cuda_lt::a_pass_is_that_of_our_own_products"];
+    again(&[&ALL_KERNELS[..], &library].concat(), &environment);
 }

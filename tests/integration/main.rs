@@ -3,12 +3,17 @@
 
 mod backends;
 mod cuda;
+mod cuda_corpus;
+mod cuda_draw;
+mod cuda_lt;
+mod cuda_runs;
 mod firmware;
 mod gradients;
 mod muon;
 mod parity;
 mod recipes;
 mod rounded;
+mod samples;
 mod steps;
 mod tokenizer;
 mod training;

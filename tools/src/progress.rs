@@ -210,6 +210,10 @@ impl Observer for TrainProgress {
         }
     }
 
+    fn sample(&mut self, step: u64, text: &str) {
+        self.line(format_args!("step {step} writes:\n{text}\n"));
+    }
+
     fn skipped(&mut self, outlier: &Outlier) {
         self.line(format_args!("{outlier}"));
     }

@@ -150,7 +150,7 @@ pub(crate) fn help(examples: &str) -> String {
     let mut text = format!(
         "{examples}\nSettings for --set and --config, with the defaults of --preset cpu. Where they are not \
          given,\nn_head_kv, n_ff, min_learning_rate, muon_learning_rate, warmup_steps and decay_steps follow from \
-         the\nothers. 0 is off for grad_clip, skip_z, ema_decay, patience, max_seconds and stories_longest (in bytes, 480 or \
+         the\nothers. 0 is off for grad_clip, skip_z, ema_decay, patience, max_seconds, sample_interval and stories_longest (in bytes, 480 or \
          more),\nand all there is for threads and eval_batches."
     );
     let usual = preset("cpu").and_then(|preset| with_preset(RunConfig::default(), preset));
@@ -179,7 +179,8 @@ pub(crate) fn help(examples: &str) -> String {
             the usual; with\n  ema_decay=0.99 a moving average of the weights is validated and \
             exported. quantize_aware is off, q8 or q4: the last\n  quantize_fraction of the steps compute with \
             weights as that format stores them. recompute is auto, on or off:\n  backward makes activations \
-            again, which takes less memory; auto does where memory is short\n\nPresets:";
+            again, which takes less memory; auto does where memory is short. cublaslt=true has NVIDIA's library do\n  products of matrices on a GPU, where it can, to other bits than our kernels. sample_interval=500 has the model\n  write a \
+            short text every 500 steps, into samples/\n\nPresets:";
     for preset in &PRESETS {
         let (name, about) = (preset.name, preset.description);
         let (steps, batch, rate) = (preset.steps, preset.n_batch, preset.learning_rate);

@@ -130,6 +130,7 @@ fn gpu(number: usize, settings: &RunConfig, config: &Config) -> Result<Device, D
             averaged: settings.training.ema_decay > 0.0,
             recompute,
             rounded: settings.training.quantize_aware.format().is_some(),
+            cublaslt: settings.training.cublaslt,
         };
         let needed = found.needed(config, n_batch, demands);
         if needed <= free { Ok(()) } else { Err(needed) }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use minigpt_runtime::layout;
 
 use crate::backend::{Backend, BackendError, Batch};
-use crate::data::windows::{ValidationWindows, WindowBatch};
+use crate::data::windows::{Draw, ValidationWindows, WindowBatch};
 use crate::model::{Gpt, GptOptions, PassOptions};
 use crate::optimizer::AdamW;
 use crate::run::Run;
@@ -105,7 +105,12 @@ fn measure<B: Backend>(
     let begin = Instant::now();
     // The first pass makes what later ones find.
     for pass in 0..=PASSES {
-        windows.draw(&run.train, None, seed, pass as u64);
+        let draw = Draw {
+            bos: None,
+            seed,
+            micro_step: pass as u64,
+        };
+        windows.draw(&run.train, &draw);
         let options = PassOptions {
             dropout: training.dropout as f32,
             seed,

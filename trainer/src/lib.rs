@@ -11,7 +11,8 @@
 //!   [`activations`] are its buffers, [`optimizer`], [`schedule`] and [`outliers`] the rules of a step.
 //! - [`backend`] is the seam to a device; [`backend::cpu`] is the one with threads and vectors,
 //!   [`backend::cuda`] an NVIDIA GPU; [`device`] chooses.
-//! - [`export`] writes the model file, [`inference`] runs one on a host, [`evaluate`] measures it.
+//! - [`export`] writes the model file, [`inference`] runs one on a host, [`evaluate`] measures it;
+//!   [`mod@sample`] is what a model in training says.
 //!
 //! # Glossary
 //! Shapes are written `[R, C]`, row-major, in these letters:
@@ -62,6 +63,7 @@ pub mod outliers;
 pub mod params;
 pub mod run;
 pub mod run_config;
+pub mod sample;
 pub mod schedule;
 pub mod stories;
 pub mod tokenizer;

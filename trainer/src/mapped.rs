@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 /// A file's bytes, mapped read-only and not copied.
 #[derive(Debug)]
@@ -37,6 +37,16 @@ impl Mapped {
         // replaces files by renaming, so that the mapped bytes do not change under the slice.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self(map))
+    }
+
+    /// The same kind of memory with a copy of `bytes` in it, and no file.
+    ///
+    /// # Errors
+    /// What the system says when it has not the memory.
+    pub fn copy(bytes: &[u8]) -> io::Result<Self> {
+        let mut map = MmapMut::map_anon(bytes.len())?;
+        map.copy_from_slice(bytes);
+        Ok(Self(map.make_read_only()?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod passes;
 mod rounded;
+mod single;
 mod state;
 mod tables;
 
@@ -10,9 +11,12 @@ use minigpt_runtime::layout;
 
 use crate::activations::Activations;
 use crate::backend::{Backend, BackendError, Batch, Kind, Loss, Shape};
+use crate::data::token_file::TokenFile;
+use crate::data::windows::Draw;
 use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
 use rounded::Rounded;
+pub use single::Single;
 use tables::tables;
 
 /// Target id that takes no part in the loss (padding).
@@ -40,9 +44,9 @@ pub struct GptOptions {
 pub struct PassOptions {
     /// Chance of a value to be dropped, in `[0, 1)`.
     pub dropout: f32,
-    /// Seed of the dropout masks.
+    /// Seed of the dropout masks, and of the windows where they are drawn.
     pub seed: u64,
-    /// Number of this pass since training began: with `seed` it decides the masks, so that a
+    /// Number of this pass since training began: with `seed` it decides masks and windows, so that a
     /// resumed run makes the same.
     pub micro_step: u64,
     /// Passes before an update; the gradient is divided by it.
@@ -170,7 +174,8 @@ impl<B: Backend> Gpt<B> {
     ) -> Result<PendingLoss<B::Scalar>, BackendError> {
         let count = self.check(tokens, Some(targets));
         self.backend.write_ids(&mut self.targets, targets)?;
-        self.forward(tokens, None)?;
+        self.backend.write_ids(&mut self.tokens, tokens)?;
+        self.forward(None)?;
         let x = self.activations.last();
         let head = self.rounded.or(&self.params).head();
         let sum = self.backend.loss(x, head, &self.targets, &self.shape)?;
@@ -185,7 +190,8 @@ impl<B: Backend> Gpt<B> {
     /// If the length is wrong or an id is not below `n_vocab`.
     pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {
         self.check(tokens, None);
-        self.forward(tokens, None)?;
+        self.backend.write_ids(&mut self.tokens, tokens)?;
+        self.forward(None)?;
         let x = self.activations.last();
         let head = self.rounded.or(&self.params).head();
         self.backend.logits(x, head, &self.shape)
@@ -206,9 +212,56 @@ impl<B: Backend> Gpt<B> {
         options: PassOptions,
     ) -> Result<PendingLoss<B::Scalar>, BackendError> {
         let count = self.check(tokens, Some(targets));
-        assert!(options.accumulation > 0 && (0.0..1.0).contains(&options.dropout));
         self.backend.write_ids(&mut self.targets, targets)?;
-        self.forward(tokens, Some(options))?;
+        self.backend.write_ids(&mut self.tokens, tokens)?;
+        self.pass(count, options)
+    }
+
+    /// Tokens to draw from, for [`Self::accumulate_drawn`].
+    ///
+    /// # Panics
+    /// If the vocabulary of `file` is larger than the model's.
+    pub fn corpus(&mut self, file: &TokenFile) -> Result<B::Corpus, BackendError> {
+        let n_vocab = self.shape.config.n_vocab();
+        assert!(
+            file.n_vocab() <= n_vocab,
+            "a corpus of {} tokens for a model of {n_vocab}",
+            file.n_vocab()
+        );
+        self.backend.corpus(file)
+    }
+
+    /// [`Self::accumulate`] on windows of `corpus`, whose documents begin with `bos`: the seed and the
+    /// number of the pass say which.
+    ///
+    /// # Panics
+    /// If `accumulation` is 0 or `dropout` is not in `[0, 1)`; if the corpus is shorter than a window and
+    /// its last target.
+    pub fn accumulate_drawn(
+        &mut self,
+        corpus: &B::Corpus,
+        bos: Option<u32>,
+        options: PassOptions,
+    ) -> Result<PendingLoss<B::Scalar>, BackendError> {
+        let draw = Draw {
+            bos,
+            seed: options.seed,
+            micro_step: options.micro_step,
+        };
+        let ids = (&mut self.tokens, &mut self.targets);
+        self.backend
+            .draw(ids.0, ids.1, corpus, &draw, &self.shape)?;
+        self.pass(self.shape.batch.rows(), options)
+    }
+
+    /// Forward and backward of the batch that is there, of which `count` targets count.
+    fn pass(
+        &mut self,
+        count: usize,
+        options: PassOptions,
+    ) -> Result<PendingLoss<B::Scalar>, BackendError> {
+        assert!(options.accumulation > 0 && (0.0..1.0).contains(&options.dropout));
+        self.forward(Some(options))?;
         let scale = 1.0 / (count.max(1) as f32 * options.accumulation as f32);
         let sum = self.loss_backward(scale)?;
         self.backward(options)?;

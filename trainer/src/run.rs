@@ -10,7 +10,7 @@
 //! tensorboard/    the same as event files, where they are wanted
 //! checkpoints/    the latest, and the best
 //! loaded.txt      what came from the model to begin with, if there was one
-//! samples/        texts that the model wrote
+//! samples/        texts that the model wrote, each named by its step
 //! model.mgpt      the result
 //! ```
 //! `config.toml` is written last: a directory is a run when it has one. Until then a hidden file says

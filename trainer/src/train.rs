@@ -1,23 +1,27 @@
 //! Training: steps, validation, checkpoints, and every way to end.
 
+mod ahead;
 mod error;
+mod sampling;
 mod saving;
 mod step;
 mod summary;
 mod validation;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::backend::{Backend, Batch};
 use crate::checkpoint::{self, State};
-use crate::data::windows::WindowBatch;
 use crate::metrics::{Metrics, MetricsError};
-use crate::model::{Gpt, GptOptions};
+use crate::model::{Gpt, GptOptions, Single};
 use crate::outliers::Outlier;
 use crate::run::{Run, RunError, memory};
 
+use ahead::{Owed, Pace};
 pub use error::{Diverged, Diverging, TrainError};
+use sampling::room;
 use saving::{draw, warn};
 pub use summary::{Ending, Summary};
 use summary::{ending, summary};
@@ -28,13 +32,17 @@ pub trait Observer {
     /// A step is done.
     fn step(&mut self, _metrics: &Metrics) {}
 
+    /// The model wrote a text at the end of step `step`.
+    fn sample(&mut self, _step: u64, _text: &str) {}
+
     /// A step stood out and was not taken; [`Self::step`] follows.
     fn skipped(&mut self, _outlier: &Outlier) {}
 
     /// Something beside the training itself did not work; the run goes on.
     fn warning(&mut self, _message: &str) {}
 
-    /// Asked after each step: whether to save and stop here.
+    /// Asked after each step: whether to save and stop here. Steps that a device is at by then are still
+    /// done.
     fn stops(&mut self) -> bool {
         false
     }
@@ -72,19 +80,24 @@ pub fn train<B: Backend>(
 struct Training<'r, B: Backend> {
     run: &'r mut Run,
     gpt: Gpt<B>,
+    /// Where the run stands: after the last step that was settled.
     state: State,
     start: u64,
     /// The latest checkpoint.
     checkpoint: Option<PathBuf>,
     /// The step that it is of.
     saved: Option<u64>,
-    batch: WindowBatch,
+    /// What it learns from.
+    corpus: B::Corpus,
     /// The token that documents begin with.
     bos: Option<u32>,
     validation: Option<Validation>,
+    /// Room for texts, where the run writes any.
+    single: Option<Single<B>>,
     began: Instant,
-    /// Seconds of steps and tokens in them since the last line of the record.
-    pace: (f64, u64),
+    pace: Pace,
+    /// Steps behind `state` that were asked for.
+    owed: VecDeque<Owed<B::Scalar>>,
 }
 
 impl<'r, B: Backend> Training<'r, B> {
@@ -119,51 +132,51 @@ impl<'r, B: Backend> Training<'r, B> {
         }
         run.log.take_back(state.step)?;
         keep_events(run)?;
+        // Whether the device has it shows before any step; tokens take what is left.
+        let single = room(&mut gpt, run)?;
+        let corpus = gpt.corpus(&run.train)?;
         Ok(Self {
             gpt,
+            corpus,
             start: state.step,
             saved: checkpoint.is_some().then_some(state.step),
             state,
             checkpoint,
-            batch: WindowBatch::new(batch.n_batch, batch.n_time),
             bos: run.tokenizer.view().specials().bos,
             validation: Validation::new(run, batch),
+            single,
             began: Instant::now(),
-            pace: (0.0, 0),
+            pace: Pace::new(),
+            owed: VecDeque::new(),
             run,
         })
     }
 
     fn go(mut self, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
         loop {
-            let metrics = match self.step(observer) {
-                Ok(metrics) => metrics,
-                Err(error) => return Err(self.rolled_back(error)),
-            };
-            let improved = metrics.val_loss.is_some() && self.state.stale_evaluations == 0;
-            let run = self.run.settings.run.clone();
-            let ending = ending(&self.state, &self.run.settings.training);
-            let logged = metrics.step.is_multiple_of(run.log_interval);
-            if logged || metrics.val_loss.is_some() {
-                self.run.log.append(metrics)?;
-                self.pace = (0.0, 0);
-            }
-            observer.step(&metrics);
-            let late =
-                run.max_seconds > 0.0 && self.began.elapsed().as_secs_f64() >= run.max_seconds;
-            let ending = match ending {
-                Some(ending) => Some(ending),
-                None if observer.stops() => Some(Ending::Stopped),
-                None => late.then_some(Ending::OutOfTime),
-            };
-            let due = metrics.step.is_multiple_of(run.checkpoint_interval);
-            if due || improved || ending.is_some() {
-                let path = self.save(observer)?;
-                if let Some(ending) = ending {
+            match self.advance(observer) {
+                Ok(None) => {}
+                Ok(Some((ending, path))) => {
                     return Ok(summary(ending, self.start, &self.state, path));
                 }
+                Err(error) => return Err(self.rolled_back(error)),
             }
         }
+    }
+
+    /// Asks for a step and settles those that are due; where the run has come to a place for it, saves. A
+    /// checkpoint is of steps that were all settled.
+    fn advance(
+        &mut self,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<(Ending, PathBuf)>, TrainError> {
+        let asked = self.ask()?;
+        let (improved, ending) = self.catch_up(asked, observer)?;
+        if !(self.is_saved(asked) || improved || ending.is_some()) {
+            return Ok(None);
+        }
+        let path = self.save(observer)?;
+        Ok(ending.map(|ending| (ending, path)))
     }
 
     /// `error`, and where it is that the run diverged, the record ends with the last checkpoint.

@@ -129,6 +129,7 @@ inline u32 votes(bool x) {
     return mine.all;
 }
 inline int count_bits(u32 x) { return __builtin_popcount(x); }
+inline u64 high_product(u64 x, u64 y) { return (u64)((unsigned __int128)x * y >> 64); }
 
 inline float exponential(float x) { return expf(x); }
 inline float logarithm(float x) { return logf(x); }

@@ -1,5 +1,6 @@
 // A stand-in for the CUDA driver: the functions that the backend calls, over the simulator. Kernels are
-// found by name in this library. Work is done when it is asked for, or recorded in a graph.
+// found by name in this library. Work is done as late as it may: when somebody waits for it. The calls that
+// reach a device are counted.
 //
 // What a device may do wrong is asked for by environment variables:
 // MINIGPT_FAKE_DEVICES      how many there are (1)
@@ -7,11 +8,11 @@
 // MINIGPT_FAKE_CAPABILITY   compute capability, such as 75 (90)
 // MINIGPT_FAKE_MEMORY       bytes of memory (1 GiB)
 // MINIGPT_FAKE_LOST         the launch at which the device is lost (never)
+// MINIGPT_FAKE_UNMARKED     the event of a thread that has no room behind its work (none)
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <map>
 #include <mutex>
 #include <new>
@@ -21,30 +22,11 @@
 #include <dlfcn.h>
 
 #include "fibres.h"
+#include "work.h"
 
 namespace {
 
-typedef unsigned long long Address;
-enum Result {
-    SUCCESS = 0,
-    INVALID_VALUE = 1,
-    OUT_OF_MEMORY = 2,
-    NO_DEVICE = 100,
-    INVALID_DEVICE = 101,
-    NOT_FOUND = 500,
-    LAUNCH_FAILED = 719,
-    CAPTURE_UNSUPPORTED = 900,
-    DEVICE_LOST = 46,
-};
 enum Attribute { PROCESSORS = 16, MAJOR = 75, MINOR = 76 };
-
-struct Graph {
-    std::vector<std::function<Result()>> work;
-};
-
-struct Stream {
-    Graph* recording = nullptr;
-};
 
 struct Kernel {
     void (*run)(const void*);
@@ -56,29 +38,12 @@ std::mutex shared;
 std::map<Address, size_t> allocations;
 size_t allocated;
 std::atomic<unsigned long long> launches;
-// An error of a device stays until the process ends.
-std::atomic<Result> failed;
+// Of this thread: how often it holds a device's context, without which it can give no memory back.
+thread_local unsigned long long retained;
 
 unsigned long long setting(const char* name, unsigned long long otherwise) {
     const char* text = getenv(name);
     return text ? strtoull(text, nullptr, 10) : otherwise;
-}
-
-// `bytes` at `address` are within one allocation.
-bool owned(Address address, size_t bytes) {
-    std::lock_guard<std::mutex> guard(shared);
-    auto after = allocations.upper_bound(address);
-    if (after == allocations.begin()) return false;
-    --after;
-    return address + bytes <= after->first + after->second;
-}
-
-Result do_or_record(void* stream, std::function<Result()> work) {
-    if (failed) return failed.load();
-    Graph* graph = ((Stream*)stream)->recording;
-    if (!graph) return work();
-    graph->work.push_back(std::move(work));
-    return SUCCESS;
 }
 
 Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std::vector<unsigned char>& arguments) {
@@ -87,7 +52,7 @@ Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std:
         return DEVICE_LOST;
     }
     // Aligned as a kernel's parameters are.
-    alignas(16) unsigned char copy[1024];
+    alignas(16) unsigned char copy[4096];
     memcpy(copy, arguments.data(), arguments.size());
     if (const char* wrong = fibres::launch(grid, threads, kernel.run, copy)) {
         fprintf(stderr, "simulated device: %s\n", wrong);
@@ -98,6 +63,14 @@ Result run(const Kernel& kernel, fibres::Size grid, unsigned threads, const std:
 }
 
 } // namespace
+
+bool simulated::owned(Address address, size_t bytes) {
+    std::lock_guard<std::mutex> guard(shared);
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return false;
+    --after;
+    return address + bytes <= after->first + after->second;
+}
 
 extern "C" {
 
@@ -142,9 +115,14 @@ Result cuDeviceGetAttribute(int* value, int attribute, int) {
 Result cuDevicePrimaryCtxRetain(void** context, int) {
     static int only;
     *context = &only;
+    retained++;
     return SUCCESS;
 }
-Result cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+Result cuDevicePrimaryCtxRelease_v2(int) {
+    if (!retained) return INVALID_CONTEXT;
+    retained--;
+    return SUCCESS;
+}
 Result cuCtxSetCurrent(void*) { return SUCCESS; }
 
 Result cuGetErrorString(Result error, const char** text) {
@@ -153,6 +131,7 @@ Result cuGetErrorString(Result error, const char** text) {
     case OUT_OF_MEMORY: *text = "out of memory"; break;
     case NO_DEVICE: *text = "no CUDA-capable device is detected"; break;
     case INVALID_DEVICE: *text = "invalid device ordinal"; break;
+    case INVALID_CONTEXT: *text = "invalid device context"; break;
     case NOT_FOUND: *text = "named symbol not found"; break;
     case LAUNCH_FAILED: *text = "unspecified launch failure"; break;
     case CAPTURE_UNSUPPORTED: *text = "operation not permitted when stream is capturing"; break;
@@ -162,16 +141,6 @@ Result cuGetErrorString(Result error, const char** text) {
     return SUCCESS;
 }
 
-Result cuStreamCreate(void** stream, unsigned) {
-    *stream = new Stream;
-    return SUCCESS;
-}
-Result cuStreamDestroy_v2(void* stream) {
-    delete (Stream*)stream;
-    return SUCCESS;
-}
-Result cuStreamSynchronize(void* stream) { return ((Stream*)stream)->recording ? CAPTURE_UNSUPPORTED : failed.load(); }
-
 Result cuMemGetInfo_v2(size_t* free, size_t* total) {
     *total = setting("MINIGPT_FAKE_MEMORY", 1ull << 30);
     *free = *total - allocated;
@@ -179,6 +148,7 @@ Result cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 
 Result cuMemAlloc_v2(Address* address, size_t bytes) {
+    count(__func__);
     if (failed) return failed.load();
     std::lock_guard<std::mutex> guard(shared);
     if (allocated + bytes > setting("MINIGPT_FAKE_MEMORY", 1ull << 30)) return OUT_OF_MEMORY;
@@ -192,6 +162,9 @@ Result cuMemAlloc_v2(Address* address, size_t bytes) {
 }
 
 Result cuMemFree_v2(Address address) {
+    count(__func__);
+    if (!retained) return INVALID_CONTEXT;
+    catch_up_all();
     std::lock_guard<std::mutex> guard(shared);
     auto found = allocations.find(address);
     if (found == allocations.end()) return INVALID_VALUE;
@@ -201,26 +174,53 @@ Result cuMemFree_v2(Address address) {
     return SUCCESS;
 }
 
+// Memory of the host that a device sees: one address for both.
+Result cuMemHostAlloc(void** place, size_t bytes, unsigned flags) {
+    count(__func__);
+    if (flags != 2) return INVALID_VALUE;
+    *place = operator new(bytes, std::align_val_t(256));
+    memset(*place, 0xff, bytes);
+    return SUCCESS;
+}
+Result cuMemHostGetDevicePointer_v2(Address* address, void* place, unsigned) {
+    *address = (Address)place;
+    return SUCCESS;
+}
+Result cuMemFreeHost(void* place) {
+    catch_up_all();
+    operator delete(place, std::align_val_t(256));
+    return SUCCESS;
+}
+
 Result cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void* stream) {
+    count(__func__);
     if (bytes && !owned(to, bytes)) return INVALID_VALUE;
-    return do_or_record(stream, [=] {
+    return ask_or_record(stream, [=] {
         memset((void*)to, value, bytes);
         return SUCCESS;
     });
 }
 
+// The driver has taken ordinary memory when it returns.
 Result cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* stream) {
+    count(__func__);
     if (((Stream*)stream)->recording) return CAPTURE_UNSUPPORTED;
     if (!owned(to, bytes)) return INVALID_VALUE;
-    memcpy((void*)to, from, bytes);
-    return failed.load();
+    std::vector<unsigned char> taken((const unsigned char*)from, (const unsigned char*)from + bytes);
+    return ask_or_record(stream, [=] {
+        memcpy((void*)to, taken.data(), taken.size());
+        return SUCCESS;
+    });
 }
 
 Result cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
+    count(__func__);
     if (((Stream*)stream)->recording) return CAPTURE_UNSUPPORTED;
     if (!owned(from, bytes)) return INVALID_VALUE;
-    memcpy(to, (const void*)from, bytes);
-    return failed.load();
+    return ask_or_record(stream, [=] {
+        memcpy(to, (const void*)from, bytes);
+        return SUCCESS;
+    });
 }
 
 Result cuModuleLoadData(void** module, const void* image) {
@@ -252,43 +252,14 @@ Result cuModuleGetFunction(void** function, void*, const char* name) {
 // Takes the arguments as one buffer, which must be of the size of the kernel's parameter.
 Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                       unsigned shared, void* stream, void** parameters, void** extra) {
+    count(__func__);
     Kernel kernel = *(Kernel*)function;
     bool one_buffer = !parameters && extra && extra[0] == (void*)1 && extra[2] == (void*)2 && !extra[4];
     if (!one_buffer || by != 1 || bz != 1 || shared != 0) return INVALID_VALUE;
     size_t size = *(size_t*)extra[3];
     if (size != kernel.size) return INVALID_VALUE;
     std::vector<unsigned char> arguments((unsigned char*)extra[1], (unsigned char*)extra[1] + size);
-    return do_or_record(stream, [=] { return run(kernel, {gx, gy, gz}, bx, arguments); });
-}
-
-Result cuStreamBeginCapture_v2(void* stream, int) {
-    ((Stream*)stream)->recording = new Graph;
-    return SUCCESS;
-}
-
-Result cuStreamEndCapture(void* stream, void** graph) {
-    *graph = ((Stream*)stream)->recording;
-    ((Stream*)stream)->recording = nullptr;
-    return SUCCESS;
-}
-
-Result cuGraphInstantiateWithFlags(void** made, void* graph, Address) {
-    *made = new Graph(*(Graph*)graph);
-    return SUCCESS;
-}
-Result cuGraphDestroy(void* graph) {
-    delete (Graph*)graph;
-    return SUCCESS;
-}
-Result cuGraphExecDestroy(void* graph) {
-    delete (Graph*)graph;
-    return SUCCESS;
-}
-
-Result cuGraphLaunch(void* graph, void* stream) {
-    for (auto& work : ((Graph*)graph)->work)
-        if (Result result = do_or_record(stream, work)) return result;
-    return SUCCESS;
+    return ask_or_record(stream, [=] { return run(kernel, {gx, gy, gz}, bx, arguments); });
 }
 
 } // extern "C"

@@ -3,7 +3,7 @@
 use std::thread::available_parallelism;
 
 use clap::Args;
-use minigpt_trainer::backend::cuda::{self, Found};
+use minigpt_trainer::backend::cuda::{self, Cuda, Found};
 use minigpt_trainer::device;
 
 use crate::failure::Outcome;
@@ -30,6 +30,10 @@ pub(crate) fn run(_: &DoctorArgs) -> Outcome {
                 }
                 text += &line(found, &verdict.unwrap_or_else(|reason| reason));
             }
+            text += match Cuda::has_cublaslt() {
+                true => "cublaslt there is one, for --set cublaslt=true\n",
+                false => "cublaslt none that the loader finds, and none is needed\n",
+            };
         }
     }
     text += &format!("minigpt train uses {chosen}\n");

@@ -19,7 +19,9 @@ use std::thread;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use minigpt_runtime::{Format, KvFormat, ModelFile};
+use minigpt_trainer::backend::cuda::{Cuda, Found};
 use minigpt_trainer::inference::{ModelBytes, OpenError};
+use minigpt_trainer::run_config::TrainingSettings;
 
 use crate::failure::Failure;
 
@@ -40,6 +42,16 @@ fn open_model(path: &Path) -> Result<ModelBytes, Failure> {
         OpenError::Read(error) => Failure::reading(file, &error),
         error => Failure::with(file, error),
     })
+}
+
+/// Takes `found` into use, with cuBLASLt where `training` wants it.
+fn cuda(found: Found, training: &TrainingSettings) -> Result<Cuda, Failure> {
+    let cuda = Cuda::new(found);
+    let cuda = match training.cublaslt {
+        true => cuda.and_then(Cuda::with_cublaslt),
+        false => cuda,
+    };
+    cuda.map_err(Failure::failed)
 }
 
 /// `--context`, or the model's own.

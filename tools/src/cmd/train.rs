@@ -21,7 +21,7 @@ use minigpt_trainer::train::{Ending, Summary, train};
 
 use self::destination::Destination;
 use self::words::{say_arithmetic, say_ending};
-use crate::cmd::generate;
+use crate::cmd::{cuda, generate};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::{self, grouped, say};
@@ -169,7 +169,7 @@ fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> 
         Device::Cuda { found, recompute } => {
             say!("training on {}", found.name);
             run.settings.run.recompute = recompute;
-            Some(Cuda::new(found).map_err(Failure::failed)?)
+            Some(cuda(found, &run.settings.training)?)
         }
         _ => None,
     };

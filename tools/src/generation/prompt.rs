@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 
 use minigpt_runtime::Tokenizer;
 use minigpt_runtime::tokenizer::TokenizeError;
+use minigpt_trainer::sample::beginning;
 
 use crate::failure::Failure;
 
@@ -17,23 +18,16 @@ pub(crate) fn utf8<'t>(what: &str, text: &'t OsStr) -> Result<&'t str, Failure> 
     })
 }
 
-/// The start token, if the tokenizer has one, and the tokens of `text`, which is called `what`.
-///
-/// A model without a start token begins an empty text after a line's end, or its first token.
+/// The start token, if the tokenizer has one, and the tokens of `text`, which is called `what`; of an empty
+/// text, what it comes after.
 pub(crate) fn prompt_tokens(
     tokenizer: &Tokenizer<'_>,
     text: &str,
     what: &str,
 ) -> Result<Vec<u32>, Failure> {
     let mut tokens = encode(tokenizer, text, what)?;
-    match tokenizer.specials().bos {
-        Some(bos) => tokens.insert(0, bos),
-        None if tokens.is_empty() => {
-            let mut newline = [0; 2];
-            let n = tokenizer.encode(b"\n", &mut newline).unwrap_or(0);
-            tokens.push(if n == 1 { newline[0] } else { 0 });
-        }
-        None => {}
+    if tokens.is_empty() || tokenizer.specials().bos.is_some() {
+        tokens.insert(0, beginning(tokenizer));
     }
     Ok(tokens)
 }

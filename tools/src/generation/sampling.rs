@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use minigpt_runtime::sampler::logits;
 use minigpt_runtime::{Penalties, PenaltyOptions, Sampler, SamplerOptions, Tokenizer};
+use minigpt_trainer::sample::OPTIONS;
 
 use super::prompt::encode;
 use crate::cmd::count;
@@ -84,8 +85,8 @@ impl SamplingArgs {
     /// How the story of a new model is told.
     pub(crate) fn story(seed: u64) -> Self {
         Self {
-            temperature: Some(0.5),
-            top_p: Some(0.95),
+            temperature: Some(OPTIONS.temperature),
+            top_p: Some(OPTIONS.top_p),
             repetition_penalty: 1.0,
             seed: Some(seed.into()),
             ..Self::default()

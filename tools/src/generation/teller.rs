@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use minigpt_runtime::{StopStrings, StreamDecoder, Tokenizer};
 use minigpt_trainer::evaluate::surprise;
+use minigpt_trainer::sample::ends;
 use serde::Serialize;
 
 use super::sampling::Sampling;
@@ -139,12 +140,6 @@ impl Teller<'_> {
         logprobs.extend(predicted.map(|logits| -surprise(&logits, token as usize)));
         Ok(token)
     }
-}
-
-/// The tokens that end a text.
-pub(crate) fn ends(tokenizer: &Tokenizer<'_>) -> Vec<u32> {
-    let specials = tokenizer.specials();
-    [specials.eos, specials.bos].into_iter().flatten().collect()
 }
 
 fn emit(text: &mut String, new: &str, sink: &mut dyn FnMut(&str) -> Outcome) -> Outcome {

@@ -11,6 +11,8 @@
 use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 
+use crate::data::token_file::TokenFile;
+use crate::data::windows::Draw;
 use crate::optimizer::{Optimizer, Rule};
 
 pub mod cpu;
@@ -62,6 +64,32 @@ impl Loss {
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.sum / self.count as f64
+    }
+}
+
+/// How far training runs ahead of a device: it asks for steps before it knows the losses of those
+/// before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::exhaustive_structs, reason = "a plain pair")]
+pub struct Ahead {
+    /// Steps whose losses may be owed.
+    pub steps: usize,
+    /// Seconds that they may take together: so long does a run go on that someone wants to end.
+    pub seconds: f64,
+}
+
+impl Ahead {
+    /// Each step is waited for.
+    pub const NONE: Self = Self {
+        steps: 0,
+        seconds: 0.0,
+    };
+
+    /// Steps whose losses may be owed where one takes `step` seconds; none while that is not known.
+    #[must_use]
+    pub fn most(&self, step: Option<f64>) -> usize {
+        let fitting = step.map_or(0.0, |step| self.seconds / step.max(1e-9));
+        self.steps.min(fitting as usize)
     }
 }
 
@@ -179,11 +207,11 @@ pub struct Optimized<'a, T> {
     pub rules: &'a [Rule],
 }
 
-/// A device that trains: 20 steps.
+/// A device that trains: 22 steps, and how far they may be asked for ahead of it.
 ///
 /// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
-/// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
-/// else has to. Gradients of parameters are added to what is there; all other outputs are
+/// method returns. [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for what they return;
+/// others may wait where they take memory or bring something from the host. Gradients of parameters are added to what is there; all other outputs are
 /// overwritten. Buffers passed in have the lengths stated.
 ///
 /// # Errors
@@ -195,6 +223,8 @@ pub trait Backend {
     type Buffer;
     /// Token ids on the device.
     type Ids;
+    /// Tokens that windows are drawn from.
+    type Corpus;
     /// One number on the device: a loss or a norm.
     type Scalar;
 
@@ -207,13 +237,34 @@ pub trait Backend {
     /// Overwrites `ids` with `values` of its length.
     fn write_ids(&mut self, ids: &mut Self::Ids, values: &[u32]) -> Result<(), BackendError>;
 
+    /// The tokens of `file`, to draw from.
+    fn corpus(&mut self, file: &TokenFile) -> Result<Self::Corpus, BackendError>;
+
+    /// Overwrites `tokens` and `targets` with windows of `corpus`: [`Draw::fill`].
+    ///
+    /// # Shapes
+    /// Both `[R]`.
+    fn draw(
+        &mut self,
+        tokens: &mut Self::Ids,
+        targets: &mut Self::Ids,
+        corpus: &Self::Corpus,
+        draw: &Draw,
+        shape: &Shape,
+    ) -> Result<(), BackendError>;
+
     /// Overwrites `buffer` with `values` of its length.
     fn write(&mut self, buffer: &mut Self::Buffer, values: &[f32]) -> Result<(), BackendError>;
 
     /// Copies `buffer` to the host.
     fn read(&self, buffer: &Self::Buffer) -> Result<Vec<f32>, BackendError>;
 
-    /// Copies `scalar` to the host.
+    /// How far training runs ahead of this device.
+    fn ahead(&self) -> Ahead {
+        Ahead::NONE
+    }
+
+    /// Waits for `scalar`, but for nothing that was asked for after it.
     fn read_scalar(&self, scalar: &Self::Scalar) -> Result<f64, BackendError>;
 
     /// Bytes of all buffers handed out and of the backend's own scratch.

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::DataError;
 use super::sources::hash;
@@ -11,11 +12,11 @@ use crate::mapped::Mapped;
 /// Vocabularies up to this size are stored in two bytes a token.
 const SMALL_VOCABULARY: usize = 1 << 16;
 
-/// A sequence of tokens, mapped from its file.
-#[derive(Debug)]
+/// A sequence of tokens, mapped from its file; clones share the mapping.
+#[derive(Clone, Debug)]
 pub struct TokenFile {
-    bytes: Mapped,
-    wide: bool,
+    bytes: Arc<Mapped>,
+    n_vocab: usize,
 }
 
 impl TokenFile {
@@ -44,16 +45,16 @@ impl TokenFile {
     /// A [`DataError`] that says what is wrong with the file.
     pub fn open(directory: &Path, name: &str, n_vocab: usize) -> Result<Self, DataError> {
         let path = token_path(directory, name, n_vocab);
-        let wide = is_wide(n_vocab);
         let bytes = Mapped::open(&path).map_err(|error| DataError::LostTokens {
             path: path.clone(),
             error,
         })?;
-        if bytes.len() % width(wide) != 0 {
+        if bytes.len() % width(is_wide(n_vocab)) != 0 {
             let bytes = bytes.len();
             return Err(DataError::TornTokens { path, bytes });
         }
-        let file = Self { bytes, wide };
+        let bytes = Arc::new(bytes);
+        let file = Self { bytes, n_vocab };
         match (0..file.len()).find(|&i| file.token(i) as usize >= n_vocab) {
             Some(index) => Err(DataError::ForeignToken {
                 path,
@@ -65,10 +66,24 @@ impl TokenFile {
         }
     }
 
+    /// `tokens` as a file holds them, in memory.
+    ///
+    /// # Errors
+    /// What the system says when it has not the memory.
+    ///
+    /// # Panics
+    /// If a token is not below `n_vocab`.
+    pub fn in_memory(tokens: &[u32], n_vocab: usize) -> io::Result<Self> {
+        let mut bytes = Vec::with_capacity(tokens.len() * width(is_wide(n_vocab)));
+        write(&mut bytes, tokens, n_vocab)?;
+        let bytes = Arc::new(Mapped::copy(&bytes)?);
+        Ok(Self { bytes, n_vocab })
+    }
+
     /// Number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len() / width(self.wide)
+        self.bytes.len() / width(self.is_wide())
     }
 
     /// Whether there are none.
@@ -83,9 +98,25 @@ impl TokenFile {
         hash(&self.bytes)
     }
 
+    /// The file's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Tokens of its vocabulary: all in it are below.
+    #[must_use]
+    pub const fn n_vocab(&self) -> usize {
+        self.n_vocab
+    }
+
+    /// Whether a token takes four bytes, not two.
+    pub(crate) const fn is_wide(&self) -> bool {
+        is_wide(self.n_vocab)
+    }
+
     /// How the file's name ends.
     pub(crate) const fn extension(&self) -> &'static str {
-        extension(self.wide)
+        extension(self.is_wide())
     }
 
     /// Token `index`.
@@ -94,8 +125,8 @@ impl TokenFile {
     /// If there is no such token.
     #[must_use]
     pub fn token(&self, index: usize) -> u32 {
-        let start = index * width(self.wide);
-        if self.wide {
+        let start = index * width(self.is_wide());
+        if self.is_wide() {
             let bytes = &self.bytes[start..start + 4];
             u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
         } else {
@@ -152,13 +183,7 @@ impl TokenWriter {
     /// # Panics
     /// If a token is not below `n_vocab`.
     pub fn append(&mut self, tokens: &[u32]) -> Result<(), DataError> {
-        assert!(tokens.iter().all(|&t| (t as usize) < self.n_vocab));
-        let wide = is_wide(self.n_vocab);
-        let mut write = |token: &u32| match wide {
-            true => self.file.write_all(&token.to_le_bytes()),
-            false => self.file.write_all(&(*token as u16).to_le_bytes()),
-        };
-        let written = tokens.iter().try_for_each(&mut write);
+        let written = write(&mut self.file, tokens, self.n_vocab);
         self.len += tokens.len();
         written.map_err(|error| self.failed(error))
     }
@@ -215,6 +240,16 @@ impl TokenWriter {
             error,
         }
     }
+}
+
+/// Writes `tokens` in as many bytes each as a vocabulary of `n_vocab` requires.
+fn write(to: &mut impl Write, tokens: &[u32], n_vocab: usize) -> io::Result<()> {
+    assert!(tokens.iter().all(|&t| (t as usize) < n_vocab));
+    let wide = is_wide(n_vocab);
+    tokens.iter().try_for_each(|token| match wide {
+        true => to.write_all(&token.to_le_bytes()),
+        false => to.write_all(&(*token as u16).to_le_bytes()),
+    })
 }
 
 const fn is_wide(n_vocab: usize) -> bool {

@@ -9,13 +9,80 @@
 
 use core::ops::Range;
 
-use minigpt_runtime::rng::{below, random};
+use minigpt_runtime::rng::{below, key, random};
 
 use super::token_file::TokenFile;
 use crate::model::IGNORE;
 
 /// Stream of the generator that draws training windows.
 const STREAM: u64 = 0x7769_6e64_6f77;
+
+/// Which training windows a pass sees.
+///
+/// A window starts anywhere, or with the document there if that began less than a window before: every
+/// window is full, and a short document is seen from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "plain data")]
+pub struct Draw {
+    /// The token that documents begin with, where there is one.
+    pub bos: Option<u32>,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of the pass since training began.
+    pub micro_step: u64,
+}
+
+impl Draw {
+    /// Fills `tokens` and `targets` with windows of `file`.
+    ///
+    /// # Shapes
+    /// Both `[B, T]`; `n_time` is `T`.
+    /// # Panics
+    /// If `file` is shorter than one window and its last target.
+    pub fn fill(&self, file: &TokenFile, n_time: usize, tokens: &mut [u32], targets: &mut [u32]) {
+        let first = self.first(tokens.len() / n_time);
+        let rows = tokens.chunks_exact_mut(n_time);
+        let rows = rows.zip(targets.chunks_exact_mut(n_time));
+        for (row, (tokens, targets)) in (first..).zip(rows) {
+            let start = self.start(file, n_time, row);
+            file.copy(start, tokens);
+            file.copy(start + 1, targets);
+        }
+    }
+
+    /// Where window number `number` since training began starts.
+    fn start(&self, file: &TokenFile, n_time: usize, number: u64) -> usize {
+        let n_starts = n_starts(file, n_time) as u64;
+        let drawn = below(random(self.seed, STREAM, number), n_starts) as usize;
+        let near = (drawn + 1).saturating_sub(n_time)..=drawn;
+        let document = self
+            .bos
+            .and_then(|bos| near.rev().find(|&i| file.token(i) == bos));
+        document.unwrap_or(drawn)
+    }
+
+    /// The number since training began of the first of the `n_batch` windows.
+    pub(crate) const fn first(&self, n_batch: usize) -> u64 {
+        self.micro_step * n_batch as u64
+    }
+
+    /// The key of the random numbers by which windows are drawn.
+    pub(crate) const fn key(&self) -> u64 {
+        key(self.seed, STREAM)
+    }
+}
+
+/// Places of `file` where a window may start.
+///
+/// # Panics
+/// If there is none.
+pub(crate) fn n_starts(file: &TokenFile, n_time: usize) -> usize {
+    assert!(
+        file.len() > n_time,
+        "a corpus shorter than a window and its last target"
+    );
+    file.len() - n_time
+}
 
 /// Tokens and targets of one pass, each `[B, T]` row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,23 +108,12 @@ impl WindowBatch {
         }
     }
 
-    /// Fills the batch with the windows of micro-step `micro_step` of a run with `seed`.
-    ///
-    /// A window starts anywhere, or with the document there if that began less than a window before:
-    /// every window is full, and a short document is seen from its start.
+    /// Fills the batch with the windows of `draw`.
     ///
     /// # Panics
     /// If `file` is shorter than one window and its last target.
-    pub fn draw(&mut self, file: &TokenFile, bos: Option<u32>, seed: u64, micro_step: u64) {
-        let n_time = self.n_time;
-        let n_starts = file.len() - n_time;
-        for row in 0..self.n_batch {
-            let counter = micro_step * self.n_batch as u64 + row as u64;
-            let drawn = below(random(seed, STREAM, counter), n_starts as u64) as usize;
-            let near = (drawn + 1).saturating_sub(n_time)..=drawn;
-            let document = bos.and_then(|bos| near.rev().find(|&i| file.token(i) == bos));
-            self.fill(file, row, document.unwrap_or(drawn), n_time);
-        }
+    pub fn draw(&mut self, file: &TokenFile, draw: &Draw) {
+        draw.fill(file, self.n_time, &mut self.tokens, &mut self.targets);
     }
 
     /// Puts the `n` tokens from `start` on and their targets into `row`.
@@ -157,6 +213,14 @@ impl ValidationWindows {
 mod tests {
     use super::*;
 
+    fn draw(bos: Option<u32>, seed: u64, micro_step: u64) -> Draw {
+        Draw {
+            bos,
+            seed,
+            micro_step,
+        }
+    }
+
     fn counting(n: u32) -> (tempfile::TempDir, TokenFile) {
         let dir = tempfile::tempdir().unwrap();
         let tokens: Vec<u32> = (0..n).collect();
@@ -171,9 +235,9 @@ mod tests {
         let (mut a, mut b) = (WindowBatch::new(3, 4), WindowBatch::new(3, 4));
         let mut starts = [0; 8];
         for step in 0..200 {
-            a.draw(&file, None, 5, step);
-            b.draw(&file, None, 6, 199 - step);
-            b.draw(&file, None, 5, step);
+            a.draw(&file, &draw(None, 5, step));
+            b.draw(&file, &draw(None, 6, 199 - step));
+            b.draw(&file, &draw(None, 5, step));
             assert_eq!(a, b);
             for row in 0..3 {
                 let start = a.tokens[row * 4];
@@ -191,8 +255,15 @@ mod tests {
     fn a_text_of_exactly_one_window_has_one_start() {
         let (_dir, file) = counting(5);
         let mut batch = WindowBatch::new(2, 4);
-        batch.draw(&file, None, 1, 9);
+        batch.draw(&file, &draw(None, 1, 9));
         assert_eq!(batch.targets, [1, 2, 3, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    #[should_panic = "shorter than a window and its last target"]
+    fn a_text_of_a_window_without_its_last_target_has_no_start() {
+        let (_dir, file) = counting(4);
+        WindowBatch::new(2, 4).draw(&file, &draw(None, 1, 9));
     }
 
     #[test]
@@ -243,7 +314,7 @@ mod tests {
         let mut batch = WindowBatch::new(1, 4);
         let mut seen = std::collections::BTreeMap::new();
         for step in 0..700 {
-            batch.draw(&file, Some(9), 1, step);
+            batch.draw(&file, &draw(Some(9), 1, step));
             *seen.entry(batch.tokens.clone()).or_insert(0) += 1;
         }
         // Of the seven starts, three lie in the first document and four in the second, of which
@@ -251,7 +322,7 @@ mod tests {
         assert_eq!(seen.len(), 2, "{seen:?}");
         assert!(seen[&vec![9, 0, 1, 9]] > 250 && seen[&vec![9, 2, 3, 4]] > 350);
         let anywhere = (0..700).filter(|&step| {
-            batch.draw(&file, None, 1, step);
+            batch.draw(&file, &draw(None, 1, step));
             batch.tokens[0] != 9
         });
         assert!(anywhere.count() > 400);

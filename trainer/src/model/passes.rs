@@ -35,12 +35,8 @@ impl<B: Backend> Gpt<B> {
         (0..sites).map(drop).collect()
     }
 
-    /// Fills the activations; dropout if there are `options`.
-    pub(super) fn forward(
-        &mut self,
-        tokens: &[u32],
-        options: Option<PassOptions>,
-    ) -> Result<(), BackendError> {
+    /// Fills the activations from the batch's tokens; dropout if there are `options`.
+    pub(super) fn forward(&mut self, options: Option<PassOptions>) -> Result<(), BackendError> {
         let drops = self.drops(options);
         let Self {
             backend,
@@ -60,7 +56,6 @@ impl<B: Backend> Gpt<B> {
             shape,
             drops: &drops,
         };
-        backend.write_ids(ids, tokens)?;
         let stream = &mut activations.residual;
         let positions = pass.params.get(Tensor::Wpe).or(sinusoids.as_ref());
         let wte = pass.params.get(Tensor::Wte).expect("every model has wte");

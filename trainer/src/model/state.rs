@@ -3,7 +3,7 @@
 use core::mem;
 
 use super::Gpt;
-use crate::backend::{Backend, BackendError, Kind, Optimized};
+use crate::backend::{Ahead, Backend, BackendError, Kind, Optimized};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 
@@ -84,6 +84,11 @@ impl<B: Backend> Gpt<B> {
     /// The norm that [`Self::update`] or [`Self::gradient_norm`] returned, as soon as the device has it.
     pub fn norm(&self, norm: &B::Scalar) -> Result<f32, BackendError> {
         Ok(self.backend.read_scalar(norm)? as f32)
+    }
+
+    /// How far training runs ahead of the device.
+    pub fn ahead(&self) -> Ahead {
+        self.backend.ahead()
     }
 
     /// Parameters, one array per tensor of [`minigpt_runtime::layout::tensors`].

@@ -31,6 +31,7 @@ impl RunConfig {
             ("eval_interval", training.eval_interval, 1),
             ("log_interval", run.log_interval, 1),
             ("checkpoint_interval", run.checkpoint_interval, 1),
+            ("sample_interval", run.sample_interval, 0),
             ("keep_checkpoints", run.keep_checkpoints.into(), 1),
             ("stories_bytes", data.stories_bytes, 1),
             ("seed", training.seed, 0),

@@ -82,6 +82,8 @@ pub struct RunSettings {
     pub log_interval: u64,
     /// Steps from one checkpoint to the next; each best and the last are always kept.
     pub checkpoint_interval: u64,
+    /// Steps from one text of the model's own to the next; 0 means one at the end alone.
+    pub sample_interval: u64,
     /// How many of the latest checkpoints to keep, beside the best.
     pub keep_checkpoints: u32,
     /// Seconds after which to stop, to be continued later; 0 means no limit.
@@ -180,6 +182,7 @@ impl Default for RunSettings {
             threads: 0,
             log_interval: 1,
             checkpoint_interval: 250,
+            sample_interval: 0,
             keep_checkpoints: 2,
             max_seconds: 0.0,
             tensorboard: false,

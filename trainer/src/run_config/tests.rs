@@ -19,6 +19,7 @@ fn assignments_reach_every_section_and_type() {
         "learning_rate = 3e-4",
         "tokenizer=bpe:512",
         "threads=2",
+        "sample_interval=50",
         "bias=false",
         "weight_decay=0",
     ])
@@ -28,6 +29,8 @@ fn assignments_reach_every_section_and_type() {
     assert_eq!(config.training.learning_rate, 3e-4);
     assert_eq!(config.data.tokenizer, TokenizerChoice::Bpe { n_vocab: 512 });
     assert_eq!((config.run.threads, config.model.bias), (2, false));
+    assert_eq!(config.run.sample_interval, 50);
+    assert_eq!(overlaid(&[]).unwrap().run.sample_interval, 0);
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn a_resolved_configuration_comes_back_from_its_text() {
 #[test]
 fn only_what_moves_the_curve_is_a_difference() {
     let old = overlaid(&[]).unwrap();
-    let new = overlaid(&["threads=3", "log_interval=7", "keep_checkpoints=9"]).unwrap();
+    let new = overlaid(&["threads=3", "log_interval=7", "sample_interval=9"]).unwrap();
     assert!(old.differences(&new).is_empty());
     let new = overlaid(&["seed=2", "n_layer=2"]).unwrap();
     let found: Vec<_> = old

@@ -1,7 +1,6 @@
-//! One step of training, validation included.
+//! One step of training, and validation.
 
-use std::time::Instant;
-
+use super::ahead::Owed;
 use super::{Diverged, Diverging, Observer, TrainError, Training};
 use crate::backend::Backend;
 use crate::metrics::Metrics;
@@ -19,36 +18,52 @@ const WORST: f64 = 3.0;
 const SETTLED: f64 = 0.07;
 
 impl<B: Backend> Training<'_, B> {
-    /// One step of the optimiser and, where it is due, validation.
-    pub(super) fn step(&mut self, observer: &mut dyn Observer) -> Result<Metrics, TrainError> {
+    /// Asks for the next step of the optimiser, which [`Self::settle`] settles. Returns its number.
+    pub(super) fn ask(&mut self) -> Result<u64, TrainError> {
+        let settings = self.run.settings.training.clone();
+        let step = self.state.step + self.owed.len() as u64 + 1;
+        if self.owed.is_empty() {
+            self.pace.begin();
+        }
+        self.quantize(step, &settings);
+        let losses = self.accumulate(step, &settings)?;
+        let norm = self.gpt.gradient_norm()?;
+        if !settings.judges() {
+            self.descend(&settings, &norm, step)?;
+        }
+        self.owed.push_back(Owed { losses, norm });
+        Ok(step)
+    }
+
+    /// Waits for what the first step that is owed came to. Unless it is an outlier, it has been taken then.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`]; steps after it have been taken all the same, and mean nothing.
+    pub(super) fn settle(&mut self, observer: &mut dyn Observer) -> Result<Metrics, TrainError> {
+        let owed = self.owed.pop_front().expect("callers look for one first");
         let settings = self.run.settings.training.clone();
         let step = self.state.step + 1;
-        let begin = Instant::now();
-        let learning_rate = settings.schedule().at(step);
-        self.quantize(step, &settings);
-        let (train_loss, grad_norm) = self.learn(step, &settings, learning_rate, observer)?;
-        let tokens = self.batch.tokens.len() as u64 * u64::from(settings.accumulation);
+        let (train_loss, grad_norm) = self.numbers(&owed)?;
+        if settings.judges() {
+            self.judge(step, &settings, (train_loss, grad_norm), &owed, observer)?;
+        }
+        let tokens = self.gpt.batch().rows() as u64 * u64::from(settings.accumulation);
         self.state.step = step;
         self.state.tokens += tokens;
-        self.pace.0 += begin.elapsed().as_secs_f64();
-        self.pace.1 += tokens;
+        self.pace.end(tokens);
         let before = self.run.log.history().last();
-        let mut metrics = Metrics {
+        Ok(Metrics {
             step,
             tokens: self.state.tokens,
-            seconds: self.pace.0 + before.map_or(0.0, |line| line.seconds),
+            seconds: self.pace.seconds + before.map_or(0.0, |line| line.seconds),
             train_loss,
-            learning_rate,
+            learning_rate: settings.schedule().at(step),
             grad_norm,
             skipped: self.state.outliers.skipped,
-            tokens_per_second: (self.pace.1 as f64 / self.pace.0.max(1e-9)).round(),
+            tokens_per_second: (self.pace.tokens as f64 / self.pace.seconds.max(1e-9)).round(),
             val_loss: None,
             val_bits_per_byte: None,
-        };
-        if step.is_multiple_of(settings.eval_interval) || step == settings.steps {
-            self.validate(&mut metrics)?;
-        }
-        Ok(metrics)
+        })
     }
 
     /// From its step on, has the model compute with the weights that will be deployed. What others came to is
@@ -62,22 +77,11 @@ impl<B: Backend> Training<'_, B> {
         }
     }
 
-    /// Loss and norm of the gradients of step `step`, which is taken unless it is an outlier.
-    fn learn(
-        &mut self,
-        step: u64,
-        settings: &TrainingSettings,
-        learning_rate: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<(f64, f32), TrainError> {
-        let losses = self.accumulate(step, settings)?;
-        let norm = self.gpt.gradient_norm()?;
-        let judged = settings.skip_z > 0.0;
-        if !judged {
-            // All is asked for before anything is waited for.
-            self.descend(settings, learning_rate, &norm, step)?;
-        }
-        let loss = self.mean_loss(&losses)?;
+    /// Mean loss of a step and norm of its gradients, which show whether training still works.
+    fn numbers(&mut self, owed: &Owed<B::Scalar>) -> Result<(f64, f32), TrainError> {
+        // The last that a step comes to: nothing before it has to be waited for again.
+        let grad_norm = self.gpt.norm(&owed.norm)?;
+        let loss = self.mean_loss(&owed.losses)?;
         if !loss.is_finite() {
             return Err(self.diverged(Diverging::TrainingLoss, loss));
         }
@@ -86,22 +90,29 @@ impl<B: Backend> Training<'_, B> {
         if loss > WORST * first.max(guess) {
             return Err(self.diverged(Diverging::Hopeless, loss));
         }
-        let grad_norm = self.gpt.norm(&norm)?;
         if !grad_norm.is_finite() {
             return Err(self.diverged(Diverging::GradientNorm, grad_norm.into()));
         }
-        if judged {
-            let outliers = &mut self.state.outliers;
-            match outliers.judge(step, loss, grad_norm, settings.skip_z) {
-                Some(outlier) => {
-                    let optimizer = optimizer(settings, learning_rate);
-                    self.gpt.descend(optimizer, None, step)?;
-                    observer.skipped(&outlier);
-                }
-                None => self.descend(settings, learning_rate, &norm, step)?,
-            }
-        }
         Ok((loss, grad_norm))
+    }
+
+    /// Takes step `step` unless it is an outlier.
+    fn judge(
+        &mut self,
+        step: u64,
+        settings: &TrainingSettings,
+        (loss, grad_norm): (f64, f32),
+        owed: &Owed<B::Scalar>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let outliers = &mut self.state.outliers;
+        let Some(outlier) = outliers.judge(step, loss, grad_norm, settings.skip_z) else {
+            return self.descend(settings, &owed.norm, step);
+        };
+        let optimizer = optimizer(settings, step);
+        self.gpt.descend(optimizer, None, step)?;
+        observer.skipped(&outlier);
+        Ok(())
     }
 
     /// Forward and backward of all passes of step `step`; their losses.
@@ -113,16 +124,14 @@ impl<B: Backend> Training<'_, B> {
         let mut losses = Vec::new();
         for pass in 0..u64::from(settings.accumulation) {
             let micro_step = (step - 1) * u64::from(settings.accumulation) + pass;
-            self.batch
-                .draw(&self.run.train, self.bos, settings.seed, micro_step);
             let options = PassOptions {
                 dropout: settings.dropout as f32,
                 seed: settings.seed,
                 micro_step,
                 accumulation: settings.accumulation as usize,
             };
-            let (tokens, targets) = (&self.batch.tokens, &self.batch.targets);
-            losses.push(self.gpt.accumulate(tokens, targets, options)?);
+            let drawn = self.gpt.accumulate_drawn(&self.corpus, self.bos, options);
+            losses.push(drawn?);
         }
         Ok(losses)
     }
@@ -142,12 +151,11 @@ impl<B: Backend> Training<'_, B> {
     fn descend(
         &mut self,
         settings: &TrainingSettings,
-        learning_rate: f64,
         norm: &B::Scalar,
         step: u64,
     ) -> Result<(), TrainError> {
         let updates = step - self.state.outliers.skipped;
-        let optimizer = optimizer(settings, learning_rate);
+        let optimizer = optimizer(settings, step);
         self.gpt.descend(optimizer, Some(norm), updates)?;
         if let Some(share) = settled(settings, step) {
             self.gpt.settle(share)?;
@@ -159,14 +167,14 @@ impl<B: Backend> Training<'_, B> {
         Ok(())
     }
 
-    fn validate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
+    pub(super) fn validate(&mut self, metrics: &mut Metrics) -> Result<(), TrainError> {
         let Some(validation) = &self.validation else {
             return Ok(());
         };
         let settings = &self.run.settings.training;
         self.gpt.round_to(settings.quantize_aware.format());
         self.gpt.swap_average();
-        let best = validation.measure(self.state.step, &mut self.gpt, self.run, &mut self.batch)?;
+        let best = validation.measure(self.state.step, &mut self.gpt, self.run)?;
         self.gpt.swap_average();
         if !best.val_loss.is_finite() {
             return Err(self.diverged(Diverging::ValidationLoss, best.val_loss));
@@ -200,7 +208,8 @@ impl<B: Backend> Training<'_, B> {
     }
 }
 
-fn optimizer(settings: &TrainingSettings, learning_rate: f64) -> Optimizer {
+fn optimizer(settings: &TrainingSettings, step: u64) -> Optimizer {
+    let learning_rate = settings.schedule().at(step);
     let adamw = AdamW {
         learning_rate: learning_rate as f32,
         beta1: settings.beta1 as f32,

@@ -50,13 +50,14 @@ impl Validation {
         step: u64,
         gpt: &mut Gpt<B>,
         run: &Run,
-        scratch: &mut WindowBatch,
     ) -> Result<Best, BackendError> {
+        let batch = gpt.batch();
+        let mut scratch = WindowBatch::new(batch.n_batch, batch.n_time);
         let (mut sum, mut count) = (0.0, 0);
         let batches: Vec<usize> = (0..self.windows.n_batches()).collect();
         for batches in batches.chunks(AT_ONCE) {
             let losses = batches.iter().map(|i| {
-                self.windows.fill(&run.val, *i, scratch);
+                self.windows.fill(&run.val, *i, &mut scratch);
                 gpt.evaluate(&scratch.tokens, &scratch.targets)
             });
             for pending in losses.collect::<Result<Vec<_>, _>>()? {

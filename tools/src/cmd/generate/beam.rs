@@ -7,6 +7,7 @@ use std::time::Instant;
 use minigpt_runtime::{StreamDecoder, Tokenizer};
 use minigpt_trainer::aligned::AlignedBytes;
 use minigpt_trainer::inference;
+use minigpt_trainer::sample::ends;
 use serde::Serialize;
 
 use self::search::{Found, Predictor, Settings};
@@ -16,7 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::generation::memory;
 use crate::generation::sampling::Sampling;
 use crate::generation::sequence::Sequence;
-use crate::generation::teller::{Stop, ends};
+use crate::generation::teller::Stop;
 use crate::output::{self, say};
 
 /// What `--json` prints of a text.

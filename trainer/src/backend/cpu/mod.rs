@@ -13,6 +13,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{
     AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape,
 };
+use crate::data::token_file::TokenFile;
+use crate::data::windows::Draw;
 use crate::optimizer::Optimizer;
 
 mod attention;
@@ -73,6 +75,7 @@ impl Cpu {
 impl Backend for Cpu {
     type Buffer = Buffer;
     type Ids = Vec<u32>;
+    type Corpus = TokenFile;
     type Scalar = f64;
 
     fn buffer(&mut self, len: usize, _: Kind) -> Result<Buffer, BackendError> {
@@ -88,6 +91,22 @@ impl Backend for Cpu {
 
     fn write_ids(&mut self, ids: &mut Vec<u32>, values: &[u32]) -> Result<(), BackendError> {
         ids.copy_from_slice(values);
+        Ok(())
+    }
+
+    fn corpus(&mut self, file: &TokenFile) -> Result<TokenFile, BackendError> {
+        Ok(file.clone())
+    }
+
+    fn draw(
+        &mut self,
+        tokens: &mut Vec<u32>,
+        targets: &mut Vec<u32>,
+        corpus: &TokenFile,
+        draw: &Draw,
+        shape: &Shape,
+    ) -> Result<(), BackendError> {
+        draw.fill(corpus, shape.batch.n_time, tokens, targets);
         Ok(())
     }
 

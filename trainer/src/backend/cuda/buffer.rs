@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use std::rc::Rc;
 
 use super::device::Device;
-use super::driver::{Address, Memory};
+use super::driver::{Address, Memory, Pinned};
 use crate::backend::{BackendError, Kind};
 
 /// Numbers on the device.
@@ -18,18 +18,23 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(device: &Rc<Device>, len: usize, kind: Kind) -> Result<Self, BackendError> {
-        let bytes = match kind {
+    /// Bytes of memory for `len` numbers.
+    pub(super) const fn size(len: usize, kind: Kind) -> usize {
+        match kind {
             Kind::Parameter => rounded_offset(len) + len * size_of::<u16>(),
             Kind::State => len * size_of::<f32>(),
             Kind::Activation => len * size_of::<u16>(),
-        };
-        Ok(Self {
-            memory: device.zeros(bytes)?,
+        }
+    }
+
+    /// `len` numbers in `memory` of [`Self::size`].
+    pub(super) fn new(device: &Rc<Device>, memory: Memory, len: usize, kind: Kind) -> Self {
+        Self {
+            memory,
             _device: Rc::clone(device),
             len,
             kind,
-        })
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -73,11 +78,12 @@ pub struct Ids {
 }
 
 impl Ids {
-    pub(super) fn new(device: &Rc<Device>, len: usize) -> Result<Self, BackendError> {
-        Ok(Self {
-            memory: device.zeros(len * size_of::<u32>())?,
+    /// As many as fit into `memory`.
+    pub(super) fn new(device: &Rc<Device>, memory: Memory) -> Self {
+        Self {
+            memory,
             _device: Rc::clone(device),
-        })
+        }
     }
 
     pub(super) const fn address(&self) -> Address {
@@ -89,16 +95,27 @@ impl Ids {
     }
 }
 
-/// A loss or a norm on the device: a place in the table of all that have not been dropped.
+/// A loss or a norm: a place in the table of all that have not been dropped.
 #[derive(Debug)]
 pub struct Scalar {
     place: usize,
+    /// The flush that computes it: see [`super::queue::Queue`].
+    flush: u64,
     free: Rc<RefCell<Vec<usize>>>,
 }
 
 impl Scalar {
     pub(super) const fn place(&self) -> usize {
         self.place
+    }
+
+    pub(super) const fn flush(&self) -> u64 {
+        self.flush
+    }
+
+    /// It is computed by flush number `flush`.
+    pub(super) const fn owed_by(&mut self, flush: u64) {
+        self.flush = flush;
     }
 }
 
@@ -108,10 +125,12 @@ impl Drop for Scalar {
     }
 }
 
-/// The table of scalars.
+/// The table of scalars: once on the device, whose kernels read it, and once where the host does without
+/// asking the device.
 #[derive(Debug)]
 pub(super) struct Scalars {
     memory: Memory,
+    seen: Pinned,
     free: Rc<RefCell<Vec<usize>>>,
 }
 
@@ -122,6 +141,7 @@ impl Scalars {
     pub(super) fn new(device: &Rc<Device>) -> Result<Self, BackendError> {
         Ok(Self {
             memory: device.zeros(SCALARS * size_of::<f64>())?,
+            seen: device.pinned(SCALARS)?,
             free: Rc::new(RefCell::new((0..SCALARS).rev().collect())),
         })
     }
@@ -131,12 +151,23 @@ impl Scalars {
         let place = self.free.borrow_mut().pop()?;
         Some(Scalar {
             place,
+            flush: 0,
             free: Rc::clone(&self.free),
         })
     }
 
     pub(super) const fn address(&self) -> Address {
         self.memory.address()
+    }
+
+    /// Of the table that the host reads.
+    pub(super) const fn seen_address(&self) -> Address {
+        self.seen.address()
+    }
+
+    /// The number of `scalar`, whose flush must have been waited for.
+    pub(super) fn read(&self, scalar: &Scalar) -> f64 {
+        self.seen.read(scalar.place)
     }
 
     pub(super) const fn bytes(&self) -> u64 {

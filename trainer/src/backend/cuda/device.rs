@@ -1,13 +1,17 @@
 //! Which devices there are, and one of them in use.
 
+use core::cell::OnceCell;
 use core::fmt;
 use std::ffi::CString;
 use std::rc::Rc;
 
 use minigpt_runtime::config::Config;
 
-use super::driver::{self, Address, Context, Failed, Function, Memory, Module, Stream};
+use super::driver::{
+    self, Address, Context, Failed, Form, Function, Memory, Module, Pinned, Refused, Stream,
+};
 use super::kernels::{self, Kernel};
+use super::library::Products;
 use super::memory::{self, Demands};
 use crate::backend::BackendError;
 
@@ -168,6 +172,8 @@ pub fn find() -> Result<Vec<Found>, FindError> {
 /// A device in use. Its fields are dropped in this order.
 #[derive(Debug)]
 pub(super) struct Device {
+    /// cuBLASLt, where it is wanted.
+    pub(super) products: OnceCell<Products>,
     pub(super) stream: Stream,
     functions: Vec<Function>,
     _module: Module,
@@ -192,6 +198,7 @@ impl Device {
         let functions = Kernel::ALL.iter().map(function).collect::<Result<_, _>>();
         let functions = functions.map_err(failed("loading the kernels"))?;
         Ok(Rc::new(Self {
+            products: OnceCell::new(),
             stream,
             functions,
             _module: module,
@@ -212,6 +219,14 @@ impl Device {
         self.stream.launch(function, grid, threads, arguments)
     }
 
+    /// Has the library do a product of a `form` that it does: `[a, b, out]`.
+    pub(super) fn multiply(&self, form: Form, addresses: [Address; 3]) -> Result<(), BackendError> {
+        let products = self.products.get();
+        let products = products.expect("products are asked for where there is the library");
+        let asked = products.multiply(self, form, addresses);
+        asked.map_err(|refused| self.refused(refused))
+    }
+
     /// Memory filled with zeros.
     pub(super) fn zeros(&self, bytes: usize) -> Result<Memory, BackendError> {
         let memory = Memory::new(bytes).map_err(|failed| match failed.is_out_of_memory() {
@@ -230,6 +245,11 @@ impl Device {
         Ok(memory)
     }
 
+    /// `n` numbers of the host that the device writes to.
+    pub(super) fn pinned(&self, n: usize) -> Result<Pinned, BackendError> {
+        Pinned::new(n).map_err(|failed| self.error("taking memory of the host", failed))
+    }
+
     /// Copies to the device.
     pub(super) fn upload(&self, to: Address, from: &[u8]) -> Result<(), BackendError> {
         if from.is_empty() {
@@ -246,6 +266,14 @@ impl Device {
         }
         let done = self.stream.download(to, from);
         done.map_err(|failed| self.error("a step of training", failed))
+    }
+
+    pub(super) fn refused(&self, refused: Refused) -> BackendError {
+        BackendError::Device {
+            device: self.found.name.clone(),
+            doing: "a product of matrices".to_owned(),
+            message: refused.message(),
+        }
     }
 
     pub(super) fn error(&self, doing: &str, failed: Failed) -> BackendError {

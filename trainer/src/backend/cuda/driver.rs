@@ -4,11 +4,19 @@
     reason = "calls of a C library; no other module of the backend makes any"
 )]
 
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{CStr, c_int};
 use core::mem::MaybeUninit;
 use core::ptr;
 
 use cudarc::driver::sys;
+
+mod memory;
+mod products;
+mod stream;
+
+pub(super) use memory::{Memory, Pinned, free_memory};
+pub(super) use products::{Form, Library, Plan, Refused, library_is_present};
+pub(super) use stream::{Event, Graph, Stream};
 
 /// What a call of the driver returned instead of success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +123,6 @@ pub(super) fn device_facts(device: sys::CUdevice) -> Done<[c_int; 3]> {
     ])
 }
 
-/// Free bytes of the current device.
-pub(super) fn free_memory() -> Done<usize> {
-    let mut total = 0;
-    // SAFETY: both pointers are valid for integers.
-    returned(|free| unsafe { sys::cuMemGetInfo_v2(free, &raw mut total) })
-}
-
 /// What the process holds of a device: it is current in the thread that made it.
 #[derive(Debug)]
 pub(super) struct Context(sys::CUdevice);
@@ -141,142 +142,6 @@ impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: `new` retained it. An error is of a device that is lost: nothing is left to do.
         let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.0) };
-    }
-}
-
-/// A queue of work.
-#[derive(Debug)]
-pub(super) struct Stream(sys::CUstream);
-
-impl Stream {
-    pub(super) fn new() -> Done<Self> {
-        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
-        // SAFETY: the pointer is valid for the handle.
-        returned(|to| unsafe { sys::cuStreamCreate(to, flags) }).map(Self)
-    }
-
-    /// Waits until the work is done.
-    pub(super) fn wait(&self) -> Done {
-        // SAFETY: the stream lives.
-        check(unsafe { sys::cuStreamSynchronize(self.0) })
-    }
-
-    /// Runs `kernel` with `arguments`, the bytes of its one parameter.
-    pub(super) fn launch(
-        &self,
-        kernel: Function,
-        grid: [u32; 3],
-        threads: u32,
-        arguments: &[u8],
-    ) -> Done {
-        let mut size = arguments.len();
-        // CU_LAUNCH_PARAM_BUFFER_POINTER, _SIZE and _END.
-        let mut extra = [
-            ptr::without_provenance_mut::<c_void>(1),
-            arguments.as_ptr().cast_mut().cast(),
-            ptr::without_provenance_mut(2),
-            (&raw mut size).cast(),
-            ptr::null_mut(),
-        ];
-        let ([x, y, z], stream) = (grid, self.0);
-        let (none, extra) = (ptr::null_mut(), extra.as_mut_ptr());
-        // SAFETY: the function lives as long as its module, which outlives all launches. The driver
-        // copies the arguments and compares their size with the kernel's; that addresses in them are
-        // of living memory of the sizes that the kernel expects is for the steps to see to, and what
-        // the tests run them for under AddressSanitizer.
-        let launch = || unsafe {
-            sys::cuLaunchKernel(kernel.0, x, y, z, threads, 1, 1, 0, stream, none, extra)
-        };
-        check(launch())
-    }
-
-    pub(super) fn fill_with_zeros(&self, to: Address, bytes: usize) -> Done {
-        // SAFETY: callers own `bytes` bytes at `to`.
-        check(unsafe { sys::cuMemsetD8Async(to, 0, bytes, self.0) })
-    }
-
-    /// Copies to the device. The driver has taken `from` when this returns.
-    pub(super) fn upload(&self, to: Address, from: &[u8]) -> Done {
-        // SAFETY: callers own as many bytes at `to`; `from` is ordinary memory, which the driver
-        // copies before it returns.
-        check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), from.len(), self.0) })
-    }
-
-    /// Copies from the device, after all work before it.
-    pub(super) fn download(&self, to: &mut [u8], from: Address) -> Done {
-        let (place, bytes) = (to.as_mut_ptr().cast(), to.len());
-        // SAFETY: callers own as many bytes at `from`; `to` stays borrowed until the stream is done.
-        check(unsafe { sys::cuMemcpyDtoHAsync_v2(place, from, bytes, self.0) })?;
-        self.wait()
-    }
-
-    /// What `work` launches, as a graph.
-    pub(super) fn record(&self, work: impl FnOnce() -> Done) -> Done<Graph> {
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream lives.
-        check(unsafe { sys::cuStreamBeginCapture_v2(self.0, mode) })?;
-        let launched = work();
-        // SAFETY: the pointer is valid for the handle.
-        let graph = returned(|to| unsafe { sys::cuStreamEndCapture(self.0, to) })?;
-        // SAFETY: both pointers are of living objects.
-        let made = returned(|to| unsafe { sys::cuGraphInstantiateWithFlags(to, graph, 0) });
-        // SAFETY: what was made of the graph does not need it.
-        check(unsafe { sys::cuGraphDestroy(graph) })?;
-        launched?;
-        made.map(Graph)
-    }
-
-    pub(super) fn replay(&self, graph: &Graph) -> Done {
-        // SAFETY: graph and stream live.
-        check(unsafe { sys::cuGraphLaunch(graph.0, self.0) })
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has the handle.
-        let _ = unsafe { sys::cuStreamDestroy_v2(self.0) };
-    }
-}
-
-/// Launches that are sent to the device at once.
-#[derive(Debug)]
-pub(super) struct Graph(sys::CUgraphExec);
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has the handle; the driver waits where the graph is running.
-        let _ = unsafe { sys::cuGraphExecDestroy(self.0) };
-    }
-}
-
-/// Memory of the device.
-#[derive(Debug)]
-pub(super) struct Memory {
-    address: Address,
-    bytes: usize,
-}
-
-impl Memory {
-    pub(super) fn new(bytes: usize) -> Done<Self> {
-        // SAFETY: the pointer is valid for the address.
-        let address = returned(|to| unsafe { sys::cuMemAlloc_v2(to, bytes.max(1)) })?;
-        Ok(Self { address, bytes })
-    }
-
-    pub(super) const fn address(&self) -> Address {
-        self.address
-    }
-
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has the address; the driver waits for work that may use it.
-        let _ = unsafe { sys::cuMemFree_v2(self.address) };
     }
 }
 

@@ -68,6 +68,7 @@ macro_rules! kernels {
 
 kernels! {
     SetValues = "set_values",
+    DrawWindows = "draw_windows",
     EmbedForward = "embed_forward",
     TokenGradient = "token_gradient",
     PositionGradient = "position_gradient",

@@ -1,7 +1,7 @@
 //! Matrix products, and the gradients of linear layers.
 
 use super::buffer::Buffer;
-use super::driver::Address;
+use super::driver::{Address, Form};
 use super::kernels::Kernel;
 use super::queue::Arguments;
 use super::rows;
@@ -114,6 +114,36 @@ impl Product {
     }
 }
 
+/// An output that a product is stored to as it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub(super) address: Address,
+    /// Whether it is `f32`, not `bf16`.
+    pub(super) exact: bool,
+    /// Whether the product is added to what is there.
+    pub(super) adds: bool,
+}
+
+impl Product {
+    /// Has the library do it, where it is in use and can.
+    pub(super) fn by_library(
+        self,
+        work: &mut Work,
+        factors: Factors,
+        out: Output,
+    ) -> Result<bool, BackendError> {
+        let addresses = [factors.a, factors.b, out.address];
+        let form = Form {
+            sizes: factors.sizes,
+            across: self.across,
+            exact: out.exact,
+            adds: out.adds,
+            aligned: addresses.map(|address| 1 << address.trailing_zeros().min(8)),
+        };
+        work.multiply(form, addresses)
+    }
+}
+
 fn tiles(m: usize, n: usize, side: usize) -> usize {
     m.div_ceil(side) * n.div_ceil(side)
 }
@@ -134,6 +164,14 @@ pub(super) fn inputs(
         b: weight.rounded(),
         sizes,
     };
+    let output = Output {
+        address: out,
+        exact: false,
+        adds: false,
+    };
+    if INPUTS.by_library(work, factors, output)? {
+        return Ok(());
+    }
     INPUTS.launch(work, factors, |_, arguments| Ok(arguments.address(out)))
 }
 
@@ -164,8 +202,16 @@ pub(super) fn gradient(
         b: x,
         sizes,
     };
-    let (shares, k_block) = shares(work.busy(), sizes);
     let weight = d_weights.weight;
+    let output = Output {
+        address: weight.exact(),
+        exact: true,
+        adds: true,
+    };
+    if WEIGHTS.by_library(work, factors, output)? {
+        return rows::column_sums(work, d_weights.bias, None, d_out, rows, outputs);
+    }
+    let (shares, k_block) = shares(work.busy(), sizes);
     let (to, adds) = match shares {
         1 => (weight.exact(), 1),
         _ => (work.parts(shares * outputs * inputs)?, 0),

@@ -3,7 +3,7 @@
 use super::buffer::{Buffer, Ids, Scalar};
 use super::driver::Address;
 use super::kernels::Kernel;
-use super::linear::{self, Factors};
+use super::linear::{self, Factors, Output};
 use super::queue::Arguments;
 use super::rows;
 use super::work::{THREADS, Work};
@@ -77,6 +77,14 @@ impl Place {
             b: head.weight.rounded(),
             sizes: [n, n_vocab, width],
         };
+        let output = Output {
+            address: self.logits,
+            exact: true,
+            adds: false,
+        };
+        if linear::LOGITS.by_library(work, factors, output)? {
+            return Ok(());
+        }
         let rest = |_: &mut Work, arguments: Arguments| Ok(arguments.address(self.logits).int(0));
         linear::LOGITS.launch(work, factors, rest)
     }
@@ -133,15 +141,18 @@ pub(super) fn total(
     [losses, squares]: [Address; 2],
     n: usize,
 ) -> Result<Scalar, BackendError> {
-    let scalar = work.scalar()?;
+    let mut scalar = work.scalar()?;
     let place = work.values(&[scalar.place() as u64])?;
+    let [table, seen] = work.scalars();
     let arguments = Arguments::new()
-        .address(work.scalars())
+        .address(table)
+        .address(seen)
         .address(place)
         .address(losses)
         .address(squares)
         .long(n);
     work.launch(Kernel::Total, [1; 3], THREADS, arguments);
+    scalar.owed_by(work.flush_number());
     Ok(scalar)
 }
 

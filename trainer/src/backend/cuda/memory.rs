@@ -1,9 +1,11 @@
-//! How much memory training takes, before it takes any.
+//! How much memory training takes, before it takes any. Tokens are not in it: they lie on the device where there
+//! is room left, and give way to all else (`corpus`).
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Role, TensorSpec};
 
 use super::device::Found;
+use super::library::WORKSPACE;
 use super::{embedding, linear, loss, muon};
 use crate::optimizer::{Method, Rule};
 
@@ -19,6 +21,8 @@ pub struct Demands {
     pub recompute: bool,
     /// Whether passes compute with weights as a model file holds them.
     pub rounded: bool,
+    /// Whether cuBLASLt takes part.
+    pub cublaslt: bool,
 }
 
 const F32: usize = size_of::<f32>();
@@ -46,7 +50,8 @@ pub(super) fn needed(found: &Found, config: &Config, n_batch: usize, demands: De
         + activations(config, rows, saved)
         + scratch(config, rows).max(update)
         + parts(config, rows, busy);
-    let bytes = state + rest as u64;
+    let library = if demands.cublaslt { WORKSPACE } else { 0 };
+    let bytes = state + (rest + library) as u64;
     // Buffers begin at round addresses.
     bytes + bytes / 32
 }

@@ -3,26 +3,28 @@
 //! Matrix products are of `bf16` with sums in `f32`, on the tensor cores; parameters, their moments,
 //! gradients and the residual stream are `f32`. Every reduction has a fixed order, so that a run
 //! repeats bit for bit on the same device. The driver is found at run time ([`find`]), the kernels
-//! are inside the binary (`kernels`), and a step is launches that are sent together (`queue`).
+//! are inside the binary (`kernels`), a step is launches that are sent together (`queue`), its windows are drawn
+//! on the device (`corpus`), and NVIDIA's library takes part only where it is asked to (`library`).
 
 use core::cell::RefCell;
 use core::fmt;
-use minigpt_runtime::Format;
+
 use minigpt_runtime::config::Config;
 
-use super::{
-    AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape,
-};
-use crate::optimizer::Optimizer;
+use super::{Ahead, BackendError};
 
 mod attention;
+mod backend;
 mod buffer;
+mod corpus;
 mod device;
 mod driver;
 mod embedding;
 mod kernels;
+mod library;
 mod linear;
 mod loss;
+mod marks;
 mod memory;
 mod mlp;
 mod muon;
@@ -32,15 +34,24 @@ mod update;
 mod work;
 
 pub use buffer::{Buffer, Ids, Scalar};
+pub use corpus::Corpus;
 pub use device::{FindError, Found, find};
 pub use memory::Demands;
 
 use work::Work;
 
-/// A GPU as a [`Backend`].
+/// Steps are asked for ahead of the device so that it never waits for the host; how many is enough for
+/// that where steps are short, and the time where they are long.
+const AHEAD: Ahead = Ahead {
+    steps: 32,
+    seconds: 0.2,
+};
+
+/// A GPU as a [`Backend`](super::Backend).
 ///
 /// Belongs to the thread that made it.
 pub struct Cuda {
+    ahead: Ahead,
     /// Reading sends what is queued, and a model that is read is not changed.
     work: RefCell<Work>,
 }
@@ -74,8 +85,31 @@ impl Cuda {
     pub fn new(found: Found) -> Result<Self, BackendError> {
         let work = Work::new(device::Device::open(found)?)?;
         Ok(Self {
+            ahead: AHEAD,
             work: RefCell::new(work),
         })
+    }
+
+    /// The same, with training `ahead` of it instead of as far as is usual.
+    #[must_use]
+    pub fn with_ahead(mut self, ahead: Ahead) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
+    /// The same, with cuBLASLt for the products whose results are stored as they are.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsupported`] if the library is not there; another if it does not start.
+    pub fn with_cublaslt(mut self) -> Result<Self, BackendError> {
+        self.work.get_mut().use_library()?;
+        Ok(self)
+    }
+
+    /// Whether the loader finds cuBLASLt.
+    #[must_use]
+    pub fn has_cublaslt() -> bool {
+        driver::library_is_present()
     }
 
     /// Free bytes of the device's memory.
@@ -90,214 +124,5 @@ impl Cuda {
     /// [`BackendError::Unsupported`].
     pub fn supports(found: &Found, config: &Config) -> Result<(), BackendError> {
         attention::padded(found, config).map(|_| ())
-    }
-}
-
-impl Backend for Cuda {
-    type Buffer = Buffer;
-    type Ids = Ids;
-    type Scalar = Scalar;
-
-    fn buffer(&mut self, len: usize, kind: Kind) -> Result<Buffer, BackendError> {
-        self.work.get_mut().buffer(len, kind)
-    }
-
-    fn ids(&mut self, len: usize) -> Result<Ids, BackendError> {
-        self.work.get_mut().ids(len)
-    }
-
-    fn write_ids(&mut self, ids: &mut Ids, values: &[u32]) -> Result<(), BackendError> {
-        self.work.get_mut().write_ids(ids, values)
-    }
-
-    fn write(&mut self, buffer: &mut Buffer, values: &[f32]) -> Result<(), BackendError> {
-        self.work.get_mut().write(buffer, values)
-    }
-
-    fn read(&self, buffer: &Buffer) -> Result<Vec<f32>, BackendError> {
-        self.work.borrow_mut().read(buffer)
-    }
-
-    fn read_scalar(&self, scalar: &Scalar) -> Result<f64, BackendError> {
-        self.work.borrow_mut().read_scalar(scalar)
-    }
-
-    fn bytes(&self) -> u64 {
-        self.work.borrow().bytes()
-    }
-
-    fn embed_forward(
-        &mut self,
-        out: &mut Buffer,
-        ids: &Ids,
-        wte: &Buffer,
-        positions: Option<&Buffer>,
-        shape: &Shape,
-        dropout: Dropout,
-    ) -> Result<(), BackendError> {
-        embedding::forward(
-            self.work.get_mut(),
-            out,
-            ids,
-            wte,
-            positions,
-            shape,
-            dropout,
-        )
-    }
-
-    fn embed_backward(
-        &mut self,
-        d_wte: &mut Buffer,
-        d_wpe: Option<&mut Buffer>,
-        d_out: &mut Buffer,
-        ids: &Ids,
-        shape: &Shape,
-        dropout: Dropout,
-    ) -> Result<(), BackendError> {
-        embedding::backward(
-            self.work.get_mut(),
-            d_wte,
-            d_wpe,
-            d_out,
-            ids,
-            shape,
-            dropout,
-        )
-    }
-
-    fn attention_forward(
-        &mut self,
-        out: &mut Buffer,
-        saved: &mut AttentionSaved<Buffer>,
-        x: &Buffer,
-        weights: Branch<&Buffer>,
-        rotation: Option<&Buffer>,
-        shape: &Shape,
-        dropout: Dropout,
-    ) -> Result<(), BackendError> {
-        let work = self.work.get_mut();
-        attention::forward(work, out, saved, x, weights, rotation, shape, dropout)
-    }
-
-    fn attention_backward(
-        &mut self,
-        d_x: &mut Buffer,
-        d_weights: Branch<&mut Buffer>,
-        d_out: &Buffer,
-        saved: &AttentionSaved<Buffer>,
-        x: &Buffer,
-        weights: Branch<&Buffer>,
-        rotation: Option<&Buffer>,
-        shape: &Shape,
-        dropout: Dropout,
-    ) -> Result<(), BackendError> {
-        let work = self.work.get_mut();
-        attention::backward(
-            work, d_x, d_weights, d_out, saved, x, weights, rotation, shape, dropout,
-        )
-    }
-
-    fn mlp_forward(
-        &mut self,
-        out: &mut Buffer,
-        saved: &mut MlpSaved<Buffer>,
-        x: &Buffer,
-        weights: Branch<&Buffer>,
-        shape: &Shape,
-        dropout: Dropout,
-    ) -> Result<(), BackendError> {
-        mlp::forward(self.work.get_mut(), out, saved, x, weights, shape, dropout)
-    }
-
-    fn mlp_backward(
-        &mut self,
-        d_x: &mut Buffer,
-        d_weights: Branch<&mut Buffer>,
-        d_out: &Buffer,
-        saved: &MlpSaved<Buffer>,
-        x: &Buffer,
-        weights: Branch<&Buffer>,
-        shape: &Shape,
-        dropout: Dropout,
-    ) -> Result<(), BackendError> {
-        let work = self.work.get_mut();
-        mlp::backward(
-            work, d_x, d_weights, d_out, saved, x, weights, shape, dropout,
-        )
-    }
-
-    fn logits(
-        &mut self,
-        x: &Buffer,
-        head: Head<&Buffer>,
-        shape: &Shape,
-    ) -> Result<Vec<f32>, BackendError> {
-        loss::logits(self.work.get_mut(), x, head, shape)
-    }
-
-    fn loss(
-        &mut self,
-        x: &Buffer,
-        head: Head<&Buffer>,
-        targets: &Ids,
-        shape: &Shape,
-    ) -> Result<Scalar, BackendError> {
-        loss::forward(self.work.get_mut(), x, head, targets, shape)
-    }
-
-    fn loss_backward(
-        &mut self,
-        d_x: &mut Buffer,
-        d_head: Head<&mut Buffer>,
-        x: &Buffer,
-        head: Head<&Buffer>,
-        targets: &Ids,
-        scale: f32,
-        shape: &Shape,
-    ) -> Result<Scalar, BackendError> {
-        loss::backward(
-            self.work.get_mut(),
-            d_x,
-            d_head,
-            x,
-            head,
-            targets,
-            scale,
-            shape,
-        )
-    }
-
-    fn gradient_norm(&mut self, gradients: &[Buffer]) -> Result<Scalar, BackendError> {
-        update::norm(self.work.get_mut(), gradients)
-    }
-
-    fn update(
-        &mut self,
-        state: Optimized<'_, Buffer>,
-        optimizer: &Optimizer,
-        norm: Option<&Scalar>,
-        step: u64,
-    ) -> Result<(), BackendError> {
-        update::update(self.work.get_mut(), state, optimizer, norm, step)
-    }
-
-    fn average(
-        &mut self,
-        average: &mut [Buffer],
-        params: &[Buffer],
-        decay: f32,
-    ) -> Result<(), BackendError> {
-        update::average(self.work.get_mut(), average, params, decay)
-    }
-
-    fn round(
-        &mut self,
-        out: &mut [Buffer],
-        params: &[Buffer],
-        config: &Config,
-        format: Format,
-    ) -> Result<(), BackendError> {
-        update::round(self.work.get_mut(), out, params, config, format)
     }
 }

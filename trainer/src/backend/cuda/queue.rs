@@ -1,23 +1,27 @@
 //! Launches that wait to be sent to the device together.
 //!
-//! Steps only write down what to launch. When something is waited for, or memory is written from
-//! outside, all of it is sent. The same launches with the same arguments come again step after step;
+//! Steps only write down what to launch. When something is waited for, memory is written from
+//! outside, or windows are drawn, all of it is sent. The same launches with the same arguments come again step after step;
 //! from the second time on they are one CUDA graph. What changes from step to step (streams of random
 //! numbers, learning rate, places of losses) is therefore not an argument: it is a value in a table on
 //! the device, which is written before the launches, and an argument is its address.
+//!
+//! Each flush has a number and an event behind it, so that one of them can be waited for and not those
+//! after it.
 
 use std::rc::Rc;
 
 use super::device::Device;
-use super::driver::{Address, Failed, Graph, Memory};
+use super::driver::{Address, Form, Graph, Memory};
 use super::kernels::Kernel;
+use super::marks::Marks;
 use crate::backend::BackendError;
 
 /// Values of one flush.
 const VALUES: usize = 4096;
 
 /// Values that one launch writes: as in `kernels/update.cuh`.
-const VALUES_AT_ONCE: usize = 64;
+const VALUES_AT_ONCE: usize = 256;
 
 /// Sequences of launches that are remembered.
 const SEQUENCES: usize = 8;
@@ -70,12 +74,17 @@ impl Arguments {
     }
 }
 
+/// What a device is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Launch {
-    kernel: Kernel,
-    grid: [u32; 3],
-    threads: u32,
-    arguments: Arguments,
+enum Launch {
+    Kernel {
+        kernel: Kernel,
+        grid: [u32; 3],
+        threads: u32,
+        arguments: Arguments,
+    },
+    /// Of the library: `[a, b, out]`.
+    Product { form: Form, addresses: [Address; 3] },
 }
 
 /// A sequence of launches that was sent, and its graph if it was sent again.
@@ -93,6 +102,9 @@ pub(super) struct Queue {
     launches: Vec<Launch>,
     values: Vec<u64>,
     table: Memory,
+    marks: Marks,
+    /// What ended a flush: what it was to send is lost, and so is what is asked for after it.
+    failed: Option<BackendError>,
     device: Rc<Device>,
 }
 
@@ -103,6 +115,8 @@ impl Queue {
             launches: Vec::new(),
             values: Vec::new(),
             table: device.zeros(VALUES * size_of::<u64>())?,
+            marks: Marks::default(),
+            failed: None,
             device,
         })
     }
@@ -134,7 +148,7 @@ impl Queue {
         arguments: Arguments,
     ) {
         let size = |n| u32::try_from(n).expect("grids of a step are below 2^32");
-        self.launches.push(Launch {
+        self.launches.push(Launch::Kernel {
             kernel,
             grid: grid.map(size),
             threads,
@@ -142,12 +156,44 @@ impl Queue {
         });
     }
 
-    /// Sends all launches to the device.
+    /// A product of a `form` that the library does.
+    pub(super) fn multiply(&mut self, form: Form, addresses: [Address; 3]) {
+        self.launches.push(Launch::Product { form, addresses });
+    }
+
+    /// The number of the next flush that sends anything.
+    pub(super) const fn flush_number(&self) -> u64 {
+        self.marks.next()
+    }
+
+    /// Sends all launches to the device. Where that fails it fails from then on.
     pub(super) fn flush(&mut self) -> Result<(), BackendError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         if self.launches.is_empty() {
             return Ok(());
         }
+        let sent = self.send_all();
+        self.failed = sent.clone().err();
+        sent
+    }
+
+    fn send_all(&mut self) -> Result<(), BackendError> {
         self.send_values()?;
+        self.send_launches()?;
+        let marked = self.marks.mark(&self.device.stream);
+        marked.map_err(|failed| self.device.error("marking a step", failed))
+    }
+
+    /// Sends all launches and waits until flush number `number`, theirs or one before it, is done.
+    pub(super) fn wait(&mut self, number: u64) -> Result<(), BackendError> {
+        self.flush()?;
+        let done = self.marks.wait(number);
+        done.map_err(|failed| self.device.error("a step of training", failed))
+    }
+
+    fn send_launches(&mut self) -> Result<(), BackendError> {
         let launches = core::mem::take(&mut self.launches);
         let known = |sequence: &Sequence| sequence.launches == launches;
         let Some(at) = self.sequences.iter().position(known) else {
@@ -167,8 +213,11 @@ impl Queue {
         let graph = match sequence.graph {
             Some(graph) => graph,
             None => {
-                let send = || try_send(&self.device, &launches).map_err(|(_, failed)| failed);
-                stream.record(send).map_err(error)?
+                let (sent, graph) = stream
+                    .record(|| send(&self.device, &launches))
+                    .map_err(error)?;
+                sent?;
+                graph
             }
         };
         stream.replay(&graph).map_err(error)?;
@@ -186,6 +235,7 @@ impl Queue {
         let done = self.device.stream.wait();
         done.map_err(|failed| self.device.error("a step of training", failed))?;
         self.sequences.clear();
+        self.marks.close_all();
         Ok(())
     }
 
@@ -208,18 +258,16 @@ impl Queue {
 }
 
 fn send(device: &Device, launches: &[Launch]) -> Result<(), BackendError> {
-    try_send(device, launches).map_err(|(kernel, failed)| device.error(kernel.name(), failed))
-}
-
-fn try_send(device: &Device, launches: &[Launch]) -> Result<(), (Kernel, Failed)> {
-    launches.iter().try_for_each(|launch| {
-        let Launch {
+    launches.iter().try_for_each(|launch| match launch {
+        Launch::Kernel {
             kernel,
             grid,
             threads,
             arguments,
-        } = launch;
-        let sent = device.launch(*kernel, *grid, *threads, arguments.bytes());
-        sent.map_err(|failed| (*kernel, failed))
+        } => {
+            let sent = device.launch(*kernel, *grid, *threads, arguments.bytes());
+            sent.map_err(|failed| device.error(kernel.name(), failed))
+        }
+        Launch::Product { form, addresses } => device.multiply(*form, *addresses),
     })
 }

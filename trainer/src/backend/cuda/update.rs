@@ -198,7 +198,7 @@ impl Step {
         let values = work.values(&[place, a, b, c, d, e])?;
         let behind = |n: usize| values + (n * size_of::<u64>()) as Address;
         Ok(Self {
-            scalars: work.scalars(),
+            scalars: work.scalars()[0],
             norm: if norm.is_some() { values } else { 0 },
             max_norm: adamw.max_norm,
             adamw_rates: behind(1),

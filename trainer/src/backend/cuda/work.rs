@@ -6,8 +6,9 @@ use minigpt_runtime::rng;
 
 use super::buffer::{Buffer, Ids, Scalar, Scalars};
 use super::device::{Device, Found};
-use super::driver::{Address, Memory};
+use super::driver::{Address, Form, Memory};
 use super::kernels::Kernel;
+use super::library::Products;
 use super::queue::{Arguments, Queue};
 use crate::backend::{BackendError, Dropout, Kind};
 
@@ -27,6 +28,7 @@ pub(super) struct Work {
     parts: Scratch,
     scalars: Scalars,
     pub(super) pieces: super::update::Pieces,
+    pub(super) corpora: super::corpus::Corpora,
     bytes: u64,
     device: Rc<Device>,
 }
@@ -39,9 +41,14 @@ impl Work {
             parts: Scratch::default(),
             scalars: Scalars::new(&device)?,
             pieces: super::update::Pieces::default(),
+            corpora: super::corpus::Corpora::default(),
             bytes: 0,
             device,
         })
+    }
+
+    pub(super) const fn device(&self) -> &Rc<Device> {
+        &self.device
     }
 
     pub(super) fn found(&self) -> &Found {
@@ -56,17 +63,21 @@ impl Work {
     pub(super) fn bytes(&self) -> u64 {
         let scratch = |scratch: &Scratch| scratch.0.as_ref().map_or(0, Memory::bytes) as u64;
         let fixed = self.queue.bytes() + self.scalars.bytes() + self.pieces.bytes();
-        self.bytes + scratch(&self.scratch) + scratch(&self.parts) + fixed
+        let library = self.device.products.get().map_or(0, Products::bytes);
+        let kept = self.bytes + self.corpora.bytes() + library + fixed;
+        kept + scratch(&self.scratch) + scratch(&self.parts)
     }
 
     pub(super) fn buffer(&mut self, len: usize, kind: Kind) -> Result<Buffer, BackendError> {
-        let buffer = Buffer::new(&self.device, len, kind)?;
+        let memory = self.zeros(Buffer::size(len, kind))?;
+        let buffer = Buffer::new(&self.device, memory, len, kind);
         self.bytes += buffer.bytes();
         Ok(buffer)
     }
 
     pub(super) fn ids(&mut self, len: usize) -> Result<Ids, BackendError> {
-        let ids = Ids::new(&self.device, len)?;
+        let memory = self.zeros(len * size_of::<u32>())?;
+        let ids = Ids::new(&self.device, memory);
         self.bytes += ids.bytes();
         Ok(ids)
     }
@@ -97,10 +108,8 @@ impl Work {
     }
 
     pub(super) fn read_scalar(&mut self, scalar: &Scalar) -> Result<f64, BackendError> {
-        let mut bytes = [0; size_of::<f64>()];
-        let from = self.scalars() + (scalar.place() * size_of::<f64>()) as Address;
-        self.download(&mut bytes, from)?;
-        Ok(f64::from_ne_bytes(bytes))
+        self.queue.wait(scalar.flush())?;
+        Ok(self.scalars.read(scalar))
     }
 
     /// Copies `len` numbers to the host.
@@ -128,7 +137,24 @@ impl Work {
     /// Memory that stays, for a table.
     pub(super) fn memory(&mut self, bytes: usize) -> Result<Memory, BackendError> {
         self.queue.settle()?;
-        self.device.zeros(bytes)
+        self.zeros(bytes)
+    }
+
+    /// Memory filled with zeros; corpora give way where there is not enough.
+    fn zeros(&mut self, bytes: usize) -> Result<Memory, BackendError> {
+        match self.device.zeros(bytes) {
+            Err(BackendError::Memory { .. }) if self.corpora.bytes() > 0 => {
+                self.queue.settle()?;
+                self.corpora.give_way();
+                self.device.zeros(bytes)
+            }
+            done => done,
+        }
+    }
+
+    /// Sends what is launched to the device.
+    pub(super) fn flush(&mut self) -> Result<(), BackendError> {
+        self.queue.flush()
     }
 
     /// A new scalar.
@@ -140,9 +166,14 @@ impl Work {
         self.scalars.take().ok_or_else(full)
     }
 
-    /// Address of the table of scalars.
-    pub(super) fn scalars(&self) -> Address {
-        self.scalars.address()
+    /// Addresses of the table of scalars, and of what the host sees of it.
+    pub(super) fn scalars(&self) -> [Address; 2] {
+        [self.scalars.address(), self.scalars.seen_address()]
+    }
+
+    /// The number of the flush that will send what is launched now.
+    pub(super) const fn flush_number(&self) -> u64 {
+        self.queue.flush_number()
     }
 
     pub(super) fn values(&mut self, values: &[u64]) -> Result<Address, BackendError> {
@@ -157,6 +188,31 @@ impl Work {
         arguments: Arguments,
     ) {
         self.queue.launch(kernel, grid, threads, arguments);
+    }
+
+    /// Has the library do a product, where it is in use and does such; else nothing is done.
+    pub(super) fn multiply(
+        &mut self,
+        form: Form,
+        addresses: [Address; 3],
+    ) -> Result<bool, BackendError> {
+        let Some(products) = self.device.products.get() else {
+            return Ok(false);
+        };
+        let does = products.does(form);
+        if does.map_err(|refused| self.device.refused(refused))? {
+            self.queue.multiply(form, addresses);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Has the library do what it can from now on.
+    pub(super) fn use_library(&mut self) -> Result<(), BackendError> {
+        let products = Products::new(&self.device)?;
+        // Whoever asks again has it already.
+        let _ = self.device.products.set(products);
+        Ok(())
     }
 
     /// One thread for each of `n` values.
@@ -176,14 +232,33 @@ impl Work {
             *end = total;
             total += bytes.next_multiple_of(256);
         }
-        let start = grown(&mut self.scratch, total, &mut self.queue, &self.device)?;
+        let start = self.grown(|work| &mut work.scratch, total)?;
         Ok(ends.map(|end| start + end as Address))
     }
 
     /// Memory for parts of sums, of `len` numbers.
     pub(super) fn parts(&mut self, len: usize) -> Result<Address, BackendError> {
         let bytes = len * size_of::<f32>();
-        grown(&mut self.parts, bytes, &mut self.queue, &self.device)
+        self.grown(|work| &mut work.parts, bytes)
+    }
+
+    /// The memory of `scratch`, at least `bytes` of it.
+    fn grown(
+        &mut self,
+        scratch: fn(&mut Self) -> &mut Scratch,
+        bytes: usize,
+    ) -> Result<Address, BackendError> {
+        if let Some(memory) = &scratch(self).0
+            && memory.bytes() >= bytes
+        {
+            return Ok(memory.address());
+        }
+        self.queue.settle()?;
+        scratch(self).0 = None;
+        let memory = self.zeros(bytes)?;
+        let address = memory.address();
+        scratch(self).0 = Some(memory);
+        Ok(address)
     }
 
     /// The member `Drop` of a kernel's parameter.
@@ -217,25 +292,5 @@ impl Work {
         let arguments = self.dropped(arguments, dropout)?;
         self.launch_each(Kernel::RoundValues, len, arguments);
         Ok(())
-    }
-}
-
-/// The memory of `scratch`, at least `bytes` of it.
-fn grown(
-    scratch: &mut Scratch,
-    bytes: usize,
-    queue: &mut Queue,
-    device: &Rc<Device>,
-) -> Result<Address, BackendError> {
-    match &scratch.0 {
-        Some(memory) if memory.bytes() >= bytes => Ok(memory.address()),
-        _ => {
-            queue.settle()?;
-            scratch.0 = None;
-            let memory = device.zeros(bytes)?;
-            let address = memory.address();
-            scratch.0 = Some(memory);
-            Ok(address)
-        }
     }
 }

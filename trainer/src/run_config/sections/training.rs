@@ -88,6 +88,8 @@ pub struct TrainingSettings {
     pub quantize_fraction: f64,
     /// Probability of dropout.
     pub dropout: f64,
+    /// Whether cuBLASLt does products of matrices on an NVIDIA GPU, where it can: other bits than ours.
+    pub cublaslt: bool,
     /// Steps from one validation to the next; the last step is always validated.
     pub eval_interval: u64,
     /// Batches in one validation; 0 means all of the validation part.
@@ -122,6 +124,7 @@ impl Default for TrainingSettings {
             quantize_aware: QuantizeAware::Off,
             quantize_fraction: 0.25,
             dropout: 0.0,
+            cublaslt: false,
             eval_interval: 250,
             eval_batches: 20,
             patience: 0,
@@ -138,6 +141,12 @@ impl TrainingSettings {
         let last = (self.steps as f64 * self.quantize_fraction).ceil() as u64;
         let format = self.quantize_aware.format()?;
         Some((self.steps.saturating_sub(last) + 1, format))
+    }
+
+    /// Whether a step is taken only once its loss is known and found usual.
+    #[must_use]
+    pub fn judges(&self) -> bool {
+        self.skip_z > 0.0
     }
 
     /// Learning rate over the steps.

@@ -64,6 +64,8 @@ DEVICE u32 votes(bool x) { return __ballot_sync(0xffffffffu, x); }
 DEVICE void warp_barrier() { __syncwarp(); }
 DEVICE void block_barrier() { __syncthreads(); }
 DEVICE int count_bits(u32 x) { return __popc(x); }
+// The upper half of the product.
+DEVICE u64 high_product(u64 x, u64 y) { return __umul64hi(x, y); }
 
 DEVICE float exponential(float x) { return __expf(x); }
 DEVICE float logarithm(float x) { return logf(x); }

@@ -3,3 +3,4 @@
 #include <embedding.cuh>
 #include <linear.cuh>
 #include <update.cuh>
+#include <windows.cuh>

@@ -31,6 +31,14 @@ DEVICE void rotate(float& x, float& y, const float* cosine_sine, float direction
     x = turned;
 }
 
+// Number `i` of a stream of random numbers: `rng::random`.
+DEVICE u64 random_number(u64 key, u64 i) {
+    u64 z = key + (i + 1) * 0x9E3779B97F4A7C15ull;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return z ^ (z >> 31);
+}
+
 // Dropout of element `i` of a stream of random numbers.
 struct Drop {
     const u64* key; // of the stream
@@ -39,10 +47,6 @@ struct Drop {
 
     DEVICE float apply(float x, u64 i) const {
         if (probability <= 0.0f) return x;
-        u64 z = *key + (i + 1) * 0x9E3779B97F4A7C15ull;
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-        z ^= z >> 31;
-        return (float)(z >> 40) * (1.0f / 16777216.0f) >= probability ? x * scale : 0.0f;
+        return (float)(random_number(*key, i) >> 40) * (1.0f / 16777216.0f) >= probability ? x * scale : 0.0f;
     }
 };

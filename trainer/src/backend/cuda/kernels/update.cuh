@@ -17,7 +17,7 @@ DEVICE double block_sum(double x) {
 struct Values {
     u64* out;
     int count;
-    u64 values[64];
+    u64 values[256];
 };
 
 // Numbers of a step, from the launch to where the kernels of the step read them.
@@ -62,7 +62,8 @@ KERNEL(classifier, Classifier) {
 
 struct Sum {
     double* out;      // a table of numbers
-    const u64* place; // in it
+    double* seen;     // the same for the host
+    const u64* place; // in both
     const float* losses;
     const double* squares; // instead of the losses: the root of their sum
     long long n;
@@ -73,7 +74,7 @@ KERNEL(total, Sum) {
     double sum = 0.0;
     for (long long i = threadIdx.x; i < a.n; i += 256) sum += a.losses ? (double)a.losses[i] : a.squares[i];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) a.out[*a.place] = a.losses ? sum : (double)(float)root(sum);
+    if (threadIdx.x == 0) a.out[*a.place] = a.seen[*a.place] = a.losses ? sum : (double)(float)root(sum);
 }
 
 // A part of a tensor of parameters with all that belongs to it.
