@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use minigpt_tests::gpu;
 
@@ -128,6 +129,40 @@ fn a_gpu_trains_goes_on_from_the_cpu_and_back() {
     }
     let record = fs::read_to_string(dir.join("run/metrics.jsonl")).unwrap();
     assert_eq!(record.lines().count(), 15);
+}
+
+#[test]
+fn training_on_a_gpu_is_measured_in_groups_of_steps() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    // Fewer steps than groups, and more.
+    for steps in ["1", "7"] {
+        let args = [
+            "bench", "train", "--preset", "cpu", "--batch", "1", "--device", "cuda", "--steps",
+            steps, "--json",
+        ];
+        let since = Instant::now();
+        let output = run(dir.path(), &driver, &[], &args);
+        let most = since.elapsed().as_secs_f64() * 1e3;
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let number = |key: &str| report[key].as_f64().unwrap();
+        let (median, best) = (number("ms_per_step"), number("best_ms"));
+        let steps: f64 = steps.parse().unwrap();
+        assert!(0.0 < best && best <= median, "{report}");
+        assert!(best * steps <= most, "{report}");
+        // The last step is the one that a CPU ends with.
+        let args = [&args[..6], &args[8..]].concat();
+        let output = run(dir.path(), &driver, &[], &args);
+        let other: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let loss = other["loss"].as_f64().unwrap();
+        assert!(
+            (number("loss") / loss - 1.0).abs() < 0.02,
+            "{report} {other}"
+        );
+    }
 }
 
 #[test]

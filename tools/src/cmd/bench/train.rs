@@ -2,6 +2,7 @@
 
 mod load;
 
+use core::ops::Range;
 use std::collections::VecDeque;
 use std::fs;
 use std::time::Instant;
@@ -23,11 +24,17 @@ use crate::output::{self, say};
 /// Steps before the clock counts.
 const WARM_UP: usize = 3;
 
+/// Groups of steps that are measured where a device works while it is asked.
+const GROUPS: usize = 5;
+
 /// Tokens that windows are drawn from.
 const N_TOKENS: usize = 1 << 20;
 
 /// Measure the speed of training as a run does it: windows drawn from random tokens, forward, backward, clipping
 /// and AdamW, on a GPU ahead of their losses.
+///
+/// Median and best are of the steps one by one. On a GPU, which is at several at once, they are of five groups
+/// of steps: the time from the first question to the last answer, divided by the steps.
 ///
 /// The shapes are those that benchmarks of GPTs use, each with a batch and a vocabulary; the last four
 /// are for a GPU.
@@ -151,7 +158,7 @@ fn random_tokens(config: &Config) -> Result<TokenFile, Failure> {
     TokenFile::in_memory(&ids, n_vocab).map_err(Failure::failed)
 }
 
-/// Seconds of each step in order of size, the last loss, and the bytes of all buffers.
+/// Seconds of a step, of each group in order of size, the last loss, and the bytes of all buffers.
 struct Measured {
     times: Vec<f64>,
     loss: f64,
@@ -167,30 +174,52 @@ fn measure<B: Backend>(
 ) -> Result<Measured, BackendError> {
     let mut model = Gpt::new(backend, config, batch, 1337)?;
     let corpus = model.corpus(tokens)?;
-    // As far ahead of the device as a run is.
-    let late = model.ahead().most(Some(0.0));
-    let (mut owed, mut times, mut loss) = (VecDeque::new(), Vec::new(), 0.0);
-    let (mut since, last) = (Instant::now(), (steps + WARM_UP) as u64);
-    for step in 0..last {
+    let groups = match model.ahead().steps {
+        0 => steps,
+        _ => GROUPS.min(steps),
+    };
+    let mut loss = take(&mut model, &corpus, 0..WARM_UP, dropout)?;
+    let mut times = Vec::new();
+    for group in 0..groups {
+        let end = |group| WARM_UP + steps * group / groups;
+        let (asked, since) = (end(group)..end(group + 1), Instant::now());
+        let n_steps = asked.len() as f64;
+        loss = take(&mut model, &corpus, asked, dropout)?;
+        times.push(since.elapsed().as_secs_f64() / n_steps);
+    }
+    times.sort_by(f64::total_cmp);
+    let bytes = model.bytes();
+    Ok(Measured { times, loss, bytes })
+}
+
+/// Takes `steps`, as many ahead of the device as a run ever is, and waits for all of them. The last loss.
+fn take<B: Backend>(
+    model: &mut Gpt<B>,
+    corpus: &B::Corpus,
+    steps: Range<usize>,
+    dropout: f32,
+) -> Result<f64, BackendError> {
+    let (late, mut owed) = (model.ahead().steps, VecDeque::new());
+    let mut loss = f64::NAN;
+    for step in steps.map(|step| step as u64) {
         let pass = PassOptions {
             dropout,
             seed: 1,
             micro_step: step,
             accumulation: 1,
         };
-        owed.push_back(model.accumulate_drawn(&corpus, None, pass)?);
+        owed.push_back(model.accumulate_drawn(corpus, None, pass)?);
         model.update(&AdamW::default(), step + 1)?;
-        while owed.len() > if step + 1 == last { 0 } else { late } {
-            let pending = owed.pop_front().expect("there is one");
+        if owed.len() > late
+            && let Some(pending) = owed.pop_front()
+        {
             loss = model.loss(&pending)?.mean();
-            times.push(since.elapsed().as_secs_f64());
-            since = Instant::now();
         }
     }
-    let mut times = times.split_off(WARM_UP);
-    times.sort_by(f64::total_cmp);
-    let bytes = model.bytes();
-    Ok(Measured { times, loss, bytes })
+    for pending in owed {
+        loss = model.loss(&pending)?.mean();
+    }
+    Ok(loss)
 }
 
 fn report(
