@@ -195,6 +195,28 @@ fn tokens_give_way_to_the_model_and_stay_away_where_there_is_no_room() {
     same(&mut model);
 }
 
+#[test]
+fn tokens_that_outlive_the_model_are_given_back() {
+    let Some(new) = cuda().filter(|_| gpu::simulator().is_some()) else {
+        return;
+    };
+    // Alone, so that nobody else takes memory.
+    if env::var_os(LITTLE.0).is_none() {
+        let name = "cuda_draw::tokens_that_outlive_the_model_are_given_back";
+        return again(&[name], &[LITTLE]);
+    }
+    let dir = TempDir::new().unwrap();
+    let free = new().free();
+    let Shape { config, batch } = shape(3_000, 1, 5);
+    let mut model = Gpt::new(new(), config, batch, 1).unwrap();
+    let before = model.bytes();
+    let corpus = model.corpus(&tokens(&dir, 400_000, 3_000, 9)).unwrap();
+    assert_eq!(model.bytes(), before + 800_000);
+    drop(model);
+    drop(corpus);
+    assert_eq!(new().free(), free);
+}
+
 /// What changed of a count of calls.
 fn since(before: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let counts = now.iter().filter(|(name, _)| *name != "waiting");

@@ -37,6 +37,8 @@ std::mutex shared;
 std::map<Address, size_t> allocations;
 size_t allocated;
 std::atomic<unsigned long long> launches;
+// Of this thread: how often it holds a device's context, without which it can give no memory back.
+thread_local unsigned long long retained;
 
 unsigned long long setting(const char* name, unsigned long long otherwise) {
     const char* text = getenv(name);
@@ -112,9 +114,14 @@ Result cuDeviceGetAttribute(int* value, int attribute, int) {
 Result cuDevicePrimaryCtxRetain(void** context, int) {
     static int only;
     *context = &only;
+    retained++;
     return SUCCESS;
 }
-Result cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+Result cuDevicePrimaryCtxRelease_v2(int) {
+    if (!retained) return INVALID_CONTEXT;
+    retained--;
+    return SUCCESS;
+}
 Result cuCtxSetCurrent(void*) { return SUCCESS; }
 
 Result cuGetErrorString(Result error, const char** text) {
@@ -123,6 +130,7 @@ Result cuGetErrorString(Result error, const char** text) {
     case OUT_OF_MEMORY: *text = "out of memory"; break;
     case NO_DEVICE: *text = "no CUDA-capable device is detected"; break;
     case INVALID_DEVICE: *text = "invalid device ordinal"; break;
+    case INVALID_CONTEXT: *text = "invalid device context"; break;
     case NOT_FOUND: *text = "named symbol not found"; break;
     case LAUNCH_FAILED: *text = "unspecified launch failure"; break;
     case CAPTURE_UNSUPPORTED: *text = "operation not permitted when stream is capturing"; break;
@@ -154,6 +162,7 @@ Result cuMemAlloc_v2(Address* address, size_t bytes) {
 
 Result cuMemFree_v2(Address address) {
     count(__func__);
+    if (!retained) return INVALID_CONTEXT;
     catch_up_all();
     std::lock_guard<std::mutex> guard(shared);
     auto found = allocations.find(address);

@@ -5,7 +5,7 @@ use core::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::buffer::Ids;
-use super::device;
+use super::device::{self, Device};
 use super::driver::{Address, Memory};
 use super::kernels::Kernel;
 use super::queue::Arguments;
@@ -26,6 +26,8 @@ pub struct Corpus {
     file: TokenFile,
     /// The file's bytes on the device, where they are there.
     resident: Rc<Lent>,
+    /// After the memory, which is given back to it.
+    _device: Rc<Device>,
 }
 
 impl Corpus {
@@ -72,6 +74,7 @@ pub(super) fn corpus(work: &mut Work, file: &TokenFile) -> Result<Corpus, Backen
     Ok(Corpus {
         file: file.clone(),
         resident,
+        _device: Rc::clone(work.device()),
     })
 }
 

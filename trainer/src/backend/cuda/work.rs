@@ -47,6 +47,10 @@ impl Work {
         })
     }
 
+    pub(super) const fn device(&self) -> &Rc<Device> {
+        &self.device
+    }
+
     pub(super) fn found(&self) -> &Found {
         &self.device.found
     }
