@@ -1,7 +1,9 @@
 //! Windows drawn on a GPU or a simulated one: those of the CPU, at the price of two calls of the driver a step.
 
+use core::panic::AssertUnwindSafe;
 use std::collections::BTreeMap;
 use std::env;
+use std::panic::catch_unwind;
 
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::rng::Rng;
@@ -215,6 +217,35 @@ fn tokens_that_outlive_the_model_are_given_back() {
     drop(model);
     drop(corpus);
     assert_eq!(new().free(), free);
+}
+
+#[test]
+fn tokens_that_do_not_suit_the_model_are_not_read() {
+    let Some(new) = cuda() else {
+        return;
+    };
+    let dir = TempDir::new().unwrap();
+    let Shape { config, batch } = shape(30, 2, 7);
+    let mut model = Gpt::new(new(), config, batch, 1).unwrap();
+    let mut refused = |n, n_vocab| {
+        let file = tokens(&dir, n, n_vocab, 5);
+        let options = PassOptions {
+            dropout: 0.0,
+            seed: 1,
+            micro_step: 0,
+            accumulation: 1,
+        };
+        let drawn = catch_unwind(AssertUnwindSafe(|| {
+            let corpus = model.corpus(&file).unwrap();
+            model.accumulate_drawn(&corpus, None, options).unwrap();
+        }));
+        let panic = drawn.err()?;
+        let said = panic.downcast_ref::<String>().cloned();
+        said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()))
+    };
+    assert_eq!(refused(8, 30), None);
+    assert!(refused(7, 30).unwrap().contains("shorter than a window"));
+    assert!(refused(80, 31).unwrap().contains("a corpus of 31 tokens"));
 }
 
 /// What changed of a count of calls.

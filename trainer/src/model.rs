@@ -218,7 +218,16 @@ impl<B: Backend> Gpt<B> {
     }
 
     /// Tokens to draw from, for [`Self::accumulate_drawn`].
+    ///
+    /// # Panics
+    /// If the vocabulary of `file` is larger than the model's.
     pub fn corpus(&mut self, file: &TokenFile) -> Result<B::Corpus, BackendError> {
+        let n_vocab = self.shape.config.n_vocab();
+        assert!(
+            file.n_vocab() <= n_vocab,
+            "a corpus of {} tokens for a model of {n_vocab}",
+            file.n_vocab()
+        );
         self.backend.corpus(file)
     }
 

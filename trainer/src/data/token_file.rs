@@ -16,7 +16,7 @@ const SMALL_VOCABULARY: usize = 1 << 16;
 #[derive(Clone, Debug)]
 pub struct TokenFile {
     bytes: Arc<Mapped>,
-    wide: bool,
+    n_vocab: usize,
 }
 
 impl TokenFile {
@@ -45,17 +45,16 @@ impl TokenFile {
     /// A [`DataError`] that says what is wrong with the file.
     pub fn open(directory: &Path, name: &str, n_vocab: usize) -> Result<Self, DataError> {
         let path = token_path(directory, name, n_vocab);
-        let wide = is_wide(n_vocab);
         let bytes = Mapped::open(&path).map_err(|error| DataError::LostTokens {
             path: path.clone(),
             error,
         })?;
-        if bytes.len() % width(wide) != 0 {
+        if bytes.len() % width(is_wide(n_vocab)) != 0 {
             let bytes = bytes.len();
             return Err(DataError::TornTokens { path, bytes });
         }
         let bytes = Arc::new(bytes);
-        let file = Self { bytes, wide };
+        let file = Self { bytes, n_vocab };
         match (0..file.len()).find(|&i| file.token(i) as usize >= n_vocab) {
             Some(index) => Err(DataError::ForeignToken {
                 path,
@@ -75,17 +74,16 @@ impl TokenFile {
     /// # Panics
     /// If a token is not below `n_vocab`.
     pub fn in_memory(tokens: &[u32], n_vocab: usize) -> io::Result<Self> {
-        let wide = is_wide(n_vocab);
-        let mut bytes = Vec::with_capacity(tokens.len() * width(wide));
+        let mut bytes = Vec::with_capacity(tokens.len() * width(is_wide(n_vocab)));
         write(&mut bytes, tokens, n_vocab)?;
         let bytes = Arc::new(Mapped::copy(&bytes)?);
-        Ok(Self { bytes, wide })
+        Ok(Self { bytes, n_vocab })
     }
 
     /// Number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len() / width(self.wide)
+        self.bytes.len() / width(self.is_wide())
     }
 
     /// Whether there are none.
@@ -105,14 +103,20 @@ impl TokenFile {
         &self.bytes
     }
 
+    /// Tokens of its vocabulary: all in it are below.
+    #[must_use]
+    pub const fn n_vocab(&self) -> usize {
+        self.n_vocab
+    }
+
     /// Whether a token takes four bytes, not two.
     pub(crate) const fn is_wide(&self) -> bool {
-        self.wide
+        is_wide(self.n_vocab)
     }
 
     /// How the file's name ends.
     pub(crate) const fn extension(&self) -> &'static str {
-        extension(self.wide)
+        extension(self.is_wide())
     }
 
     /// Token `index`.
@@ -121,8 +125,8 @@ impl TokenFile {
     /// If there is no such token.
     #[must_use]
     pub fn token(&self, index: usize) -> u32 {
-        let start = index * width(self.wide);
-        if self.wide {
+        let start = index * width(self.is_wide());
+        if self.is_wide() {
             let bytes = &self.bytes[start..start + 4];
             u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
         } else {

@@ -52,8 +52,8 @@ impl Draw {
 
     /// Where window number `number` since training began starts.
     fn start(&self, file: &TokenFile, n_time: usize, number: u64) -> usize {
-        let n_starts = file.len() - n_time;
-        let drawn = below(random(self.seed, STREAM, number), n_starts as u64) as usize;
+        let n_starts = n_starts(file, n_time) as u64;
+        let drawn = below(random(self.seed, STREAM, number), n_starts) as usize;
         let near = (drawn + 1).saturating_sub(n_time)..=drawn;
         let document = self
             .bos
@@ -70,6 +70,18 @@ impl Draw {
     pub(crate) const fn key(&self) -> u64 {
         key(self.seed, STREAM)
     }
+}
+
+/// Places of `file` where a window may start.
+///
+/// # Panics
+/// If there is none.
+pub(crate) fn n_starts(file: &TokenFile, n_time: usize) -> usize {
+    assert!(
+        file.len() > n_time,
+        "a corpus shorter than a window and its last target"
+    );
+    file.len() - n_time
 }
 
 /// Tokens and targets of one pass, each `[B, T]` row-major.
@@ -245,6 +257,13 @@ mod tests {
         let mut batch = WindowBatch::new(2, 4);
         batch.draw(&file, &draw(None, 1, 9));
         assert_eq!(batch.targets, [1, 2, 3, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    #[should_panic = "shorter than a window and its last target"]
+    fn a_text_of_a_window_without_its_last_target_has_no_start() {
+        let (_dir, file) = counting(4);
+        WindowBatch::new(2, 4).draw(&file, &draw(None, 1, 9));
     }
 
     #[test]

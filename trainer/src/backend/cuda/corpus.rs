@@ -12,7 +12,7 @@ use super::queue::Arguments;
 use super::work::{THREADS, Work};
 use crate::backend::{BackendError, Shape};
 use crate::data::token_file::TokenFile;
-use crate::data::windows::Draw;
+use crate::data::windows::{Draw, n_starts};
 
 /// Tokens take one part in so many of the memory that is free when they come, or else stay with the host.
 const SHARE: u64 = 4;
@@ -88,6 +88,7 @@ pub(super) fn draw(
     shape: &Shape,
 ) -> Result<(), BackendError> {
     let (n_batch, n_time) = (shape.batch.n_batch, shape.batch.n_time);
+    let n_starts = n_starts(&corpus.file, n_time);
     let Some(address) = corpus.address() else {
         let (mut read, mut said) = (vec![0; n_batch * n_time], vec![0; n_batch * n_time]);
         draw.fill(&corpus.file, n_time, &mut read, &mut said);
@@ -102,7 +103,7 @@ pub(super) fn draw(
         .address(targets.address())
         .address(address)
         .address(at)
-        .long(corpus.file.len() - n_time)
+        .long(n_starts)
         .int(n_time)
         .int(usize::from(corpus.file.is_wide()))
         .int(usize::from(draw.bos.is_some()))
