@@ -3,6 +3,7 @@
 
 mod backends;
 mod cuda;
+mod cuda_corpus;
 mod cuda_draw;
 mod cuda_lt;
 mod cuda_runs;
