@@ -1,15 +1,20 @@
 //! Runs on a GPU or a simulated one: what they promise while the host is ahead of the device.
 
-use minigpt_tests::curve;
-use minigpt_trainer::backend::Ahead;
+use std::env;
+
+use minigpt_tests::{curve, gpu};
 use minigpt_trainer::backend::cuda::Cuda;
+use minigpt_trainer::backend::{Ahead, Shape};
 use minigpt_trainer::checkpoint;
 use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::run::Run;
 use minigpt_trainer::train::{Ending, Observer, TrainError, train};
+use minigpt_trainer::{Gpt, PassOptions};
 use tempfile::TempDir;
 
 use crate::backends::cuda;
+use crate::cuda::again;
+use crate::cuda_draw::{shape, tokens};
 use crate::training::{After, create, last_weights};
 
 /// A device that may owe the losses of `steps` steps, however long they take.
@@ -142,6 +147,49 @@ fn outliers_are_judged_one_by_one() {
         (summary.skipped, curve(run.path()), last_weights(run.path()))
     });
     assert_eq!(results[0], results[1]);
+}
+
+/// Work behind which there is no event.
+const UNMARKED: (&str, &str) = ("MINIGPT_FAKE_UNMARKED", "20");
+
+#[test]
+fn who_asks_again_after_a_failure_is_told_of_it_again() {
+    let Some(cuda) = cuda().filter(|_| gpu::simulator().is_some()) else {
+        return;
+    };
+    if env::var_os(UNMARKED.0).is_none() {
+        let name = "cuda_runs::who_asks_again_after_a_failure_is_told_of_it_again";
+        return again(&[name], &[UNMARKED]);
+    }
+    let dir = TempDir::new().unwrap();
+    let Shape { config, batch } = shape(30, 2, 7);
+    let mut model = Gpt::new(cuda(), config, batch, 1).unwrap();
+    let corpus = model.corpus(&tokens(&dir, 100, 30, 5)).unwrap();
+    let options = PassOptions {
+        dropout: 0.0,
+        seed: 1,
+        micro_step: 0,
+        accumulation: 1,
+    };
+    let (mut answered, mut failed) = (0, 0);
+    while failed < 3 {
+        let Ok(pending) = model.accumulate_drawn(&corpus, None, options) else {
+            failed += 1;
+            continue;
+        };
+        let answers = [(), ()].map(|()| model.loss(&pending));
+        if failed == 0 && answers[0].is_ok() {
+            answered += 1;
+            assert_eq!(answers[0], answers[1]);
+            continue;
+        }
+        failed += 1;
+        for answer in answers {
+            let error = answer.unwrap_err().to_string();
+            assert!(error.contains("marking a step"), "{error}");
+        }
+    }
+    assert!(answered > 3, "{answered}");
 }
 
 #[test]

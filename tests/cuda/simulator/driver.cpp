@@ -8,6 +8,7 @@
 // MINIGPT_FAKE_CAPABILITY   compute capability, such as 75 (90)
 // MINIGPT_FAKE_MEMORY       bytes of memory (1 GiB)
 // MINIGPT_FAKE_LOST         the launch at which the device is lost (never)
+// MINIGPT_FAKE_UNMARKED     the event of a thread that has no room behind its work (none)
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>

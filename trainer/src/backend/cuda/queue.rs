@@ -103,6 +103,8 @@ pub(super) struct Queue {
     values: Vec<u64>,
     table: Memory,
     marks: Marks,
+    /// What ended a flush: what it was to send is lost, and so is what is asked for after it.
+    failed: Option<BackendError>,
     device: Rc<Device>,
 }
 
@@ -114,6 +116,7 @@ impl Queue {
             values: Vec::new(),
             table: device.zeros(VALUES * size_of::<u64>())?,
             marks: Marks::default(),
+            failed: None,
             device,
         })
     }
@@ -163,19 +166,29 @@ impl Queue {
         self.marks.next()
     }
 
-    /// Sends all launches to the device.
+    /// Sends all launches to the device. Where that fails it fails from then on.
     pub(super) fn flush(&mut self) -> Result<(), BackendError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         if self.launches.is_empty() {
             return Ok(());
         }
+        let sent = self.send_all();
+        self.failed = sent.clone().err();
+        sent
+    }
+
+    fn send_all(&mut self) -> Result<(), BackendError> {
         self.send_values()?;
         self.send_launches()?;
         let marked = self.marks.mark(&self.device.stream);
         marked.map_err(|failed| self.device.error("marking a step", failed))
     }
 
-    /// Waits until flush number `number`, which must have been sent, is done.
+    /// Sends all launches and waits until flush number `number`, theirs or one before it, is done.
     pub(super) fn wait(&mut self, number: u64) -> Result<(), BackendError> {
+        self.flush()?;
         let done = self.marks.wait(number);
         done.map_err(|failed| self.device.error("a step of training", failed))
     }

@@ -108,7 +108,6 @@ impl Work {
     }
 
     pub(super) fn read_scalar(&mut self, scalar: &Scalar) -> Result<f64, BackendError> {
-        self.queue.flush()?;
         self.queue.wait(scalar.flush())?;
         Ok(self.scalars.read(scalar))
     }
