@@ -21,7 +21,8 @@ pub(super) struct Owed<S> {
 pub(super) struct Pace {
     /// When the step before ended, or this one began.
     since: Instant,
-    /// Seconds of the last step.
+    /// Seconds of the last step, or half of what it was before where that is more: behind a step that waited
+    /// for something else, those that were done meanwhile take no time.
     step: Option<f64>,
     /// Seconds of steps since the last line of the record.
     pub(super) seconds: f64,
@@ -48,7 +49,7 @@ impl Pace {
     pub(super) fn end(&mut self, tokens: u64) {
         let seconds = self.since.elapsed().as_secs_f64();
         self.since = Instant::now();
-        self.step = Some(seconds);
+        self.step = Some(expected(self.step, seconds));
         self.seconds += seconds;
         self.tokens += tokens;
     }
@@ -57,6 +58,11 @@ impl Pace {
     pub(super) const fn forget(&mut self) {
         (self.seconds, self.tokens) = (0.0, 0);
     }
+}
+
+/// What a step is taken to last, from what was thought `before` and the `seconds` of the last one.
+fn expected(before: Option<f64>, seconds: f64) -> f64 {
+    before.map_or(seconds, |before| seconds.max(before / 2.0))
 }
 
 impl<B: Backend> Training<'_, B> {
@@ -123,5 +129,31 @@ impl<B: Backend> Training<'_, B> {
             true => Some(Ending::Stopped),
             false => late.then_some(Ending::OutOfTime),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expected;
+    use crate::backend::Ahead;
+
+    #[test]
+    fn steps_behind_a_stall_are_not_taken_for_fast_ones() {
+        let ahead = Ahead {
+            steps: 32,
+            seconds: 0.2,
+        };
+        // Steps of 50 ms, of which four are owed when the host is kept for 150 ms: three come at once.
+        let (mut step, mut owed) = (None, Vec::new());
+        for seconds in [0.05, 0.05, 0.15, 1e-4, 1e-4, 0.05, 0.05] {
+            step = Some(expected(step, seconds));
+            owed.push(ahead.most(step));
+        }
+        assert_eq!(owed, [4, 4, 1, 2, 5, 4, 4]);
+        // A machine that has become faster is known as such after a few steps.
+        for _ in 0..9 {
+            step = Some(expected(step, 1e-4));
+        }
+        assert_eq!(ahead.most(step), 32);
     }
 }
