@@ -169,9 +169,7 @@ impl<'r, B: Backend> Training<'r, B> {
     ) -> Result<Option<(Ending, PathBuf)>, TrainError> {
         let asked = self.ask()?;
         let (improved, ending) = self.catch_up(asked, observer)?;
-        let interval = self.run.settings.run.checkpoint_interval;
-        let due = asked.is_multiple_of(interval);
-        if !(due || improved || ending.is_some()) {
+        if !(self.is_saved(asked) || improved || ending.is_some()) {
             return Ok(None);
         }
         let path = self.save(observer)?;

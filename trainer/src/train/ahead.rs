@@ -94,12 +94,16 @@ impl<B: Backend> Training<'_, B> {
     /// Steps that may be owed behind step `asked`: none where the model is looked at, none where steps are
     /// judged before they are taken, and none at the end.
     fn may_owe(&self, asked: u64, ending: Option<Ending>) -> usize {
-        let saved = asked.is_multiple_of(self.run.settings.run.checkpoint_interval);
-        let looked_at = saved || self.is_validated(asked) || self.is_sampled(asked);
+        let looked_at = self.is_saved(asked) || self.is_validated(asked) || self.is_sampled(asked);
         match looked_at || self.run.settings.training.judges() || ending.is_some() {
             true => 0,
             false => self.gpt.ahead().most(self.pace.step),
         }
+    }
+
+    /// Whether a checkpoint is due after step `step`.
+    pub(super) fn is_saved(&self, step: u64) -> bool {
+        step.is_multiple_of(self.run.settings.run.checkpoint_interval)
     }
 
     /// Whether validation follows on step `step`.

@@ -12,7 +12,11 @@ use crate::run::{Run, RunError};
 
 impl<B: Backend> Training<'_, B> {
     /// Saves a checkpoint and the picture, and removes checkpoints that are no longer needed.
+    ///
+    /// # Panics
+    /// If steps are owed: the weights are already those behind them.
     pub(super) fn save(&mut self, observer: &mut dyn Observer) -> Result<PathBuf, TrainError> {
+        assert!(self.owed.is_empty(), "a checkpoint is of settled steps");
         // The record first: it must not end before the checkpoint does.
         self.run.log.sync()?;
         let snapshot = self.snapshot().map_err(|error| self.located(error))?;
