@@ -21,6 +21,7 @@ use crate::run::{Run, RunError, memory};
 
 use ahead::{Owed, Pace};
 pub use error::{Diverged, Diverging, TrainError};
+use sampling::room;
 use saving::{draw, warn};
 pub use summary::{Ending, Summary};
 use summary::{ending, summary};
@@ -91,7 +92,7 @@ struct Training<'r, B: Backend> {
     /// The token that documents begin with.
     bos: Option<u32>,
     validation: Option<Validation>,
-    /// Room for texts, once there is one.
+    /// Room for texts, where the run writes any.
     single: Option<Single<B>>,
     began: Instant,
     pace: Pace,
@@ -131,6 +132,8 @@ impl<'r, B: Backend> Training<'r, B> {
         }
         run.log.take_back(state.step)?;
         keep_events(run)?;
+        // Whether the device has it shows before any step; tokens take what is left.
+        let single = room(&mut gpt, run)?;
         let corpus = gpt.corpus(&run.train)?;
         Ok(Self {
             gpt,
@@ -141,7 +144,7 @@ impl<'r, B: Backend> Training<'r, B> {
             checkpoint,
             bos: run.tokenizer.view().specials().bos,
             validation: Validation::new(run, batch),
-            single: None,
+            single,
             began: Instant::now(),
             pace: Pace::new(),
             owed: VecDeque::new(),
