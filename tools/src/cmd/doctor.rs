@@ -32,7 +32,7 @@ pub(crate) fn run(_: &DoctorArgs) -> Outcome {
             }
             text += match Cuda::has_cublaslt() {
                 true => "cublaslt there is one, for --set cublaslt=true\n",
-                false => "cublaslt there is none, and none is needed\n",
+                false => "cublaslt none that the loader finds, and none is needed\n",
             };
         }
     }

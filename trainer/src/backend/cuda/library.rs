@@ -23,8 +23,9 @@ impl Products {
         if !library_is_present() {
             return Err(BackendError::Unsupported {
                 device: device.found.name.clone(),
-                what: "the run wants cuBLASLt (cublaslt=true), and there is no libcublasLt on this machine, which comes \
-                       with CUDA's toolkit and with PyTorch"
+                what: "the run wants cuBLASLt (cublaslt=true), and the loader finds no libcublasLt; CUDA's toolkit \
+                       brings one, and so does PyTorch, in nvidia/cublas/lib of its site-packages: name that folder in \
+                       LD_LIBRARY_PATH"
                     .into(),
             });
         }

@@ -106,7 +106,7 @@ impl Cuda {
         Ok(self)
     }
 
-    /// Whether cuBLASLt is on this machine.
+    /// Whether the loader finds cuBLASLt.
     #[must_use]
     pub fn has_cublaslt() -> bool {
         driver::library_is_present()
