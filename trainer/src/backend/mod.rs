@@ -210,8 +210,8 @@ pub struct Optimized<'a, T> {
 /// A device that trains: 22 steps, and how far they may be asked for ahead of it.
 ///
 /// Methods take `&mut self` for scratch memory and queues. A device may still be at work when a
-/// method returns: [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for it, nothing
-/// else has to. Gradients of parameters are added to what is there; all other outputs are
+/// method returns. [`Self::read`], [`Self::read_scalar`] and [`Self::logits`] wait for what they return;
+/// others may wait where they take memory or bring something from the host. Gradients of parameters are added to what is there; all other outputs are
 /// overwritten. Buffers passed in have the lengths stated.
 ///
 /// # Errors

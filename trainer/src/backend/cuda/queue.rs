@@ -1,7 +1,7 @@
 //! Launches that wait to be sent to the device together.
 //!
-//! Steps only write down what to launch. When something is waited for, or memory is written from
-//! outside, all of it is sent. The same launches with the same arguments come again step after step;
+//! Steps only write down what to launch. When something is waited for, memory is written from
+//! outside, or windows are drawn, all of it is sent. The same launches with the same arguments come again step after step;
 //! from the second time on they are one CUDA graph. What changes from step to step (streams of random
 //! numbers, learning rate, places of losses) is therefore not an argument: it is a value in a table on
 //! the device, which is written before the launches, and an argument is its address.

@@ -118,7 +118,7 @@ pub(in crate::backend::cuda) struct Graph(sys::CUgraphExec);
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: nobody else has the handle; the driver waits where the graph is running.
+        // SAFETY: nobody else has the handle; where the graph is running, the driver frees it when it has run.
         let _ = unsafe { sys::cuGraphExecDestroy(self.0) };
     }
 }
