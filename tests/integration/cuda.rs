@@ -8,10 +8,12 @@ use minigpt_runtime::Format;
 use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::rng::Rng;
 use minigpt_tests::gpu;
+use minigpt_trainer::backend::Shape;
 use minigpt_trainer::backend::cuda::{Cuda, Demands};
 use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Gpt, GptOptions, Method, PassOptions};
 
 use crate::backends::{cpu, cuda};
+use crate::cuda_draw::shape;
 use crate::gradients::{Case, configs};
 
 /// Relative distance of `a` from `b`.
@@ -72,14 +74,11 @@ pub(crate) fn wider(config: Config, n_embd: u32, n_ff: u32) -> Hyperparameters {
     }
 }
 
-#[test]
-fn a_pass_is_the_same_in_every_option() {
-    let Some(cuda) = cuda() else {
-        return;
-    };
+/// Every option, in widths and times of all kinds.
+pub(crate) fn cases() -> impl Iterator<Item = (u64, Case)> {
     let times = [1, 7, 33, 64, 70];
-    for (i, config) in configs() {
-        // Multiples of 8, and none.
+    configs().map(move |(i, config)| {
+        // Multiples of 8, and none: addresses of rows are aligned, and not.
         let hyper = match i % 2 {
             0 => wider(config, 64, 136),
             _ => wider(config, 40, 77),
@@ -88,7 +87,16 @@ fn a_pass_is_the_same_in_every_option() {
             n_batch: 3,
             n_time: times[i as usize % times.len()],
         };
-        let case = Case::new(Config::new(hyper).unwrap(), batch, i);
+        (i, Case::new(Config::new(hyper).unwrap(), batch, i))
+    })
+}
+
+#[test]
+fn a_pass_is_the_same_in_every_option() {
+    let Some(cuda) = cuda() else {
+        return;
+    };
+    for (i, case) in cases() {
         assert_same_pass(&case, cuda(), if i % 3 == 0 { 0.2 } else { 0.0 });
     }
 }
@@ -246,7 +254,11 @@ fn memory_is_what_was_said() {
         let mut model = Gpt::with_options(cuda(), config, batch, options).unwrap();
         model.round_to(demands.rounded.then_some(Format::Q4));
         // Tables, which are the same for all models.
-        let fixed = Gpt::new(cuda(), smallest(), SMALLEST, 1).unwrap().bytes();
+        let Shape {
+            config: smallest,
+            batch: one,
+        } = shape(1, 1, 1);
+        let fixed = Gpt::new(cuda(), smallest, one, 1).unwrap().bytes();
         let ids = vec![1; batch.rows()];
         let options = PassOptions {
             dropout: 0.1,
@@ -267,30 +279,6 @@ fn memory_is_what_was_said() {
             "{said} {used} {demands:?} {config:?}"
         );
     }
-}
-
-const SMALLEST: Batch = Batch {
-    n_batch: 1,
-    n_time: 1,
-};
-
-fn smallest() -> Config {
-    Config::new(Hyperparameters {
-        n_vocab: 1,
-        n_ctx: 1,
-        n_embd: 1,
-        n_head: 1,
-        n_head_kv: 1,
-        n_layer: 1,
-        n_ff: 1,
-        positions: Positions::Learned,
-        rope_theta: 1.0,
-        norm: Norm::RmsNorm,
-        mlp: Mlp::Relu,
-        bias: false,
-        tied_head: true,
-    })
-    .unwrap()
 }
 
 /// Tests of this file again, in a process with the environment `given`.

@@ -11,7 +11,7 @@ use minigpt_trainer::{AdamW, Batch, Gpt, PassOptions};
 use tempfile::TempDir;
 
 use crate::backends::cuda;
-use crate::cuda::{again, distance, pass, wider};
+use crate::cuda::{again, cases, distance, pass, wider};
 use crate::gradients::{Case, configs};
 use crate::training::{create, last_weights};
 
@@ -26,18 +26,7 @@ fn a_pass_is_that_of_our_own_products() {
     let Some((own, library)) = both() else {
         return;
     };
-    let times = [1, 7, 33, 64, 70];
-    for (i, config) in configs().step_by(3) {
-        // Multiples of 8, and none: addresses of rows are aligned, and not.
-        let hyper = match i % 2 {
-            0 => wider(config, 64, 136),
-            _ => wider(config, 40, 77),
-        };
-        let batch = Batch {
-            n_batch: 3,
-            n_time: times[i as usize % times.len()],
-        };
-        let case = Case::new(Config::new(hyper).unwrap(), batch, i);
+    for (_, case) in cases().step_by(3) {
         let (own, other) = (pass(&case, own(), 0.1), pass(&case, library(), 0.1));
         assert!(
             (own.0 / other.0 - 1.0).abs() < 1e-3,
@@ -49,7 +38,7 @@ fn a_pass_is_that_of_our_own_products() {
             assert!(distance(own, other) < 0.02, "{:?}", case.config);
         }
         // The stand-in's sums have another order, so that it is seen to take part.
-        assert!(own.1 != other.1 || batch.rows() < 10 || gpu::objects().is_none());
+        assert!(own.1 != other.1 || case.batch.rows() < 10 || gpu::objects().is_none());
         assert!(other == pass(&case, library(), 0.1));
     }
     assert!(gpu::objects().is_none_or(|alive| alive == 0));
