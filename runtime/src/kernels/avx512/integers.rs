@@ -96,14 +96,14 @@ unsafe fn matmul<W: Weights>(
         n,
     };
     let n_tokens = x.scales.len() / n;
-    // SAFETY: as above.
-    unsafe {
-        if n_tokens == 1 {
-            rows::one_token(out, weights, matrix, x);
-        } else if n_tokens < MANY && n_tokens * n.div_ceil(LANES) <= rows::MOST {
-            rows::few_tokens(out, weights, matrix, x);
-        } else {
-            tiles::matmul(out, weights, matrix, x);
-        }
+    if n_tokens == 1 {
+        // SAFETY: as above.
+        unsafe { rows::one_token(out, weights, matrix, x) }
+    } else if n_tokens < MANY && n_tokens * n.div_ceil(LANES) <= rows::MOST {
+        // SAFETY: as above.
+        unsafe { rows::few_tokens(out, weights, matrix, x) }
+    } else {
+        // SAFETY: as above.
+        unsafe { tiles::matmul(out, weights, matrix, x) }
     }
 }

@@ -1,6 +1,11 @@
 //! Few tokens with row after row: the processor fetches ahead what is read in order. Products of two rows share
 //! registers, so those of the first are kept until the second's are there.
 
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "instructions in functions that become part of a caller which has them"
+)]
+
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 

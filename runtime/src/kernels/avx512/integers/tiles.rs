@@ -3,6 +3,11 @@
 //! Words of four bytes of the rows stand side by side, so a token's word meets sixteen at once, the sum of a block
 //! stays in its lane, and the eight sums that the specification keeps for a row are added register by register.
 
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "instructions in functions that become part of a caller which has them"
+)]
+
 use core::arch::x86_64::*;
 use core::array;
 use core::mem::MaybeUninit;

@@ -1,5 +1,10 @@
 //! Weights as bytes in registers, zeros where there are none, and what the kernels do with them.
 
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "instructions in functions that become part of a caller which has them"
+)]
+
 use core::arch::x86_64::*;
 
 use half::f16;
