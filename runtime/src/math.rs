@@ -5,9 +5,6 @@
 //! of multiplications and additions that are never fused.
 //! Everything else in the workspace calls these.
 
-mod power;
-
-pub(crate) use self::power::pow;
 #[cfg(kernel_dsp)]
 use crate::kernels::root;
 
@@ -120,7 +117,13 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-/// `base^exponent` in double precision, for what a host computes once a step.
+/// `base^exponent`.
+#[must_use]
+pub fn pow(base: f32, exponent: f32) -> f32 {
+    libm::powf(base, exponent)
+}
+
+/// [`pow`] in double precision, for what a host computes once a step.
 #[must_use]
 pub fn pow_f64(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)
