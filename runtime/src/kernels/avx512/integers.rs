@@ -4,6 +4,7 @@
 //! `vpdpbusd` multiplies unsigned by signed bytes: weights get an offset that makes them unsigned, and
 //! `offset * sum(x)` is taken off again.
 
+mod load;
 mod rows;
 mod tiles;
 mod weights;

@@ -9,7 +9,8 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::weights::{Group, Weights, pair_scales, q8_group, transpose, twice};
+use super::load::{Group, pair_scales, registers, transpose, twice};
+use super::weights::Weights;
 use super::{MANY, MOST_BLOCKS, Matrix};
 use crate::kernels::Output;
 use crate::ops::LANES;
@@ -174,7 +175,7 @@ impl Token {
     unsafe fn new<W: Weights>(weights: W, quants: &[i8], scales: &[f32], transposes: bool) -> Self {
         // SAFETY: as above.
         unsafe {
-            let x = weights.arrange(q8_group(quants));
+            let x = weights.arrange(registers(quants));
             let offset = _mm512_set1_epi8(W::OFFSET.unwrap_or(0));
             Self {
                 quants: if transposes { transpose(x) } else { x },

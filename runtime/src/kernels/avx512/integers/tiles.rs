@@ -12,7 +12,8 @@ use core::arch::x86_64::*;
 use core::array;
 use core::mem::MaybeUninit;
 
-use super::weights::{Weights, tile_scales};
+use super::load::tile_scales;
+use super::weights::Weights;
 use super::{Matrix, Row};
 use crate::kernels::Output;
 use crate::kernels::avx512::lanes_below;

@@ -1,4 +1,4 @@
-//! Weights as bytes in registers, zeros where there are none, and what the kernels do with them.
+//! The formats of weights: their bytes in registers, and what the kernels do with these.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -7,16 +7,11 @@
 
 use core::arch::x86_64::*;
 
-use half::f16;
-
 use super::Row;
+use super::load::{Group, four_words, registers};
 use super::tiles::{ROWS, Words};
-use crate::kernels::avx512::lanes_below;
 use crate::ops::LANES;
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET};
-
-/// Eight blocks of a row, in four registers of four parts; or the same transposed, see [`transpose`].
-pub(super) type Group = [__m512i; 4];
 
 /// A format of weights.
 ///
@@ -41,7 +36,7 @@ pub(super) trait Weights: Copy {
     /// Eight blocks of activations, two a register, as [`Self::group`] has the weights.
     unsafe fn arrange(self, x: Group) -> Group;
 
-    /// The dot products of two rows with activations, from the sums that [`transpose`]d words give.
+    /// The dot products of two rows with activations, from the sums that [`transpose`](super::load::transpose)d words give.
     unsafe fn join(self, rows: [__m512i; 2]) -> __m512i;
 
     /// What [`Self::dots`] takes of a row's group.
@@ -86,7 +81,7 @@ impl<const VNNI: bool> Weights for Bytes<VNNI> {
     #[inline(always)]
     unsafe fn group(self, bytes: &[i8]) -> Group {
         // SAFETY: as of the trait.
-        unsafe { with_offset::<VNNI>(q8_group(bytes)) }
+        unsafe { with_offset::<VNNI>(registers(bytes)) }
     }
 
     #[inline(always)]
@@ -174,7 +169,7 @@ impl<const VNNI: bool> Weights for Nibbles<VNNI> {
     unsafe fn group(self, bytes: &[i8]) -> Group {
         // SAFETY: as of the trait.
         unsafe {
-            let [a, b] = q4_blocks(bytes);
+            let [a, b] = registers(bytes);
             let [(a, b), (c, d)] = [halves(a), halves(b)];
             [a, b, c, d]
         }
@@ -284,66 +279,8 @@ fn halves(bytes: __m512i) -> (__m512i, __m512i) {
     (_mm512_and_si512(bytes, mask), _mm512_and_si512(high, mask))
 }
 
-/// The first eight blocks of 32 bytes, two a register.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn q8_group(bytes: &[i8]) -> Group {
-    let mut group = [_mm512_setzero_si512(); 4];
-    if let Some(bytes) = bytes.first_chunk::<{ LANES * BLOCK }>() {
-        for (part, bytes) in group.iter_mut().zip(bytes.as_chunks::<64>().0) {
-            // SAFETY: the array is 64 readable bytes; the load needs no alignment.
-            *part = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
-        }
-        return group;
-    }
-    for (i, part) in group.iter_mut().enumerate() {
-        *part = load(bytes, i * 64);
-    }
-    group
-}
-
-/// The first eight blocks of 16 bytes, four a register.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn q4_blocks(bytes: &[i8]) -> [__m512i; 2] {
-    if let Some(bytes) = bytes.first_chunk::<{ LANES * Q4_BYTES }>() {
-        let place: *const i8 = bytes.as_ptr();
-        // SAFETY: the array is 128 readable bytes; the loads need no alignment.
-        return unsafe {
-            [
-                _mm512_loadu_si512(place.cast()),
-                _mm512_loadu_si512(place.wrapping_add(64).cast()),
-            ]
-        };
-    }
-    [load(bytes, 0), load(bytes, 64)]
-}
-
-/// The 64 bytes from `start` on, as far as they are there.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn load(bytes: &[i8], start: usize) -> __m512i {
-    let there = lanes_below(bytes.len().saturating_sub(start));
-    // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-    unsafe { _mm512_maskz_loadu_epi8(there, bytes.as_ptr().wrapping_add(start)) }
-}
-
-/// Word `i` of each 128-bit part of each register becomes word `register` of that part of register `i`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn transpose([a, b, c, d]: Group) -> Group {
-    let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-    let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-    [
-        _mm512_unpacklo_epi64(ab, cd),
-        _mm512_unpackhi_epi64(ab, cd),
-        _mm512_unpacklo_epi64(ab_high, cd_high),
-        _mm512_unpackhi_epi64(ab_high, cd_high),
-    ]
-}
-
 /// Of each part, the sums of words 0 and 2 and of words 1 and 3 of two registers, side by side. Twice this gives what
-/// [`transpose`]d registers add up to.
+/// [`transpose`](super::load::transpose)d registers add up to.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn add_words(a: __m512i, b: __m512i) -> __m512i {
@@ -355,54 +292,4 @@ fn add_words(a: __m512i, b: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f")]
 fn add_pairs_of_words([a, b]: [__m512i; 2]) -> __m512i {
     _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
-}
-
-/// The four words of bytes `16 * i..` of each row, transposed.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn four_words(tile: &[Row<'_>; ROWS], i: usize) -> Group {
-    let load = |r: usize| {
-        let bytes = tile[r].bytes.as_chunks::<16>().0.get(i);
-        let bytes = bytes.copied().unwrap_or_default();
-        // SAFETY: the array is 16 readable bytes; the load needs no alignment.
-        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-    };
-    let mut rows = [_mm512_setzero_si512(); 4];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = _mm512_castsi128_si512(load(r));
-        *row = _mm512_inserti32x4::<1>(*row, load(r + 4));
-        *row = _mm512_inserti32x4::<2>(*row, load(r + 8));
-        *row = _mm512_inserti32x4::<3>(*row, load(r + 12));
-    }
-    transpose(rows)
-}
-
-/// Scale `i` of each row of a tile.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn tile_scales(tile: &[Row<'_>; ROWS], i: usize) -> __m512 {
-    let scales = tile.map(|row| row.scales.get(i).copied().unwrap_or_default());
-    // SAFETY: the array is 32 readable bytes; the load needs no alignment.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(scales.as_ptr().cast()) })
-}
-
-/// The first eight scales of two rows, one after the other.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn pair_scales([a, b]: [&[f16]; 2]) -> __m512 {
-    let load = |x: &[f16]| match x.first_chunk::<LANES>() {
-        // SAFETY: the array is 16 readable bytes; the load needs no alignment.
-        Some(x) => unsafe { _mm_loadu_si128(x.as_ptr().cast()) },
-        // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-        None => unsafe { _mm_maskz_loadu_epi16(lanes_below(x.len()) as u8, x.as_ptr().cast()) },
-    };
-    _mm512_cvtph_ps(_mm256_set_m128i(load(b), load(a)))
-}
-
-/// The first eight numbers, zeros where there are fewer, twice.
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-pub(super) fn twice(x: &[f32]) -> __m512 {
-    // SAFETY: only as many bytes are read as there are; the load needs no alignment.
-    _mm512_broadcast_f32x8(unsafe { _mm256_maskz_loadu_ps(lanes_below(x.len()) as u8, x.as_ptr()) })
 }
