@@ -34,17 +34,24 @@ pub(super) fn add_bias(out: &mut [f32], bias: Option<&Buffer>) {
     }
 }
 
-/// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs.
+/// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs. `chain` rows are
+/// one sum, which is then added.
 ///
 /// # Shapes
 /// `d_out` `[R, O]`, `x` `[R, I]`.
-pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32], rows: usize) {
+pub(super) fn gradient(
+    d_weights: Affine<&mut Buffer>,
+    d_out: &[f32],
+    x: &[f32],
+    rows: usize,
+    chain: usize,
+) {
     let (inputs, outputs) = (x.len() / rows, d_out.len() / rows);
     let at_once = outputs_at_once(outputs);
     let weight = d_weights.weight.par_chunks_mut(at_once * inputs);
     let weight_chunk = |(chunk, d_weight): (usize, &mut [f32])| {
         let first = chunk * at_once;
-        let rows = (2 * ROWS).min(rows);
+        let rows = chain.min(rows);
         for (d_out, x) in d_out.chunks(rows * outputs).zip(x.chunks(rows * inputs)) {
             outer::add(d_weight, d_out, Rows::whole(x, inputs), first, outputs);
         }
@@ -79,7 +86,7 @@ pub(super) fn gradients(
 ) {
     norm::add_sums(d_weights.norm, sums);
     rayon::join(
-        || gradient(d_weights.output, output.0, output.1, rows),
-        || gradient(d_weights.input, input.0, input.1, rows),
+        || gradient(d_weights.output, output.0, output.1, rows, 2 * ROWS),
+        || gradient(d_weights.input, input.0, input.1, rows, 2 * ROWS),
     );
 }

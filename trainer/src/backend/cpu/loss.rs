@@ -13,7 +13,7 @@ use super::{norm, panels};
 use crate::backend::{Affine, Head, Shape};
 use crate::model::IGNORE;
 
-/// Logits that exist at once in backward, at most, if that is more than one chunk of rows.
+/// Logits that exist at once in backward, at most, if that is more than two chunks of rows.
 const LOGITS: usize = 1 << 23;
 
 /// [`crate::backend::Backend::logits`].
@@ -81,7 +81,13 @@ pub(super) fn backward(
     shape: &Shape,
 ) -> f64 {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
-    let block = rows_at_once(n_vocab).min(targets.len());
+    let whole = LOGITS / (ROWS * n_vocab);
+    // A chunk for a second thread, whose gradients are sums of their own.
+    let (block, chain) = match whole {
+        0 | 1 => (2 * ROWS, ROWS),
+        _ => (whole * ROWS, 2 * ROWS),
+    };
+    let block = block.min(targets.len());
     let [logits, normed, sums, packed, back] = workspace.take([
         block * n_vocab,
         block * width,
@@ -107,15 +113,10 @@ pub(super) fn backward(
         let (logits, normed) = (&mut logits[..n * n_vocab], &mut normed[..n * width]);
         sum += block_backward(d_x, logits, normed, sums, x, targets, layer);
         let weight = &mut *weight;
-        linear::gradient(Affine { weight, bias: None }, logits, normed, n);
+        linear::gradient(Affine { weight, bias: None }, logits, normed, n, chain);
     }
     norm::add_sums(norm, sums);
     sum
-}
-
-/// Rows whose logits exist at once in [`backward`].
-fn rows_at_once(n_vocab: usize) -> usize {
-    (LOGITS / (ROWS * n_vocab)).max(1) * ROWS
 }
 
 /// What all rows have in common.
