@@ -32,8 +32,10 @@ pub(super) fn forward(
         panels::packed_len(width, width),
     ];
     let [input, output] = workspace.take(sizes);
-    panels::pack_transposed(input, weights.input.weight, width);
-    panels::pack_transposed(output, weights.output.weight, width);
+    rayon::join(
+        || panels::pack_transposed(input, weights.input.weight, width),
+        || panels::pack_transposed(output, weights.output.weight, width),
+    );
     queries_keys_values(saved, x, input, weights, rotation, shape);
     let qkv = &saved.qkv;
     saved
@@ -194,8 +196,10 @@ pub(super) fn backward(
         input,
         output,
     ] = workspace.take(backward_lens(shape));
-    panels::pack(input, weights.input.weight, width);
-    panels::pack(output, weights.output.weight, width);
+    rayon::join(
+        || panels::pack(input, weights.input.weight, width),
+        || panels::pack(output, weights.output.weight, width),
+    );
     let d_branch = dropout::branch_gradient(masked, d_out, drop);
     project_backward(d_attended, attended, d_branch, &saved.heads, output, shape);
     heads_backward(d_grouped, d_attended, saved, shape);

@@ -10,7 +10,7 @@ use memmap2::MmapMut;
 use pulp::bytemuck;
 
 /// Numbers in a cache line; arrays start on one, so that wide loads touch one line and not two.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// Bytes of a large page, on most machines: larger arrays have pages of their own.
 const LARGE_PAGE: usize = 1 << 21;

@@ -68,7 +68,7 @@ pub(super) fn forward(
     losses.iter().sum()
 }
 
-/// [`crate::backend::Backend::loss_backward`]: for each block of rows, a phase over rows and one
+/// [`crate::backend::Backend::loss_backward`]: for each block of rows, two phases over rows and one
 /// over the vocabulary.
 pub(super) fn backward(
     workspace: &mut Workspace,
@@ -82,28 +82,20 @@ pub(super) fn backward(
 ) -> f64 {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
     let whole = LOGITS / (ROWS * n_vocab);
-    // A chunk for a second thread, whose gradients are sums of their own.
+    // A second chunk, for a second thread; its gradients are sums of their own.
     let (block, chain) = match whole {
         0 | 1 => (2 * ROWS, ROWS),
         _ => (whole * ROWS, 2 * ROWS),
     };
     let block = block.min(targets.len());
-    let [logits, normed, sums, packed, back] = workspace.take([
+    let n_packed = panels::packed_len(width, n_vocab).max(panels::packed_len(n_vocab, width));
+    let [logits, normed, stats, sums, packed] = workspace.take([
         block * n_vocab,
         block * width,
+        block * 2,
         targets.len().div_ceil(ROWS) * 2 * width,
-        panels::packed_len(width, n_vocab),
-        panels::packed_len(n_vocab, width),
+        n_packed,
     ]);
-    panels::pack_transposed(packed, head.weight, width);
-    panels::pack(back, head.weight, width);
-    let layer = Layer {
-        packed,
-        back,
-        head,
-        scale,
-        shape,
-    };
     let Head { norm, weight } = d_head;
     let mut sum = 0.0;
     let blocks = d_x.chunks_mut(block * width).zip(x.chunks(block * width));
@@ -111,7 +103,10 @@ pub(super) fn backward(
     for (((d_x, x), sums), targets) in blocks.zip(targets.chunks(block)) {
         let n = targets.len();
         let (logits, normed) = (&mut logits[..n * n_vocab], &mut normed[..n * width]);
-        sum += block_backward(d_x, logits, normed, sums, x, targets, layer);
+        let stats = &mut stats[..n * 2];
+        let outputs = [&mut *logits, &mut *normed, &mut *stats];
+        sum += block_forward(outputs, packed, x, head, (targets, scale), shape);
+        block_backward([d_x, sums], packed, logits, (x, stats), head, shape);
         let weight = &mut *weight;
         linear::gradient(Affine { weight, bias: None }, logits, normed, n, chain);
     }
@@ -119,68 +114,65 @@ pub(super) fn backward(
     sum
 }
 
-/// What all rows have in common.
-#[derive(Clone, Copy)]
-struct Layer<'a> {
-    packed: &'a [f32],
-    back: &'a [f32],
-    head: Head<&'a Buffer>,
-    scale: f32,
-    shape: &'a Shape,
-}
-
-/// [`chunk_backward`] of the chunks of a block.
-fn block_backward(
-    d_x: &mut [f32],
-    logits: &mut [f32],
-    normed: &mut [f32],
-    sums: &mut [f32],
+/// Loss of a block of rows; `logits` become its gradient.
+///
+/// # Shapes
+/// `logits` `[n, V]`, `normed` `[n, C]`, `stats` `[n, 2]`, `packed` room for the head.
+fn block_forward(
+    [logits, normed, stats]: [&mut [f32]; 3],
+    packed: &mut [f32],
     x: &[f32],
-    targets: &[u32],
-    layer: Layer<'_>,
+    head: Head<&Buffer>,
+    (targets, scale): (&[u32], f32),
+    shape: &Shape,
 ) -> f64 {
-    let (n_vocab, width) = (layer.shape.config.n_vocab(), layer.shape.config.n_embd());
-    let losses: Vec<f64> = d_x
-        .par_chunks_mut(ROWS * width)
+    let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
+    let packed = &mut packed[..panels::packed_len(width, n_vocab)];
+    panels::pack_transposed(packed, head.weight, width);
+    let packed = &*packed;
+    let losses: Vec<f64> = logits
+        .par_chunks_mut(ROWS * n_vocab)
+        .zip(normed.par_chunks_mut(ROWS * width))
+        .zip(stats.par_chunks_mut(ROWS * 2))
         .zip(x.par_chunks(ROWS * width))
         .zip(targets.par_chunks(ROWS))
-        .zip(logits.par_chunks_mut(ROWS * n_vocab))
-        .zip(normed.par_chunks_mut(ROWS * width))
-        .zip(sums.par_chunks_mut(2 * width))
-        .map(|(((((d_x, x), targets), logits), normed), sums)| {
-            chunk_backward(d_x, logits, normed, sums, x, targets, layer)
+        .map(|((((logits, normed), stats), x), targets)| {
+            chunk_logits(logits, normed, stats, x, packed, head, shape);
+            wide(
+                #[inline(always)]
+                || cross_entropy(logits, targets, Some(scale)),
+            )
         })
         .collect();
     losses.iter().sum()
 }
 
-/// Loss of a chunk of rows; `logits` become their gradient, `d_x` the gradient of `x`.
-fn chunk_backward(
-    d_x: &mut [f32],
-    logits: &mut [f32],
-    normed: &mut [f32],
-    sums: &mut [f32],
-    x: &[f32],
-    targets: &[u32],
-    layer: Layer<'_>,
-) -> f64 {
-    let Layer {
-        packed,
-        back,
-        head,
-        scale,
-        shape,
-    } = layer;
-    scratch([targets.len() * 2], |[stats]| {
-        chunk_logits(logits, normed, stats, x, packed, head, shape);
-        let loss = wide(
-            #[inline(always)]
-            || cross_entropy(logits, targets, Some(scale)),
-        );
-        let norm = (&**head.norm.weight, shape.config.norm());
-        norm::linear_backward(d_x, sums, None, logits, back, (x, stats), norm);
-        loss
-    })
+/// The gradient of `x` in a block of rows, from that of the logits.
+///
+/// # Shapes
+/// `d_x`, `x` `[n, C]`, `sums` `[chunks, 2, C]`, `d_logits` `[n, V]`, `stats` `[n, 2]`, `packed` room
+/// for the head.
+fn block_backward(
+    [d_x, sums]: [&mut [f32]; 2],
+    packed: &mut [f32],
+    d_logits: &[f32],
+    (x, stats): (&[f32], &[f32]),
+    head: Head<&Buffer>,
+    shape: &Shape,
+) {
+    let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
+    let packed = &mut packed[..panels::packed_len(n_vocab, width)];
+    panels::pack(packed, head.weight, width);
+    let packed = &*packed;
+    d_x.par_chunks_mut(ROWS * width)
+        .zip(sums.par_chunks_mut(2 * width))
+        .zip(d_logits.par_chunks(ROWS * n_vocab))
+        .zip(x.par_chunks(ROWS * width))
+        .zip(stats.par_chunks(ROWS * 2))
+        .for_each(|((((d_x, sums), d_logits), x), stats)| {
+            let norm = (&**head.norm.weight, shape.config.norm());
+            norm::linear_backward(d_x, sums, None, d_logits, packed, (x, stats), norm);
+        });
 }
 
 /// `logits = ln_f(x) weight^T` of a chunk of rows.

@@ -27,8 +27,10 @@ pub(super) fn forward(
         panels::packed_len(n_ff, width),
     ];
     let [input, output] = workspace.take(sizes);
-    panels::pack_transposed(input, weights.input.weight, width);
-    panels::pack_transposed(output, weights.output.weight, n_ff);
+    rayon::join(
+        || panels::pack_transposed(input, weights.input.weight, width),
+        || panels::pack_transposed(output, weights.output.weight, n_ff),
+    );
     out.par_chunks_mut(ROWS * width)
         .zip(x.par_chunks(ROWS * width))
         .zip(saved.stats.par_chunks_mut(ROWS * 2))
@@ -97,8 +99,10 @@ pub(super) fn backward(
         panels::packed_len(n_fc, width),
         panels::packed_len(width, n_ff),
     ]);
-    panels::pack(input, weights.input.weight, width);
-    panels::pack(output, weights.output.weight, n_ff);
+    rayon::join(
+        || panels::pack(input, weights.input.weight, width),
+        || panels::pack(output, weights.output.weight, n_ff),
+    );
     let d_branch = dropout::branch_gradient(masked, d_out, drop);
     let d_rows = [
         &mut *d_x,
