@@ -177,6 +177,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn any_length_is_zeros_on_a_line() {
+        for len in [
+            0,
+            1,
+            17,
+            LARGE_PAGE / 4,
+            LARGE_PAGE / 4 + 1,
+            LARGE_PAGE + 33,
+        ] {
+            let mut buffer = Buffer::new(len);
+            assert_eq!(buffer.len(), len);
+            assert!(buffer.bytes() >= 4 * len as u64);
+            assert_eq!(buffer.as_ptr().addr() % 64, 0);
+            assert!(buffer.iter().all(|value| *value == 0.0));
+            buffer.fill(1.0);
+            assert_eq!(buffer.last().copied().unwrap_or(1.0), 1.0);
+        }
+    }
+
+    #[test]
     fn nested_scratch_is_kept_and_counted() {
         let work = || {
             scratch([1000], |[outer]| {

@@ -21,6 +21,11 @@ fn outputs_at_once(outputs: usize) -> usize {
     tiles * TALL
 }
 
+/// `n` rows of `size` numbers, from number `first` on.
+pub(super) fn rows_of(all: &[f32], first: usize, n: usize, size: usize) -> &[f32] {
+    &all[first * size..(first + n) * size]
+}
+
 /// Adds `bias` to each row of `out`.
 ///
 /// # Shapes

@@ -81,12 +81,7 @@ pub(super) fn backward(
     shape: &Shape,
 ) -> f64 {
     let (n_vocab, width) = (shape.config.n_vocab(), shape.config.n_embd());
-    let whole = LOGITS / (ROWS * n_vocab);
-    // A second chunk, for a second thread; its gradients are sums of their own.
-    let (block, chain) = match whole {
-        0 | 1 => (2 * ROWS, ROWS),
-        _ => (whole * ROWS, 2 * ROWS),
-    };
+    let (block, chain) = rows_at_once(n_vocab);
     let block = block.min(targets.len());
     let n_packed = panels::packed_len(width, n_vocab).max(panels::packed_len(n_vocab, width));
     let [logits, normed, stats, sums, packed] = workspace.take([
@@ -112,6 +107,16 @@ pub(super) fn backward(
     }
     norm::add_sums(norm, sums);
     sum
+}
+
+/// Rows whose logits exist at once in [`backward`], and those of them that are one sum in the gradient
+/// of the head.
+const fn rows_at_once(n_vocab: usize) -> (usize, usize) {
+    match LOGITS / (ROWS * n_vocab) {
+        // Two chunks, so that there is one for a second thread.
+        0 | 1 => (2 * ROWS, ROWS),
+        chunks => (chunks * ROWS, 2 * ROWS),
+    }
 }
 
 /// Loss of a block of rows; `logits` become its gradient.
@@ -223,4 +228,130 @@ fn cross_entropy(logits: &mut [f32], targets: &[u32], scale: Option<f32>) -> f64
         }
     }
     loss
+}
+
+#[cfg(test)]
+mod tests {
+    use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
+    use minigpt_runtime::rng::Rng;
+
+    use super::*;
+    use crate::backend::Batch;
+
+    const WIDTH: usize = 6;
+    const SCALE: f32 = 0.25;
+
+    fn shape(n_vocab: usize, n_time: usize) -> Shape {
+        let config = Config::new(Hyperparameters {
+            n_vocab: n_vocab as u32,
+            n_ctx: n_time as u32,
+            n_embd: WIDTH as u32,
+            n_head: 1,
+            n_head_kv: 1,
+            n_layer: 1,
+            n_ff: 7,
+            positions: Positions::Learned,
+            rope_theta: 10_000.0,
+            norm: Norm::RmsNorm,
+            mlp: Mlp::Relu,
+            bias: false,
+            tied_head: false,
+        });
+        let n_batch = 1;
+        Shape {
+            config: config.unwrap(),
+            batch: Batch { n_batch, n_time },
+        }
+    }
+
+    /// `d_x`, the head's gradient, and the loss, on `threads` threads.
+    fn gradients(
+        (x, weight, ones): (&Buffer, &Buffer, &Buffer),
+        targets: &[u32],
+        shape: &Shape,
+        threads: usize,
+    ) -> (Vec<f32>, Vec<f32>, f64) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let (mut d_x, mut d_weight) = (Buffer::new(x.len()), Buffer::new(weight.len()));
+        let mut d_norm = Buffer::new(WIDTH);
+        let d_head = Head {
+            norm: Affine {
+                weight: &mut d_norm,
+                bias: None,
+            },
+            weight: &mut d_weight,
+        };
+        let head = Head {
+            norm: Affine {
+                weight: ones,
+                bias: None,
+            },
+            weight,
+        };
+        let mut workspace = Workspace::default();
+        let loss = pool.build().unwrap().install(|| {
+            backward(
+                &mut workspace,
+                &mut d_x,
+                d_head,
+                x,
+                head,
+                targets,
+                SCALE,
+                shape,
+            )
+        });
+        (d_x.to_vec(), d_weight.to_vec(), loss)
+    }
+
+    /// The head's gradient and the loss in `f64`.
+    fn exact(x: &[f32], weight: &[f32], targets: &[u32]) -> (Vec<f64>, f64) {
+        let (mut d_weight, mut loss) = (vec![0.0; weight.len()], 0.0);
+        for (x, target) in x.chunks(WIDTH).zip(targets) {
+            let square: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let rstd = (square / WIDTH as f64 + 1e-5).sqrt().recip();
+            let row: Vec<f64> = x.iter().map(|x| f64::from(*x) * rstd).collect();
+            let dot = |w: &[f32]| {
+                w.iter()
+                    .zip(&row)
+                    .map(|(w, x)| f64::from(*w) * x)
+                    .sum::<f64>()
+            };
+            let terms: Vec<f64> = weight.chunks(WIDTH).map(|w| dot(w).exp()).collect();
+            let sum: f64 = terms.iter().sum();
+            loss -= (terms[*target as usize] / sum).ln();
+            for (id, (d_weight, term)) in d_weight.chunks_mut(WIDTH).zip(&terms).enumerate() {
+                let own = f64::from(u8::from(id == *target as usize));
+                for (d_weight, x) in d_weight.iter_mut().zip(&row) {
+                    *d_weight += f64::from(SCALE) * (term / sum - own) * x;
+                }
+            }
+        }
+        (d_weight, loss)
+    }
+
+    #[test]
+    fn small_and_large_vocabularies_on_any_threads() {
+        for (n_vocab, n_rows) in [(7, 33), (1000, 300), (33_001, 300)] {
+            let mut rng = Rng::new(n_vocab as u64, 0);
+            let mut random = |len| {
+                let mut buffer = Buffer::new(len);
+                buffer.fill_with(|| rng.next_unit() - 0.5);
+                buffer
+            };
+            let (x, weight) = (random(n_rows * WIDTH), random(n_vocab * WIDTH));
+            let mut ones = Buffer::new(WIDTH);
+            ones.fill(1.0);
+            let targets: Vec<u32> = (0..n_rows)
+                .map(|_| rng.next_below(n_vocab) as u32)
+                .collect();
+            let shape = shape(n_vocab, n_rows);
+            let one = gradients((&x, &weight, &ones), &targets, &shape, 1);
+            assert!(one == gradients((&x, &weight, &ones), &targets, &shape, 3));
+            let (d_weight, loss) = exact(&x, &weight, &targets);
+            assert!((one.2 - loss).abs() < 1e-4 * loss, "{} {loss}", one.2);
+            let pairs = one.1.iter().zip(d_weight);
+            pairs.for_each(|(d, exact)| assert!((f64::from(*d) - exact).abs() < 2e-5));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
-use super::linear::{self, ROWS};
+use super::linear::{self, ROWS, rows_of};
 use super::wide::wide;
 use super::{dropout, norm, panels};
 use crate::backend::{Affine, Branch, Dropout, MlpSaved, Shape};
@@ -156,11 +156,6 @@ fn rows_backward(
             let (skip, norm) = (part(skip, width), (&**weights.weight, config.norm()));
             norm::linear_backward(d_x, sums, Some(skip), d_fc, input, (x, stats), norm);
         });
-}
-
-/// `n` rows of `size` numbers, from number `first` on.
-fn rows_of(all: &[f32], first: usize, n: usize, size: usize) -> &[f32] {
-    &all[first * size..(first + n) * size]
 }
 
 /// `hidden = f(fc)`
