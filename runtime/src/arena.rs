@@ -1,6 +1,6 @@
 //! The caller's memory: how much a session needs, and how it is divided.
 
-use crate::bytes;
+use crate::bytes::cast_mut;
 use crate::config::{Config, Positions};
 use crate::kernels::BaseScale;
 use crate::layout::ALIGNMENT;
@@ -115,20 +115,13 @@ impl MemoryPlan {
     /// Plans a session.
     #[must_use]
     pub const fn new(config: &Config, format: Format, options: &SessionOptions) -> Self {
-        let sizes = Sizes::new(config, format, options);
+        let parts = Parts::new(config, format, options);
         Self {
-            kv_cache: 2 * (aligned(sizes.cache, sizes.cache_value) + aligned(sizes.exponents, 1)),
-            activations: aligned(sizes.x, 4)
-                + aligned(sizes.branch, 4)
-                + aligned(sizes.wide, 4)
-                + aligned(sizes.rope, 4)
-                + aligned(sizes.frequencies, 4),
-            quants: aligned(sizes.quants, 1) + aligned(sizes.quant_scales, 4),
-            scores: aligned(sizes.scores, 4)
-                + aligned(sizes.head, 4)
-                + aligned(sizes.heads, 2)
-                + aligned(sizes.head_exponents, 1),
-            logits: aligned(sizes.logits, 4),
+            kv_cache: parts.total(0, 4),
+            scores: parts.total(4, 8),
+            activations: parts.total(8, 13),
+            quants: parts.total(13, 15),
+            logits: parts.total(15, 16),
         }
     }
 
@@ -139,32 +132,11 @@ impl MemoryPlan {
     }
 }
 
-const fn aligned(len: u64, size: usize) -> u64 {
-    (len * size as u64).next_multiple_of(ARENA_ALIGNMENT as u64)
-}
+/// Bytes of each part of the arena, in the order in which they lie: that of [`Arena::carve`].
+pub(crate) struct Parts([u64; 16]);
 
-/// Number of values in each part.
-struct Sizes {
-    cache: u64,
-    /// Bytes of each value of `cache`.
-    cache_value: usize,
-    exponents: u64,
-    x: u64,
-    branch: u64,
-    wide: u64,
-    rope: u64,
-    frequencies: u64,
-    quants: u64,
-    quant_scales: u64,
-    scores: u64,
-    head: u64,
-    heads: u64,
-    head_exponents: u64,
-    logits: u64,
-}
-
-impl Sizes {
-    const fn new(config: &Config, format: Format, options: &SessionOptions) -> Self {
+impl Parts {
+    pub(crate) const fn new(config: &Config, format: Format, options: &SessionOptions) -> Self {
         let n_ctx = options.context(config) as u64;
         let n_chunk = if options.n_chunk == 0 {
             1
@@ -175,6 +147,7 @@ impl Sizes {
         let (n_embd, n_ff) = (config.n_embd() as u64, config.n_ff() as u64);
         let (n_qkv, n_fc) = (config.n_qkv() as u64, config.n_fc() as u64);
         let widest_input = if n_embd > n_ff { n_embd } else { n_ff };
+        let widest_output = if n_qkv > n_fc { n_qkv } else { n_fc };
         let blocks = format.blocks(widest_input as usize);
         let head_size = config.head_size() as u64;
         let (rope, frequencies) = match config.positions() {
@@ -183,37 +156,57 @@ impl Sizes {
             Positions::Rope => (n_chunk * head_size, head_size / 2),
         };
         let integers = CacheShape::new(config, n_ctx as usize);
+        let (width, n_head) = (integers.width as u64, config.n_head() as u64);
         let floats = config.n_layer() as u64 * n_ctx * config.n_kv() as u64;
-        let width = integers.width as u64;
-        let (cache, cache_value, exponents, scores, head, n_head) = match options.kv {
-            KvFormat::F32 => (floats, 4, 0, n_ctx, 0, 0),
-            KvFormat::F16 => (floats, 2, 0, n_ctx, head_size, 0),
+        let (cache, exponents, scores, head, heads, head_exponents) = match options.kv {
+            KvFormat::F32 => (floats * 4, 0, n_ctx, 0, 0, 0),
+            KvFormat::F16 => (floats * 2, 0, n_ctx, head_size, 0, 0),
             KvFormat::Q8 => (
                 integers.integers(),
-                1,
                 integers.exponents(),
                 integers.n_ctx as u64,
                 width,
-                config.n_head() as u64,
+                n_head * width,
+                n_head,
             ),
         };
-        Self {
+        Self([
+            // Keys and values, and their exponents.
             cache,
-            cache_value,
+            cache,
             exponents,
-            x: n_chunk * n_embd,
-            branch: n_chunk * n_embd,
-            wide: n_chunk * if n_qkv > n_fc { n_qkv } else { n_fc },
-            rope,
-            frequencies,
-            quants: n_chunk * blocks.quants as u64,
-            quant_scales: n_chunk * blocks.n as u64,
-            scores,
-            head,
-            heads: n_head * width,
-            head_exponents: n_head,
-            logits: config.n_vocab() as u64,
+            exponents,
+            // What attention works in.
+            scores * 4,
+            head * 4,
+            heads * 2,
+            head_exponents,
+            // Activations: stream, branch, wide, angles and their frequencies.
+            n_chunk * n_embd * 4,
+            n_chunk * n_embd * 4,
+            n_chunk * widest_output * 4,
+            rope * 4,
+            frequencies * 4,
+            // Quants and their scales.
+            n_chunk * blocks.quants as u64,
+            n_chunk * blocks.n as u64 * 4,
+            config.n_vocab() as u64 * 4,
+        ])
+    }
+
+    /// Bytes of all, as [`MemoryPlan::total`] says.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.total(0, self.0.len())
+    }
+
+    /// Bytes of the parts from `start` up to `end`, with what aligns the next.
+    const fn total(&self, start: usize, end: usize) -> u64 {
+        let (mut total, mut i) = (0, start);
+        while i < end {
+            total += aligned(self.0[i]);
+            i += 1;
         }
+        total
     }
 }
 
@@ -240,79 +233,93 @@ pub(crate) struct Arena<'a> {
 }
 
 impl<'a> Arena<'a> {
-    /// Divides `memory`, which is aligned and at least as long as the plan says.
+    /// Divides `memory`, which is aligned and at least as long as `parts`.
     pub(crate) fn carve(
         memory: &'a mut [u8],
+        parts: &Parts,
         config: &Config,
-        format: Format,
         options: &SessionOptions,
     ) -> Self {
-        let sizes = Sizes::new(config, format, options);
-        let mut rest = Rest(memory);
+        let mut rest = memory;
+        let [
+            keys,
+            values,
+            key_exponents,
+            value_exponents,
+            scores,
+            head,
+            heads,
+            head_exponents,
+            x,
+            branch,
+            wide,
+            rope,
+            frequencies,
+            quants,
+            quant_scales,
+            logits,
+        ] = core::array::from_fn(|i| take(&mut rest, parts.0[i]));
+        let n_ctx = options.context(config);
         let cache = match options.kv {
             #[cfg(feature = "kv-float")]
-            KvFormat::F32 => rest.float_cache(&sizes, config, options, |rest, len| {
-                Floats::F32(rest.take(len))
-            }),
-            #[cfg(feature = "kv-float")]
-            KvFormat::F16 => rest.float_cache(&sizes, config, options, |rest, len| {
-                Floats::F16(rest.take(len))
-            }),
+            KvFormat::F32 | KvFormat::F16 => {
+                let kept = |bytes| match options.kv {
+                    KvFormat::F32 => Floats::F32(floats(bytes)),
+                    _ => Floats::F16(cast_mut(bytes)),
+                };
+                Cache::Float(FloatCache {
+                    keys: kept(keys),
+                    values: kept(values),
+                    scores: floats(scores),
+                    head: floats(head),
+                    n_ctx,
+                })
+            }
             _ => Cache::Integer(IntegerCache {
-                shape: CacheShape::new(config, options.context(config)),
-                keys: rest.take(sizes.cache),
-                values: rest.take(sizes.cache),
-                key_exponents: rest.take(sizes.exponents),
-                value_exponents: rest.take(sizes.exponents),
-                scores: rest.take(sizes.scores),
-                sums: rest.take(sizes.head),
-                heads: rest.take(sizes.heads),
-                head_exponents: rest.take(sizes.head_exponents),
+                shape: CacheShape::new(config, n_ctx),
+                keys: cast_mut(keys),
+                values: cast_mut(values),
+                key_exponents: cast_mut(key_exponents),
+                value_exponents: cast_mut(value_exponents),
+                scores: cast_mut(scores),
+                sums: cast_mut(head),
+                heads: cast_mut(heads),
+                head_exponents: cast_mut(head_exponents),
                 scale: BaseScale::new(config.head_size()),
             }),
         };
         Self {
             cache,
-            x: rest.take(sizes.x),
-            branch: rest.take(sizes.branch),
-            wide: rest.take(sizes.wide),
-            rope: rest.take(sizes.rope),
-            frequencies: rest.take(sizes.frequencies),
-            quants: rest.take(sizes.quants),
-            quant_scales: rest.take(sizes.quant_scales),
-            logits: rest.take(sizes.logits),
+            x: floats(x),
+            branch: floats(branch),
+            wide: floats(wide),
+            rope: floats(rope),
+            frequencies: floats(frequencies),
+            quants: cast_mut(quants),
+            quant_scales: floats(quant_scales),
+            logits: floats(logits),
         }
     }
 }
 
-struct Rest<'a>(&'a mut [u8]);
+/// [`cast_mut`], in programs once.
+#[inline(never)]
+fn floats(bytes: &mut [u8]) -> &mut [f32] {
+    cast_mut(bytes)
+}
 
-impl<'a> Rest<'a> {
-    #[cfg(feature = "kv-float")]
-    fn float_cache(
-        &mut self,
-        sizes: &Sizes,
-        config: &Config,
-        options: &SessionOptions,
-        mut take: impl FnMut(&mut Self, u64) -> Floats<'a>,
-    ) -> Cache<'a> {
-        Cache::Float(FloatCache {
-            keys: take(self, sizes.cache),
-            values: take(self, sizes.cache),
-            scores: self.take(sizes.scores),
-            head: self.take(sizes.head),
-            n_ctx: options.context(config),
-        })
-    }
+/// The first `bytes` of `rest`, which goes on at the next boundary.
+fn take<'a>(rest: &mut &'a mut [u8], bytes: u64) -> &'a mut [u8] {
+    let split = core::mem::take(rest).split_at_mut_checked(aligned(bytes) as usize);
+    let (part, later) = split.unwrap_or_default();
+    *rest = later;
+    part_mut(part, 0, bytes as usize)
+}
 
-    fn take<T: bytes::Plain>(&mut self, len: u64) -> &'a mut [T] {
-        let size = size_of::<T>();
-        let memory = core::mem::take(&mut self.0);
-        let split = memory.split_at_mut_checked(aligned(len, size) as usize);
-        let (part, rest) = split.unwrap_or_default();
-        self.0 = rest;
-        bytes::cast_mut(part_mut(part, 0, len as usize * size))
-    }
+/// Bytes up to the next boundary.
+const fn aligned(bytes: u64) -> u64 {
+    let last = ARENA_ALIGNMENT as u64 - 1;
+    (bytes + last) & !last
 }
 
 /// Bytes on a 16-byte boundary, for a `static` arena or a model compiled in.

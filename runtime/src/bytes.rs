@@ -28,21 +28,30 @@ unsafe impl Plain for i32 {}
 /// Both are checked once where a file is opened or an arena is carved, so "empty" is never seen.
 #[inline]
 pub(crate) fn cast<T: Plain>(bytes: &[u8]) -> &[T] {
-    // SAFETY: `Plain` promises that any bytes are values of `T`.
-    match unsafe { bytes.align_to::<T>() } {
-        ([], numbers, []) => numbers,
-        _ => &[],
+    if !is_whole::<T>(bytes) {
+        return &[];
     }
+    let n = bytes.len() / size_of::<T>();
+    // SAFETY: so many values lie there, aligned, and `Plain` promises that any bytes are values of `T`.
+    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), n) }
 }
 
 /// [`cast`], to be written to.
 #[inline]
 pub(crate) fn cast_mut<T: Plain>(bytes: &mut [u8]) -> &mut [T] {
-    // SAFETY: `Plain` promises that any bytes are values of `T` and, as `T` has no padding, the other way round.
-    match unsafe { bytes.align_to_mut::<T>() } {
-        ([], numbers, []) => numbers,
-        _ => &mut [],
+    if !is_whole::<T>(bytes) {
+        return &mut [];
     }
+    let n = bytes.len() / size_of::<T>();
+    // SAFETY: as above and, as `T` has no padding, the other way round; `bytes` are borrowed as long.
+    unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), n) }
+}
+
+/// Whether the bytes are aligned for `T`, and a number of them.
+#[inline(always)]
+fn is_whole<T>(bytes: &[u8]) -> bool {
+    let unaligned = bytes.as_ptr().addr() % align_of::<T>();
+    unaligned == 0 && bytes.len().is_multiple_of(size_of::<T>())
 }
 
 /// Bytes on a 16-byte boundary, as files and arenas of tests need them.

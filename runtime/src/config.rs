@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::ConfigError;
 use crate::features::{Feature, cargo_feature};
+use crate::kernels::NARROW_TOKENS;
 
 /// Most tokens a vocabulary may have.
 pub const MAX_VOCAB: u32 = 1 << 24;
@@ -117,19 +118,29 @@ pub struct Hyperparameters {
 #[serde(transparent)]
 pub struct Config(Hyperparameters);
 
-/// The largest that each size may be.
-const LIMITS: [(&str, u32); 7] = [
-    ("n_vocab", MAX_VOCAB),
-    ("n_ctx", 1 << 24),
-    ("n_embd", 1 << 20),
-    ("n_head", 1 << 20),
-    ("n_head_kv", 1 << 20),
-    ("n_layer", 1 << 16),
-    ("n_ff", 1 << 20),
+/// The sizes, and the largest that each may be.
+const SIZES: [&str; 7] = [
+    "n_vocab",
+    "n_ctx",
+    "n_embd",
+    "n_head",
+    "n_head_kv",
+    "n_layer",
+    "n_ff",
+];
+const LIMITS: [u32; SIZES.len()] = [
+    MAX_VOCAB,
+    1 << 24,
+    1 << 20,
+    1 << 20,
+    1 << 20,
+    1 << 16,
+    1 << 20,
 ];
 
 /// The features of this crate that a model of this shape needs.
-pub(crate) const fn features(hyper: &Hyperparameters) -> [Option<Feature>; 3] {
+#[inline(always)]
+pub(crate) const fn features(hyper: &Hyperparameters) -> [Option<Feature>; 6] {
     let positions = match hyper.positions {
         Positions::Learned => None,
         Positions::Sinusoidal => Some(cargo_feature!("sinusoidal")),
@@ -144,7 +155,31 @@ pub(crate) const fn features(hyper: &Hyperparameters) -> [Option<Feature>; 3] {
         Mlp::Gelu => Some(cargo_feature!("gelu")),
         Mlp::Swiglu => Some(cargo_feature!("swiglu")),
     };
-    [positions, Some(norm), mlp]
+    let bias = match hyper.bias {
+        true => Some(cargo_feature!("bias")),
+        false => None,
+    };
+    let [heads, longer] = heads(hyper);
+    [positions, Some(norm), mlp, bias, heads, longer]
+}
+
+/// The features for heads of that width, and for contexts beyond what the first of them takes.
+#[inline(always)]
+const fn heads(hyper: &Hyperparameters) -> [Option<Feature>; 2] {
+    let head_size = match hyper.n_embd.checked_div(hyper.n_head) {
+        Some(size) => size,
+        None => 0,
+    };
+    let wide = Some(cargo_feature!("wide-heads"));
+    let longer = hyper.n_ctx as usize > NARROW_TOKENS;
+    match head_size {
+        8 => [
+            Some(cargo_feature!("narrow-heads")),
+            if longer { wide } else { None },
+        ],
+        16..256 if head_size % 8 == 0 => [wide, None],
+        _ => [Some(cargo_feature!("odd-heads")), None],
+    }
 }
 
 impl Config {
@@ -159,7 +194,7 @@ impl Config {
         let sizes = [n_vocab, n_ctx, n_embd, n_head, n_head_kv, n_layer, n_ff];
         let mut i = 0;
         while i < sizes.len() {
-            let (field, max) = LIMITS[i];
+            let (field, max) = (SIZES[i], LIMITS[i]);
             if sizes[i] == 0 {
                 return Err(ConfigError::Zero { field });
             }
@@ -418,6 +453,33 @@ mod tests {
                     assert_eq!(names.contains(&"rms-norm"), norm == Norm::RmsNorm);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn heads_are_features_by_their_width() {
+        for (head_size, n_ctx, needed) in [
+            (8, NARROW_TOKENS as u32, &["narrow-heads"][..]),
+            (8, NARROW_TOKENS as u32 + 1, &["narrow-heads", "wide-heads"]),
+            (16, 1 << 24, &["wide-heads"]),
+            (248, 1, &["wide-heads"]),
+            (256, 1, &["odd-heads"]),
+            (12, 1, &["odd-heads"]),
+            (1, 1, &["odd-heads"]),
+        ] {
+            let hyper = Hyperparameters {
+                n_embd: 3 * head_size,
+                n_head: 3,
+                n_head_kv: 1,
+                n_ctx,
+                bias: false,
+                norm: Norm::RmsNorm,
+                mlp: Mlp::Relu,
+                ..GPT2
+            };
+            let names = features(&hyper).into_iter().flatten();
+            let names: std::vec::Vec<_> = names.map(|feature| feature.name).collect();
+            assert_eq!(names[1..], *needed, "heads of {head_size}");
         }
     }
 }

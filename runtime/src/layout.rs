@@ -84,7 +84,8 @@ impl TensorSpec {
     /// Bytes this tensor takes in a file of `format`, the padding up to [`ALIGNMENT`] included.
     #[must_use]
     pub const fn bytes(&self, format: Format) -> u64 {
-        self.stored_bytes(format).next_multiple_of(ALIGNMENT as u64)
+        let last = ALIGNMENT as u64 - 1;
+        (self.stored_bytes(format) + last) & !last
     }
 
     /// How this tensor is stored in a file of `format`: vectors are always `f32`.
@@ -161,24 +162,17 @@ impl Offsets {
             layer: 0,
             total: 0,
         };
-        let groups: [&[Tensor]; 3] = [&FRONT, &LAYER, &BACK];
-        let mut group = 0;
-        while group < groups.len() {
-            let start = offsets.total;
-            let mut i = 0;
-            while i < groups[group].len() {
-                let tensor = groups[group][i];
-                offsets.first[tensor as usize] = offsets.total;
-                if let Some(spec) = spec(config, TensorId::new(tensor, 0)) {
-                    offsets.total += spec.bytes(format);
-                }
-                i += 1;
+        let mut i = 0;
+        while i < Tensor::ALL.len() {
+            if i == FRONT.len() + LAYER.len() {
+                offsets.layer = offsets.total - offsets.first[FRONT.len()];
+                offsets.total += (config.n_layer() as u64 - 1) * offsets.layer;
             }
-            if group == 1 {
-                offsets.layer = offsets.total - start;
-                offsets.total = start + config.n_layer() as u64 * offsets.layer;
+            offsets.first[i] = offsets.total;
+            if let Some(spec) = spec(config, TensorId::new(Tensor::ALL[i], 0)) {
+                offsets.total += spec.bytes(format);
             }
-            group += 1;
+            i += 1;
         }
         offsets
     }

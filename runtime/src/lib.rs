@@ -87,9 +87,10 @@
 //! else changes.
 //!
 //! `any-model` (on by default) is every part that a model may need: tokenizers `char`, `bpe`, `sentencepiece`,
-//! positions `sinusoidal`, `rope`, norms `layer-norm`, `rms-norm`, nonlinearities `gelu`, `swiglu`, and keys
-//! and values as floats, `kv-float`. A program that knows its model names what that one has,
-//! [`format::Header::features`], and is smaller: the README says by how much.
+//! positions `sinusoidal`, `rope`, norms `layer-norm`, `rms-norm`, nonlinearities `gelu`, `swiglu`, `bias`,
+//! heads by their width `narrow-heads`, `wide-heads`, `odd-heads`, and keys and values as floats, `kv-float`. A program
+//! that knows its model names what that one has, [`format::Header::features`], and is smaller: the README says by how
+//! much.
 #![no_std]
 
 #[cfg(any(test, feature = "std"))]

@@ -150,8 +150,8 @@ impl<'w, W: WeightFormat> Model<'w, W> {
     /// The bias `tensor` of layer `layer`, if there are biases.
     fn bias(&self, tensor: Tensor, layer: usize) -> Option<&'w [f32]> {
         match self.config.bias() {
-            true => self.vector(TensorId::new(tensor, layer)),
-            false => None,
+            true if cfg!(feature = "bias") => self.vector(TensorId::new(tensor, layer)),
+            _ => None,
         }
     }
 

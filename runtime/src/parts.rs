@@ -4,7 +4,9 @@
 //! the compiler cannot know, and would put a panic behind every index.
 
 /// `len` elements from `start` on, or nothing.
-#[inline(always)]
+// Once where kernels do the work, for they have no use of it in their loops.
+#[cfg_attr(kernel_dsp, inline(never))]
+#[cfg_attr(not(kernel_dsp), inline(always))]
 pub(crate) fn part<T>(x: &[T], start: usize, len: usize) -> &[T] {
     // An end that wraps around lies before the start: nothing.
     x.get(start..start.wrapping_add(len)).unwrap_or_default()

@@ -29,6 +29,8 @@ const fn numbered(key: u64, counter: u64) -> u64 {
     mix(key.wrapping_add(counter.wrapping_add(1).wrapping_mul(GAMMA)))
 }
 
+// On microcontrollers, where a product of 64 bits is long, once.
+#[cfg_attr(target_os = "none", inline(never))]
 const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

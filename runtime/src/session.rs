@@ -12,7 +12,7 @@ pub(crate) use self::attention::{Cache, CacheShape, IntegerCache};
 pub(crate) use self::attention::{FloatCache, Floats};
 pub use self::error::SessionError;
 use self::forward::Pass;
-use crate::arena::{ARENA_ALIGNMENT, Arena, KvFormat, MemoryPlan, SessionOptions};
+use crate::arena::{ARENA_ALIGNMENT, Arena, KvFormat, Parts, SessionOptions};
 use crate::kernels::Isa;
 use crate::model::Model;
 use crate::parts::{part, part_mut};
@@ -67,24 +67,25 @@ impl<'a, W: WeightFormat> Session<'a, W> {
             let feature = "kv-float";
             return Err(SessionError::Absent { feature });
         }
-        let needed = MemoryPlan::new(model.config(), W::FORMAT, options).total();
+        let parts = Parts::new(model.config(), W::FORMAT, options);
+        let needed = parts.bytes();
         let given = memory.len() as u64;
         if given < needed {
             return Err(SessionError::ArenaTooSmall { needed, given });
         }
         let n_ctx = options.context(model.config());
-        let mut session = Self {
+        let arena = Arena::carve(memory, &parts, model.config(), options);
+        forward::prepare(arena.frequencies, model.config());
+        Ok(Self {
             model,
             isa,
             threads: Threads::ONE,
-            arena: Arena::carve(memory, model.config(), W::FORMAT, options),
+            arena,
             n_ctx,
             n_chunk: options.n_chunk.min(n_ctx).max(1),
             position: 0,
             pass: Pass::NONE,
-        };
-        session.prepare();
-        Ok(session)
+        })
     }
 
     /// The model.

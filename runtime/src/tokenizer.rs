@@ -211,9 +211,11 @@ impl Tokenizer<'_> {
             return Ok(0);
         };
         Ok(match self {
-            Self::Bpe(bpe) if BPE => merge::merge_all(ids, |left, right| bpe.merge(left, right)),
+            Self::Bpe(bpe) if BPE => merge::merge_all(ids, 0, |left, right| bpe.merge(left, right)),
             Self::SentencePiece(pieces) if SENTENCE_PIECE => {
-                merge::merge_all(ids, |left, right| pieces.merge(left, right))
+                merge::merge_all(ids, f32::NEG_INFINITY, |left, right| {
+                    pieces.merge(left, right)
+                })
             }
             _ => n,
         })

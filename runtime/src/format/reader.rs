@@ -93,19 +93,30 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     pub(super) fn text(&mut self) -> &'a str {
         let bytes = self.bytes();
-        core::str::from_utf8(bytes).unwrap_or_else(|_| {
-            self.fail(LoadError::Malformed);
-            ""
-        })
+        match bytes.utf8_chunks().next() {
+            None => "",
+            Some(chunk) if chunk.invalid().is_empty() => chunk.valid(),
+            Some(_) => {
+                self.fail(LoadError::Malformed);
+                ""
+            }
+        }
     }
 
     /// One of `all`, by its number.
     fn choice<T: Copy>(&mut self, all: &[T], first: T) -> T {
+        let index = self.index(all.len());
+        all.get(index).copied().unwrap_or(first)
+    }
+
+    /// A number below `n`.
+    #[inline(never)]
+    fn index(&mut self, n: usize) -> usize {
         let index = self.varint(u32::BITS);
-        all.get(index).copied().unwrap_or_else(|| {
+        if index >= n {
             self.fail(LoadError::Malformed);
-            first
-        })
+        }
+        index
     }
 
     /// A byte that is 0 or 1.

@@ -10,7 +10,7 @@ use crate::math;
 use crate::parts::{part, part_mut};
 
 /// Tokens whose weighted values add up exactly: weights have 15 bits.
-pub(super) const PIECE: usize = 1 << (31 - 15 - KEPT_BITS);
+pub(crate) const PIECE: usize = 1 << (31 - 15 - KEPT_BITS);
 
 /// Bits of a key or value without its sign.
 pub(crate) const KEPT_BITS: i32 = 7;

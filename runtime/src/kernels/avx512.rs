@@ -88,3 +88,9 @@ impl Avx512 {
         unsafe { attention::attend_tile(tile) }
     }
 }
+
+/// A mask of the first `n` of up to 64 lanes.
+#[inline(always)]
+fn lanes_below(n: usize) -> u64 {
+    if n < 64 { (1 << n) - 1 } else { u64::MAX }
+}

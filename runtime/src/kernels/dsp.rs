@@ -16,6 +16,8 @@
 
 use core::arch::naked_asm;
 
+use half::f16;
+
 /// What the assembler is told of the core, at the beginning of each function: it does not know the
 /// target's features where a library's symbols are listed.
 #[cfg(not(kernel_dsp_optional))]
@@ -31,14 +33,20 @@ macro_rules! features {
     };
 }
 
-mod attention;
-mod floats;
 #[macro_use]
 mod integers;
+mod activations;
+mod attention;
+mod floats;
 mod matrix;
 mod q4;
 mod residual;
 mod vector;
+
+// The heads that this build runs; a model with others is refused where it is opened.
+const NARROW_HEADS: bool = cfg!(feature = "narrow-heads");
+const WIDE_HEADS: bool = cfg!(feature = "wide-heads");
+const ODD_HEADS: bool = cfg!(feature = "odd-heads");
 
 /// Square root, correctly rounded: one instruction, which `libm` does not know.
 #[inline]
@@ -48,6 +56,16 @@ pub(crate) fn root(x: f32) -> f32 {
         naked_asm!(features!(), "vsqrt.f32 s0, s0", "bx lr")
     }
     root(x)
+}
+
+/// A number in half precision, exactly: one instruction for what `half` takes a hundred bytes for.
+#[inline]
+pub(crate) fn widened(x: f16) -> f32 {
+    #[unsafe(naked)]
+    extern "C" fn widened(x: u32) -> f32 {
+        naked_asm!(features!(), "vmov s0, r0", "vcvtb.f32.f16 s0, s0", "bx lr")
+    }
+    widened(u32::from(x.to_bits()))
 }
 
 /// Proof that the DSP extension and single precision are present.

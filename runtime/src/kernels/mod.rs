@@ -39,7 +39,9 @@ use half::f16;
 
 #[cfg(feature = "rayon")]
 pub(crate) use self::attention::Tile;
-pub(crate) use self::attention::{Attention, BaseScale, Heads, KEPT_BITS, Row};
+pub(crate) use self::attention::{
+    Attention, BaseScale, Heads, KEPT_BITS, PIECE as NARROW_TOKENS, Row,
+};
 use crate::ops;
 use crate::parts::part_mut;
 use crate::quant::{Activations, DspMatrix, Q4Matrix, Q8Activations, Q8Matrix};
@@ -547,6 +549,12 @@ impl Isa {
             Self::Neon(isa) => isa.widen_f16(out, x),
             #[cfg(kernel_simd128)]
             Self::Simd128(isa) => isa.widen_f16(out, x),
+            #[cfg(kernel_dsp)]
+            Self::Dsp(_) => {
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out = dsp::widened(*x);
+                }
+            }
             _ => scalar::widen_f16(out, x),
         }
     }

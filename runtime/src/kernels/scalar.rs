@@ -9,8 +9,6 @@ use half::f16;
 #[cfg(any(kernel_dsp, kernel_thumb2))]
 pub(super) use self::attention::{EXP2, factor, lead};
 pub(super) use self::attention::{attend, integers, keep};
-#[cfg(kernel_dsp)]
-pub(super) use self::dsp_order::pack;
 pub(super) use self::dsp_order::{matmul_q8_dsp, quantize_dsp};
 #[cfg(any(target_arch = "x86_64", kernel_dsp, kernel_thumb2))]
 pub(super) use self::gate::SIGMOID;

@@ -17,7 +17,7 @@ use crate::ops;
 use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
-const SIZES: [(usize, usize, usize); 13] = [
+const SIZES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (3, 7, 2),
     (2, 32, 1),
@@ -31,6 +31,11 @@ const SIZES: [(usize, usize, usize); 13] = [
     (10, 352, 34),
     (5, 513, 33),
     (6, 8256, 1),
+    (5, 8192, 1),
+    (3, 8192, 5),
+    (2, 8192, 40),
+    (17, 288, 12),
+    (35, 1030, 11),
 ];
 
 /// Rows, columns and tokens: [`SIZES`], of which Miri has time for the small ones.

@@ -62,7 +62,7 @@ pub(super) const LAYER: [Tensor; 12] = [
 pub(super) const BACK: [Tensor; 3] = [Tensor::LnFWeight, Tensor::LnFBias, Tensor::LmHead];
 
 impl Tensor {
-    /// Every tensor, as numbered.
+    /// Every tensor, as numbered and as in files: the three groups one after the other.
     pub(crate) const ALL: [Self; FRONT.len() + LAYER.len() + BACK.len()] = {
         let mut all = [Self::Wte; FRONT.len() + LAYER.len() + BACK.len()];
         let groups: [&[Self]; 3] = [&FRONT, &LAYER, &BACK];
@@ -70,7 +70,8 @@ impl Tensor {
         while group < groups.len() {
             let mut j = 0;
             while j < groups[group].len() {
-                all[groups[group][j] as usize] = groups[group][j];
+                assert!(groups[group][j] as usize == i);
+                all[i] = groups[group][j];
                 (i, j) = (i + 1, j + 1);
             }
             group += 1;

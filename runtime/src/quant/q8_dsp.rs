@@ -15,6 +15,7 @@ use half::f16;
 use super::q8::{encode_block, read_block};
 use super::weight_format::Blocks;
 use super::{Activations, BLOCK, Format, WeightFormat};
+use crate::bytes::cast;
 use crate::kernels::{Isa, Output};
 use crate::parts::{copy, part, part_mut};
 
@@ -206,19 +207,18 @@ impl WeightFormat for Q8Dsp {
         }
     }
 
-    fn row(_isa: Isa, out: &mut [f32], matrix: DspMatrix<'_>, row: usize) {
+    fn row(isa: Isa, out: &mut [f32], matrix: DspMatrix<'_>, row: usize) {
         let start = row / GROUP * matrix.group_bytes;
         let mut rest = part(matrix.records, start, matrix.group_bytes);
         for out in out.chunks_mut(BLOCK) {
             let bytes = out.len().next_multiple_of(COLUMNS) * GROUP;
-            let scale = part(rest, bytes + row % GROUP * 2, 2).first_chunk();
-            let scale = f16::from_le_bytes(scale.copied().unwrap_or_default()).to_f32();
+            let stored: &[f16] = cast(part(rest, bytes + row % GROUP * 2, 2));
+            let mut scale = [0.0];
+            isa.widen_f16(&mut scale, stored);
             let words = rest.as_chunks::<4>().0.iter().skip(row % GROUP);
             for (out, word) in out.chunks_mut(4).zip(words.step_by(GROUP)) {
-                let values = integers(*word).map(|q| f32::from(q) * scale);
-                match out.first_chunk_mut() {
-                    Some(out) => *out = values,
-                    None => copy(out, &values),
+                for (out, q) in out.iter_mut().zip(integers(*word)) {
+                    *out = f32::from(q) * scale[0];
                 }
             }
             rest = rest.get(bytes + GROUP * 2..).unwrap_or_default();

@@ -6,7 +6,7 @@ mod heads;
 mod matrix;
 
 use super::Session;
-use crate::config::Positions;
+use crate::config::{Config, Positions};
 use crate::layout::Tensor;
 use crate::ops;
 use crate::parts::part_mut;
@@ -67,17 +67,17 @@ impl Pass {
     }
 }
 
-impl<W: WeightFormat> Session<'_, W> {
-    /// What positions need that does not depend on them.
-    pub(super) fn prepare(&mut self) {
-        let base = match self.model.config().positions() {
-            Positions::Sinusoidal if cfg!(feature = "sinusoidal") => ops::SINUSOID_BASE,
-            Positions::Rope if cfg!(feature = "rope") => self.model.config().rope_theta(),
-            _ => return,
-        };
-        ops::frequencies(self.arena.frequencies, base);
-    }
+/// What positions need that does not depend on them.
+pub(super) fn prepare(frequencies: &mut [f32], config: &Config) {
+    let base = match config.positions() {
+        Positions::Sinusoidal if cfg!(feature = "sinusoidal") => ops::SINUSOID_BASE,
+        Positions::Rope if cfg!(feature = "rope") => config.rope_theta(),
+        _ => return,
+    };
+    ops::frequencies(frequencies, base);
+}
 
+impl<W: WeightFormat> Session<'_, W> {
     /// Puts `tokens`, at most a chunk, at the beginning; logits are made of token `row` of them.
     pub(super) fn start(&mut self, tokens: &[u32], row: Option<usize>) {
         self.embed(tokens);

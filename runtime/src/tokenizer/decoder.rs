@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Tokenizer;
+use crate::parts::{copy, part, part_mut};
 
 /// Turns tokens into text, and never yields a part of a character.
 ///
@@ -112,45 +113,28 @@ impl StreamDecoder {
             && let Some((&byte, rest)) = bytes.split_first()
         {
             bytes = rest;
-            self.pend(byte, sink);
+            let mut held = self.pending;
+            let n = core::mem::take(&mut self.n_pending);
+            part_mut(&mut held, n, 1).fill(byte);
+            self.split(part(&held, 0, n + 1), sink);
         }
-        loop {
-            let error = match core::str::from_utf8(bytes) {
-                Ok(text) => return emit(text, sink),
-                Err(error) => error,
-            };
-            let split = bytes.split_at_checked(error.valid_up_to());
-            let (valid, rest) = split.unwrap_or_default();
-            emit(core::str::from_utf8(valid).unwrap_or_default(), sink);
-            let Some(invalid) = error.error_len() else {
-                // At most 3 bytes: a character's start.
-                for (slot, byte) in self.pending.iter_mut().zip(rest) {
-                    *slot = *byte;
-                }
-                self.n_pending = rest.len().min(3);
-                return;
-            };
-            sink("\u{fffd}");
-            bytes = rest.get(invalid..).unwrap_or_default();
-        }
+        self.split(bytes, sink);
     }
 
-    /// Adds a byte to the pending ones; what they became goes to `sink`.
-    fn pend(&mut self, byte: u8, sink: &mut impl FnMut(&str)) {
-        let Some(slot) = self.pending.get_mut(self.n_pending) else {
-            return;
-        };
-        *slot = byte;
-        let pending = self.pending;
-        let bytes = pending.get(..=self.n_pending).unwrap_or_default();
-        self.n_pending = 0;
-        match core::str::from_utf8(bytes) {
-            Ok(text) => emit(text, sink),
-            Err(error) if error.error_len().is_none() => self.n_pending = bytes.len(),
-            // What was pending is no character's start any more; the new byte may be one.
-            Err(_) => {
+    /// Sends characters to `sink` and keeps the start of one at the end.
+    fn split(&mut self, bytes: &[u8], sink: &mut impl FnMut(&str)) {
+        let mut left = bytes.len();
+        for chunk in bytes.utf8_chunks() {
+            let (valid, invalid) = (chunk.valid(), chunk.invalid());
+            left -= valid.len() + invalid.len();
+            if !valid.is_empty() {
+                sink(valid);
+            }
+            if left == 0 && invalid.len() < character_len(invalid) {
+                copy(&mut self.pending, invalid);
+                self.n_pending = invalid.len();
+            } else if !invalid.is_empty() {
                 sink("\u{fffd}");
-                self.decode(&[byte], sink);
             }
         }
     }
@@ -165,8 +149,12 @@ impl StreamDecoder {
     }
 }
 
-fn emit(text: &str, sink: &mut impl FnMut(&str)) {
-    if !text.is_empty() {
-        sink(text);
+/// Bytes of a character that begins as `bytes` do; 0 if none does.
+fn character_len(bytes: &[u8]) -> usize {
+    match bytes.first() {
+        Some(0xC2..=0xDF) => 2,
+        Some(0xE0..=0xEF) => 3,
+        Some(0xF0..=0xF4) => 4,
+        _ => 0,
     }
 }

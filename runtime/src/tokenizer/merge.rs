@@ -5,7 +5,7 @@ use crate::parts::part_mut;
 /// Merges the neighbours with the lowest key, the leftmost of equals first, until none can merge;
 /// returns how many tokens remain at the front of `ids`.
 ///
-/// `merge` gives, for two neighbours, their key and the token they become. Hugging Face and llama2.c
+/// `merge` gives, for two neighbours, their key, none of which is below `lowest`, and the token they become. Hugging Face and llama2.c
 /// merge one pair at a time. Here one pass from left to right merges every pair with the lowest key,
 /// which is the same: while it runs, only the token made last can have a still lower key with a
 /// neighbour (two merges with one result, or scores that grow along a merge), and such merges are
@@ -21,15 +21,12 @@ use crate::parts::part_mut;
 /// it, which is the price of having no heap; real words are short, and hosts have the trainer's.
 pub(super) fn merge_all<K: PartialOrd + Copy>(
     ids: &mut [u32],
+    lowest: K,
     merge: impl Fn(u32, u32) -> Option<(K, u32)>,
 ) -> usize {
-    let mut n = ids.len();
-    let mut lowest = None;
-    for (left, right) in ids.iter().zip(ids.iter().skip(1)) {
-        lower(&mut lowest, merge(*left, *right).map(|(key, _)| key));
-    }
-    while let (Some(key), Some(word)) = (lowest, ids.get_mut(..n)) {
-        (n, lowest) = pass(word, key, &merge);
+    let (mut n, mut next) = (ids.len(), Some(lowest));
+    while let (Some(key), Some(word)) = (next, ids.get_mut(..n)) {
+        (n, next) = pass(word, key, &merge);
     }
     n
 }
@@ -66,7 +63,11 @@ fn pass<K: PartialOrd + Copy>(
                     kept -= 1;
                 }
                 _ => {
-                    lower(&mut next, left.map(|(key, _)| key));
+                    if let Some((key, _)) = left
+                        && next.is_none_or(|next| key < next)
+                    {
+                        next = Some(key);
+                    }
                     break;
                 }
             }
@@ -76,12 +77,4 @@ fn pass<K: PartialOrd + Copy>(
         kept += 1;
     }
     (kept, next)
-}
-
-fn lower<K: PartialOrd>(lowest: &mut Option<K>, key: Option<K>) {
-    if let Some(key) = key
-        && lowest.as_ref().is_none_or(|lowest| key < *lowest)
-    {
-        *lowest = Some(key);
-    }
 }

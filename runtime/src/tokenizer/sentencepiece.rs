@@ -141,16 +141,17 @@ impl SentencePiece<'_> {
     pub(super) fn validate(&self) -> Result<(), TokenizerError> {
         self.vocabulary.validate()?;
         let n_vocab = self.vocabulary.len();
-        for (table, given) in [("scores", self.scores.len()), ("sorted", self.sorted.len())] {
-            let needed = n_vocab * 4;
-            if given != needed {
-                return Err(TokenizerError::Length {
-                    table,
-                    given,
-                    needed,
-                });
-            }
-        }
+        let needed = n_vocab * 4;
+        let check = |table, given| match given == needed {
+            true => Ok(()),
+            false => Err(TokenizerError::Length {
+                table,
+                given,
+                needed,
+            }),
+        };
+        check("scores", self.scores.len())?;
+        check("sorted", self.sorted.len())?;
         self.validate_bytes()?;
         self.validate_sorted()?;
         let (table, index) = ("vocabulary", 0);
@@ -186,15 +187,17 @@ impl SentencePiece<'_> {
     /// `sorted` strictly ascends by text, then number: every token stands in it once.
     fn validate_sorted(&self) -> Result<(), TokenizerError> {
         let table = "sorted";
-        let mut before = None;
+        let mut before: Option<(&[u8], u32)> = None;
         for index in 0..self.vocabulary.len() {
             let id = read_u32(self.sorted, index).unwrap_or(u32::MAX);
             self.vocabulary.check_id(table, id)?;
-            let entry = Some((self.vocabulary.token(id), id));
-            if entry <= before {
+            let text = self.vocabulary.token(id).unwrap_or_default();
+            if let Some((before, earlier)) = before
+                && before.cmp(text).then(earlier.cmp(&id)) != Ordering::Less
+            {
                 return Err(TokenizerError::Order { table, index });
             }
-            before = entry;
+            before = Some((text, id));
         }
         Ok(())
     }

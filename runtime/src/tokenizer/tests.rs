@@ -283,7 +283,7 @@ fn merging_looks_up_few_pairs_whatever_the_table() {
     let text: Vec<u8> = b"abx".iter().copied().cycle().take(n).collect();
     let mut ids: Vec<u32> = text.iter().map(|byte| bpe.byte_id(*byte)).collect();
     let looked_up = core::cell::Cell::new(0);
-    let merged = merge::merge_all(&mut ids, |left, right| {
+    let merged = merge::merge_all(&mut ids, 0, |left, right| {
         looked_up.set(looked_up.get() + 1);
         bpe.merge(left, right)
     });

@@ -115,7 +115,9 @@ fn count(boards: &[Board]) -> Result<Vec<Row>, String> {
         for format in board.formats() {
             let shape = board.shape();
             let program = Program::build(board, &board.target, format, &shape.features())?;
-            let measured = program.measure(&shape.write(FOLDER.as_ref(), format)?)?;
+            let model = shape.write(FOLDER.as_ref(), format)?;
+            let measured = program.measure(&model)?;
+            program.tell(&model)?;
             let names = [&board.name, &board.core, shape.name, format.name()];
             rows.push(Row::new(names, &program, &measured));
             forbidden.extend(program.image.forbidden);

@@ -23,7 +23,7 @@ const TARGETS: [&str; 5] = [
 ];
 
 /// Features of the runtime for what a model may need: those of `any-model` in its `Cargo.toml`.
-const MODEL_FEATURES: [&str; 10] = [
+const MODEL_FEATURES: [&str; 14] = [
     "char",
     "bpe",
     "sentencepiece",
@@ -33,6 +33,10 @@ const MODEL_FEATURES: [&str; 10] = [
     "rms-norm",
     "gelu",
     "swiglu",
+    "bias",
+    "narrow-heads",
+    "wide-heads",
+    "odd-heads",
     "kv-float",
 ];
 

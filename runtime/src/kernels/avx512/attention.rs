@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::integers;
+use super::lanes_below;
 use crate::kernels::Tile;
 use crate::kernels::avx2::softmax;
 use crate::math;
@@ -14,6 +14,9 @@ use crate::parts::{copy, part, part_mut};
 
 /// Tokens of a tile.
 const TOKENS: usize = Tile::TOKENS;
+
+/// Keys that share a query's loads.
+const KEYS: usize = 8;
 
 /// Values of a register.
 const WIDTH: usize = 16;
@@ -51,33 +54,65 @@ fn scores(tile: &mut Tile<'_>, n: usize, room: usize) {
     let head_size = tile.head_size;
     let scale = _mm512_set1_ps(1.0 / math::sqrt(head_size as f32));
     let queries = [0, 1, 2, 3].map(|t| head(tile.queries, t * tile.query_stride, head_size));
-    for first in (0..n).step_by(4) {
+    let whole = head_size / LANES * LANES;
+    for first in (0..n).step_by(KEYS) {
         // Where keys are missing the last one stands in.
-        let keys = [0, 1, 2, 3].map(|i| {
+        let keys = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| {
             let place = (first + i).min(n - 1) * tile.stride;
             head(tile.keys, place, head_size)
         });
         // Two keys a register.
-        let mut lanes = [[_mm512_setzero_ps(); TOKENS]; 2];
-        for column in (0..head_size).step_by(LANES) {
-            let there = integers::first(head_size - column) as u8;
-            // SAFETY: all keys have `head_size` values, of which no others are read.
-            let keys = [0, 2].map(|i| unsafe { pair(keys[i], keys[i + 1], column, there) });
-            for t in 0..TOKENS {
-                let query = queries[t].as_ptr().wrapping_add(column);
-                // SAFETY: all queries have `head_size` values, of which no others are read.
-                let query = _mm512_broadcast_f32x8(unsafe { _mm256_maskz_loadu_ps(there, query) });
-                for i in 0..2 {
-                    lanes[i][t] = _mm512_add_ps(lanes[i][t], _mm512_mul_ps(query, keys[i]));
-                }
+        let mut lanes = [[_mm512_setzero_ps(); TOKENS]; KEYS / 2];
+        for column in (0..whole).step_by(LANES) {
+            // SAFETY: queries and keys have `head_size` values.
+            unsafe { add_products(&mut lanes, &keys, &queries, column, u8::MAX) };
+        }
+        if whole < head_size {
+            let there = lanes_below(head_size - whole) as u8;
+            // SAFETY: as above, and no others are read.
+            unsafe { add_products(&mut lanes, &keys, &queries, whole, there) };
+        }
+        let fours = lanes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .take((n - first).div_ceil(4));
+        for (i, lanes) in fours.enumerate() {
+            let mut sums = [[0.0; 4]; TOKENS];
+            let all = _mm512_mul_ps(reduce(*lanes), scale);
+            // SAFETY: the array is 64 writable bytes; the store needs no alignment.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr().cast(), all) };
+            for (t, sums) in sums.iter().enumerate() {
+                copy(part_mut(tile.scores, t * room + first + 4 * i, 4), sums);
             }
         }
-        let mut sums = [[0.0; 4]; TOKENS];
-        let all = _mm512_mul_ps(reduce(lanes), scale);
-        // SAFETY: the array is 64 writable bytes; the store needs no alignment.
-        unsafe { _mm512_storeu_ps(sums.as_mut_ptr().cast(), all) };
-        for (t, sums) in sums.iter().enumerate() {
-            copy(part_mut(tile.scores, t * room + first, 4), sums);
+    }
+}
+
+/// Adds the products of eight values from `column` on, of those that are `there`.
+///
+/// # Safety
+/// Keys and queries have these.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+unsafe fn add_products(
+    lanes: &mut [[__m512; TOKENS]; KEYS / 2],
+    keys: &[&[f16]; KEYS],
+    queries: &[&[f32]; TOKENS],
+    column: usize,
+    there: u8,
+) {
+    let mut wide = [_mm512_setzero_ps(); KEYS / 2];
+    for (i, wide) in wide.iter_mut().enumerate() {
+        // SAFETY: the caller knows that they are there.
+        *wide = unsafe { pair(keys[2 * i], keys[2 * i + 1], column, there) };
+    }
+    for t in 0..TOKENS {
+        let query = queries[t].as_ptr().wrapping_add(column);
+        // SAFETY: as above; the load needs no alignment.
+        let query = _mm512_broadcast_f32x8(unsafe { _mm256_maskz_loadu_ps(there, query) });
+        for i in 0..KEYS / 2 {
+            lanes[i][t] = _mm512_add_ps(lanes[i][t], _mm512_mul_ps(query, wide[i]));
         }
     }
 }
@@ -146,7 +181,7 @@ fn weighted_sums<const N: usize>(
     let weights = [0, 1, 2, 3].map(|t| head(tile.scores, t * room, n));
     let mut there = [0; N];
     for (i, there) in there.iter_mut().enumerate() {
-        *there = integers::first(width.saturating_sub(i * WIDTH)) as u16;
+        *there = lanes_below(width.saturating_sub(i * WIDTH)) as u16;
     }
     let mut sums = [[_mm512_setzero_ps(); N]; TOKENS];
     for i in 0..n {
@@ -167,7 +202,7 @@ fn weighted_sums<const N: usize>(
     for (t, sums) in sums.iter().enumerate() {
         let out = part_mut(tile.out, t * tile.out_stride + column, width);
         for (out, sums) in out.chunks_mut(WIDTH).zip(sums) {
-            let there = integers::first(out.len()) as u16;
+            let there = lanes_below(out.len()) as u16;
             // SAFETY: only as many numbers are written as there are; the store needs no alignment.
             unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), there, *sums) };
         }

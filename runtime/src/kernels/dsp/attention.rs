@@ -4,8 +4,8 @@ mod narrow;
 mod parts;
 mod wide;
 
-use super::Dsp;
 use super::integers::largest;
+use super::{Dsp, NARROW_HEADS, ODD_HEADS, WIDE_HEADS};
 use crate::kernels::attention::{Attention, Heads, PIECE};
 use crate::kernels::scalar;
 
@@ -35,11 +35,13 @@ impl Dsp {
             && heads.queries.len() == heads.exponents.len() * width
             && heads.out.len() == heads.queries.len();
         let fits = fits && n > 0 && !heads.out.is_empty() && width.is_multiple_of(COLUMNS);
-        if fits && width == COLUMNS && n <= PIECE {
+        if NARROW_HEADS && fits && width == COLUMNS && n <= PIECE {
             // SAFETY: the lengths were checked, and that there is a head; a value of `Dsp` proves the instructions.
             return unsafe { narrow::attend(attention, heads) };
         }
-        each_group(attention, heads, fits);
+        if WIDE_HEADS || ODD_HEADS {
+            each_group(attention, heads, fits);
+        }
     }
 }
 
@@ -47,11 +49,12 @@ impl Dsp {
 // By itself, so that its room on the stack is not that of `narrow`.
 #[inline(never)]
 fn each_group(attention: Attention<'_>, heads: Heads<'_>, fits: bool) {
-    attention.each_group(heads, |group, heads| match fits {
+    attention.each_group(heads, |group, heads| match WIDE_HEADS && fits {
         // SAFETY: the caller checked the lengths, and a group has the room that its part of the layer has; a value of
         // `Dsp` proves the instructions.
         true => unsafe { wide::attend(group, heads) },
-        false => scalar::attend(group, heads),
+        false if ODD_HEADS => scalar::attend(group, heads),
+        false => {}
     });
 }
 

@@ -1,57 +1,12 @@
-//! Floats to integers: activations, and the queries, keys and values of a head.
+//! Floats to integers: the queries, keys and values of a head, and what activations share with them.
 
 use core::arch::naked_asm;
 
-use super::Dsp;
+use super::{Dsp, ODD_HEADS};
 use crate::kernels::{KEPT_BITS, Row, scalar};
 use crate::ops::LANES;
-use crate::parts::{copy, part, part_mut};
-use crate::quant::{BLOCK, token_bytes};
-
-/// Bytes of a whole block of activations: words and scale.
-const RECORD: usize = 2 * BLOCK + 4;
 
 impl Dsp {
-    /// Rows of activations to records.
-    #[inline(never)]
-    pub(in crate::kernels) fn quantize(self, records: &mut [i8], x: &[f32], cols: usize) {
-        let (whole, rest) = (cols / BLOCK, cols % BLOCK);
-        let bytes = token_bytes(cols);
-        let (mut x, mut records) = (x, records);
-        while let Some((token, later)) = x.split_at_checked(cols)
-            && let Some((record, later_records)) = records.split_at_mut_checked(bytes)
-            && cols > 0
-        {
-            let mut block = 0;
-            while block < whole {
-                let from = token.as_ptr().wrapping_add(block * BLOCK);
-                let to = record.as_mut_ptr().wrapping_add(block * RECORD);
-                // SAFETY: so many blocks are left in `token`, with room in `record`; a value of `Dsp` proves the
-                // instructions.
-                block += unsafe { quantize(from, to, whole - block, BLOCK / LANES) };
-                if block < whole {
-                    // One with zeros, NaN or an infinity stopped it.
-                    let odd = part(token, block * BLOCK, BLOCK);
-                    scalar::pack(part_mut(record, block * RECORD, RECORD), odd);
-                    block += 1;
-                }
-            }
-            if rest > 0 {
-                let last = part(token, whole * BLOCK, rest);
-                let place = part_mut(record, whole * RECORD, bytes - whole * RECORD);
-                let mut padded = [0.0; BLOCK];
-                copy(&mut padded, last);
-                let eights = rest.div_ceil(LANES);
-                // SAFETY: `place` is a record of so many eights, which `padded` holds; as above.
-                let done = unsafe { quantize(padded.as_ptr(), place.as_mut_ptr(), 1, eights) };
-                if done == 0 {
-                    scalar::pack(place, last);
-                }
-            }
-            (x, records) = (later, later_records);
-        }
-    }
-
     /// See [`scalar::integers`].
     pub(in crate::kernels) fn integers(
         self,
@@ -62,8 +17,12 @@ impl Dsp {
         bits: i32,
     ) {
         let n = exponents.len() * head_size;
-        if n == 0 || !head_size.is_multiple_of(LANES) || out.len() != n || x.len() != n {
-            return scalar::integers(out, exponents, x, head_size, bits);
+        let whole = head_size.is_multiple_of(LANES) && out.len() == n && x.len() == n;
+        if !whole || bits != QUERY_BITS {
+            if ODD_HEADS {
+                scalar::integers(out, exponents, x, head_size, bits);
+            }
+            return;
         }
         let mut heads = Heads {
             x: x.as_ptr(),
@@ -76,9 +35,9 @@ impl Dsp {
             kind: QUERIES,
             bits: QUERY_BITS,
         };
-        // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
-        if bits != QUERY_BITS || !unsafe { to_integers(&mut heads) } {
-            scalar::integers(out, exponents, x, head_size, bits);
+        if n > 0 {
+            // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
+            unsafe { to_integers(&mut heads) };
         }
     }
 
@@ -92,16 +51,20 @@ impl Dsp {
             ..
         } = row;
         let heads = x.len() / head_size.max(1);
-        let span = if in_pairs { 2 * width } else { width };
-        let fits = row.exponents.len() > heads.saturating_sub(1) * n_ctx
-            // Of values the last two places may be another token's.
-            && row.integers.len() + 2 >= heads.saturating_sub(1) * n_ctx * width + span
-            && (in_pairs || row.integers.len() >= heads.saturating_sub(1) * n_ctx * width + span);
+        let last = heads.saturating_sub(1) * n_ctx;
+        // Of values the last two places may be another token's.
+        let (span, others) = if in_pairs { (2 * width, 2) } else { (width, 0) };
+        let fits = row.exponents.len() > last
+            && row.integers.len() + others >= last * width + span
+            && n_ctx * width >= span;
         let whole = head_size.is_multiple_of(LANES) && width == head_size;
-        if heads == 0 || !whole || n_ctx * width < span || !fits {
-            return scalar::keep(row, x);
+        if !whole || !fits {
+            if ODD_HEADS {
+                scalar::keep(row, x);
+            }
+            return;
         }
-        let mut heads = Heads {
+        let mut token = Heads {
             x: x.as_ptr(),
             out: row.integers.as_mut_ptr(),
             exponents: row.exponents.as_mut_ptr(),
@@ -112,9 +75,9 @@ impl Dsp {
             kind: if in_pairs { VALUES } else { KEYS },
             bits: KEPT_BITS,
         };
-        // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
-        if !unsafe { to_integers(&mut heads) } {
-            scalar::keep(row, x);
+        if heads > 0 {
+            // SAFETY: the lengths were checked above; a value of `Dsp` proves the instructions.
+            unsafe { to_integers(&mut token) };
         }
     }
 }
@@ -127,7 +90,7 @@ struct Heads {
     exponents: *mut i8,
     /// At least one.
     heads: usize,
-    /// Groups of four values of a head, an even number of them.
+    /// Groups of four values of a head, an even number of them, at least two.
     fours: usize,
     /// Bytes from the end of a head's integers to the next head's.
     gap: usize,
@@ -198,44 +161,12 @@ macro_rules! larger {
     };
 }
 
-/// Eight activations to four words. A product added to [`ROUND`](crate::math::ROUND), which lies eight times at the
-/// stack pointer, has its nearest integer in the low 16 bits.
-macro_rules! pack {
-    () => {
-        "vldmia sp, {{s8-s15}}
-         vldmia r0!, {{s4-s7}}
-         vmla.f32 s8, s4, s3
-         vmla.f32 s9, s5, s3
-         vmla.f32 s10, s6, s3
-         vmla.f32 s11, s7, s3
-         vldmia r0!, {{s4-s7}}
-         vmla.f32 s12, s4, s3
-         vmla.f32 s13, s5, s3
-         vmla.f32 s14, s6, s3
-         vmla.f32 s15, s7, s3
-         vmov r4, r5, s8, s9
-         vmov r6, r7, s10, s11
-         rsb r4, r5, r4, lsl #8
-         rsb r6, r7, r6, lsl #8
-         pkhbt r8, r5, r7, lsl #16
-         pkhbt r9, r4, r6, lsl #16
-         vmov r4, r5, s12, s13
-         vmov r6, r7, s14, s15
-         rsb r4, r5, r4, lsl #8
-         rsb r6, r7, r6, lsl #8
-         pkhbt r10, r5, r7, lsl #16
-         pkhbt r11, r4, r6, lsl #16
-         stmia r1!, {{r8-r11}}
-        "
-    };
-}
-
-/// Heads to integers; false where `scalar` has to look at one.
+/// Heads to integers.
 ///
 /// The factor that makes `bits` bits of the largest has the exponent `bits - 1` less its own; 254 is twice the bias.
-/// The integers' own exponent is that of the largest less 126 and `bits`.
+/// The integers' own exponent is that of the largest less 126 and `bits`. A conversion makes 0 of NaN.
 #[unsafe(naked)]
-unsafe extern "C" fn to_integers(heads: *mut Heads) -> bool {
+unsafe extern "C" fn to_integers(heads: *mut Heads) {
     naked_asm!(
         features!(),
         "push {{r0, r4-r11, lr}}",
@@ -250,23 +181,24 @@ unsafe extern "C" fn to_integers(heads: *mut Heads) -> bool {
         "subs r3, #2",
         "bne 2b",
         "ldr r12, [sp]",
+        "ldr r7, [r12, #32]",
         "lsr r2, r2, #24",
         "sub r3, r2, #67",
         "cmp r3, #186",
         "bhi 9f",
-        "ldrd r4, r5, [r12, #8]",
-        "ldrd r6, r3, [r12, #24]",
-        "ldr r7, [r12, #32]",
+        "8:", // r2 is its exponent, and r3 that less 67
         "sub r8, r2, #126",
         "sub r8, r8, r7",
+        "rsb r2, r3, #186",
+        "add r2, r7",
+        "lsl r2, r2, #23",
+        "vmov s3, r2",
+        "ldrd r4, r5, [r12, #8]",
+        "ldrd r6, r3, [r12, #24]",
         "strb r8, [r4]",
         "add r4, r6",
         "subs r5, #1",
         "strd r4, r5, [r12, #8]",
-        "rsb r2, r2, #253",
-        "add r2, r7",
-        "lsl r2, r2, #23",
-        "vmov s3, r2",
         "mov r0, lr",
         "ldr r2, [r12, #16]",
         "3:", // four values
@@ -313,13 +245,34 @@ unsafe extern "C" fn to_integers(heads: *mut Heads) -> bool {
         "add r1, r4",
         "cmp r2, #0",
         "bne.w 1b",
-        "movs r0, #1",
-        "b 8f",
-        "9:",
-        "movs r0, #0",
-        "8:",
         "add sp, #4",
         "pop {{r4-r11, pc}}",
+        "9:", // beyond the range, or NaN, which does not count
+        "cmp r2, #255",
+        "bne 11f",
+        "mov r0, lr",
+        "ldr r4, [r12, #16]",
+        "lsl r4, r4, #2",
+        "mov r6, #0xFF000000",
+        "movs r2, #0",
+        "10:",
+        "ldr r5, [r0], #4",
+        "lsl r5, r5, #1",
+        "cmp r6, r5",
+        "it hs",
+        "cmphs r5, r2",
+        "it hi",
+        "movhi r2, r5",
+        "subs r4, #1",
+        "bne 10b",
+        "lsr r2, r2, #24",
+        "sub r3, r2, #67",
+        "cmp r3, #186",
+        "bls 8b",
+        "11:", // zeros: the factor is one
+        "add r3, r7, #186",
+        "movs r2, #67",
+        "b 8b",
         larger!(),
     )
 }
@@ -358,56 +311,5 @@ pub(super) unsafe extern "C" fn largest(exponents: *const i8, n: usize) -> i32 {
         "4:",
         "mov r0, r2",
         "bx lr",
-    )
-}
-
-/// Packs up to `n` blocks of `eights` times eight values of `x`; returns how many before one whose largest
-/// magnitude is below `2^-100`, or that holds NaN or an infinity.
-#[unsafe(naked)]
-unsafe extern "C" fn quantize(x: *const f32, records: *mut i8, n: usize, eights: usize) -> usize {
-    naked_asm!(
-        features!(),
-        "push {{r2-r11, lr}}",
-        "mov lr, r3",
-        "mov r3, r2",
-        "mov r12, #0x42000000",
-        "orr r12, r12, #0xFE0000", // 127.0
-        "vmov s1, r12",
-        "mov r4, #0x4B000000",
-        "orr r4, r4, #0x400000", // rounds to integers
-        "mov r5, r4",
-        "mov r6, r4",
-        "mov r7, r4",
-        "push {{r4-r7}}",
-        "push {{r4-r7}}",
-        "1:",
-        "movs r2, #0",
-        "2:",
-        largest!(),
-        "subs lr, #1",
-        "bne 2b",
-        "ldr lr, [sp, #36]",
-        "sub r0, r0, lr, lsl #5",
-        "sub r12, r2, #0x1B000000",
-        "cmp r12, #0xE4000000",
-        "bhs.w 4f",
-        "lsr r2, r2, #1",
-        "vmov s0, r2",
-        "vdiv.f32 s2, s0, s1", // the scale
-        "vdiv.f32 s3, s1, s0", // its inverse
-        "mov r2, lr",
-        "3:",
-        pack!(),
-        "subs r2, #1",
-        "bne.w 3b",
-        "vstmia r1!, {{s2}}",
-        "subs r3, #1",
-        "bne.w 1b",
-        "4:",
-        "add sp, #32",
-        "pop {{r0, r4}}",
-        "sub r0, r0, r3",
-        "pop {{r4-r11, pc}}",
-        larger!(),
     )
 }

@@ -22,8 +22,8 @@ struct Product {
     lane_bytes: usize,
     /// Whole blocks of a row, up to the number of lanes.
     first_blocks: usize,
-    /// Whole blocks beyond those.
-    later_blocks: usize,
+    /// Whole blocks beyond those, below 0.
+    later_blocks: isize,
     /// Groups of eight columns in a last block that is shorter.
     tail: usize,
     /// 1 if the tail's lane holds nothing yet, else 0.
@@ -65,7 +65,7 @@ impl Dsp {
                 groups,
                 lane_bytes: lanes * 4 * GROUP,
                 first_blocks,
-                later_blocks: whole - first_blocks,
+                later_blocks: -((whole - first_blocks) as isize),
                 tail,
                 fresh_tail: usize::from(whole < lanes),
             };
@@ -284,31 +284,29 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "ldr lr, [sp, #4]",
         "add r0, sp, #48",
         "ldr r1, [sp, #16]",
+        "subs r1, #1",
         "strd r0, r1, [sp, #32]",
-        "cmp r1, #0",
-        "beq.w 4f",
-        "2:", // a block whose lane is empty
+        "bmi.w 4f",
+        "2:", // a block: its lane holds a sum already where the count is below 0, which no product changes
         whole_block!(),
         scales!(),
-        products!("vmul", "s6", "s7", "s8", "s9"),
         "ldrd r0, r1, [sp, #32]",
+        "bmi 3f",
+        products!("vmul", "s6", "s7", "s8", "s9"),
         "vstmia r0!, {{s6-s9}}",
         "subs r1, #1",
         "strd r0, r1, [sp, #32]",
-        "bne.w 2b",
+        "bpl.w 2b",
         "ldr r2, [sp, #12]",
         "ldr r1, [sp, #20]",
         "cmp r0, r2",
         "it eq",
         "addeq r0, sp, #48", // after the last lane comes the first
-        "str r0, [sp, #32]",
         "cmp r1, #0",
-        "beq.w 4f",
-        "3:", // a block whose lane holds a sum
         "strd r0, r1, [sp, #32]",
-        whole_block!(),
-        scales!(),
-        "ldrd r0, r1, [sp, #32]",
+        "bmi.w 2b",
+        "b 4f",
+        "3:",
         "vldmia r0, {{s12-s15}}",
         products!("vmla", "s12", "s13", "s14", "s15"),
         "vstmia r0!, {{s12-s15}}",
@@ -316,9 +314,9 @@ unsafe extern "C" fn blocks(product: *const Product) {
         "cmp r0, r2",
         "it eq",
         "addeq r0, sp, #48",
-        "subs r1, #1",
-        "bne.w 3b",
-        "str r0, [sp, #32]",
+        "adds r1, #1",
+        "strd r0, r1, [sp, #32]",
+        "bmi.w 2b",
         "4:", // the tail
         "ldr r1, [sp, #24]",
         "cmp r1, #0",

@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use super::Dsp;
+use super::{Dsp, ODD_HEADS};
 use crate::ops::{self, LANES};
 use crate::parts::{part, part_mut};
 
@@ -22,7 +22,10 @@ impl Dsp {
     pub(in crate::kernels) fn rope(self, heads: &mut [f32], table: &[f32]) {
         let head_size = table.len().max(1);
         if !head_size.is_multiple_of(LANES) || heads.len() < head_size {
-            return ops::rope_heads(heads, table);
+            if ODD_HEADS {
+                ops::rope_heads(heads, table);
+            }
+            return;
         }
         let (n, eights) = (heads.len() / head_size, head_size / LANES);
         // SAFETY: there are `n` heads, at least one, of `8 eights` values, and so many angles; a value of `Dsp`

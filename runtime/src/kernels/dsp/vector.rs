@@ -2,11 +2,11 @@
 
 use core::arch::naked_asm;
 
-use super::Dsp;
-use crate::kernels::scalar::{self, SIGMOID, Sigmoid};
+use super::{Dsp, ODD_HEADS};
+use crate::kernels::scalar::{SIGMOID, Sigmoid};
 use crate::math::{EXP, ROUND};
 use crate::ops::{self, LANES};
-use crate::parts::{part, part_mut};
+use crate::parts::{copy, part, part_mut};
 
 /// Beyond this magnitude [`crate::math::exp`] is not its polynomial everywhere.
 const PLAIN: f32 = 87.0;
@@ -28,7 +28,10 @@ impl Dsp {
     pub(in crate::kernels) fn rms_norm(self, out: &mut [f32], x: &[f32], weight: &[f32]) {
         let n = x.len();
         if n == 0 || !n.is_multiple_of(LANES) || out.len() < n || weight.len() < n {
-            return ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
+            if ODD_HEADS {
+                ops::normalize(out, x, (0.0, ops::rms_norm_stats(x)), weight, None);
+            }
+            return;
         }
         // SAFETY: `x` has `n` elements; a value of `Dsp` proves the instructions.
         let square = unsafe { square(x.as_ptr(), n / LANES) };
@@ -70,7 +73,7 @@ impl Dsp {
         }
     }
 
-    /// See [`scalar::swiglu_q16`].
+    /// See [`crate::kernels::Isa::swiglu_q16`].
     pub(in crate::kernels) fn swiglu_q16(self, gates: &mut [f32], ups: &[f32]) {
         let n = gates.len().min(ups.len());
         let (fours, rest) = (n / 4, n % 4);
@@ -78,8 +81,15 @@ impl Dsp {
             // SAFETY: both have `4 fours` elements; a value of `Dsp` proves the instructions.
             unsafe { swiglu_q16(gates.as_mut_ptr(), ups.as_ptr(), fours, &SIGMOID) };
         }
-        let done = n - rest;
-        scalar::swiglu_q16(part_mut(gates, done, rest), part(ups, done, rest));
+        if rest > 0 {
+            let (mut last, mut last_ups) = ([0.0; 4], [0.0; 4]);
+            let (gates, ups) = (part_mut(gates, 4 * fours, rest), part(ups, 4 * fours, rest));
+            copy(&mut last, gates);
+            copy(&mut last_ups, ups);
+            // SAFETY: as above.
+            unsafe { swiglu_q16(last.as_mut_ptr(), last_ups.as_ptr(), 1, &SIGMOID) };
+            copy(gates, &last);
+        }
     }
 }
 

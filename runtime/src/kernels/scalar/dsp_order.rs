@@ -61,7 +61,7 @@ pub(in super::super) fn quantize_dsp(records: &mut [i8], x: &[f32], cols: usize)
 }
 
 /// A block of activations to its record.
-pub(in super::super) fn pack(record: &mut [i8], x: &[f32]) {
+fn pack(record: &mut [i8], x: &[f32]) {
     let mut quants = [0; BLOCK];
     let scale = quantize_block(&mut quants, x);
     let (words, place) = record

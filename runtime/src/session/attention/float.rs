@@ -10,7 +10,7 @@ use crate::kernels::Tile;
 use crate::parts::{copy, part, part_mut};
 use crate::{math, ops};
 
-/// Keys or values of all layers, `[n_layer, n_ctx, n_kv]`.
+/// Keys or values of all layers, `[n_layer, n_head_kv, n_ctx, HS]`: attention reads those of a head one after the other.
 #[derive(Debug)]
 pub(crate) enum Floats<'a> {
     F32(&'a mut [f32]),
@@ -67,9 +67,13 @@ impl FloatCache<'_> {
         keys: &[f32],
         values: &[f32],
     ) {
-        let row = (place.layer * self.n_ctx + place.position) * config.n_kv();
-        self.keys.write(isa, row, keys);
-        self.values.write(isa, row, values);
+        let head_size = config.head_size().max(1);
+        let heads = keys.chunks(head_size).zip(values.chunks(head_size));
+        for (group, (key, value)) in heads.enumerate() {
+            let start = head(config, place.layer, group, self.n_ctx) + place.position * head_size;
+            self.keys.write(isa, start, key);
+            self.values.write(isa, start, value);
+        }
     }
 
     pub(super) fn attend(
@@ -114,17 +118,17 @@ impl SharedFloats<'_, '_> {
         scores: &mut [f32],
         room: &mut [f32],
     ) {
-        let (head_size, n_kv) = (config.head_size(), config.n_kv());
-        let column = place.layer * self.n_ctx * n_kv + group * head_size;
-        let n = scores.len() * n_kv;
+        let head_size = config.head_size();
+        let start = head(config, place.layer, group, self.n_ctx);
+        let n = scores.len() * head_size;
         let done = match (self.keys, self.values) {
             (Floats::F32(keys), Floats::F32(values)) => {
-                let (keys, values) = (part_of(keys, column, n), part_of(values, column, n));
-                isa.attend_f32(out, scores, query, keys, values, n_kv)
+                let (keys, values) = (part(keys, start, n), part(values, start, n));
+                isa.attend_f32(out, scores, query, keys, values, head_size)
             }
             (Floats::F16(keys), Floats::F16(values)) => {
-                let (keys, values) = (part_of(keys, column, n), part_of(values, column, n));
-                isa.attend_f16(out, scores, query, keys, values, n_kv)
+                let (keys, values) = (part(keys, start, n), part(values, start, n));
+                isa.attend_f16(out, scores, query, keys, values, head_size)
             }
             _ => false,
         };
@@ -133,14 +137,13 @@ impl SharedFloats<'_, '_> {
         }
         let scale = 1.0 / math::sqrt(head_size as f32);
         for (t, score) in scores.iter_mut().enumerate() {
-            let key = self.keys.read(isa, column + t * n_kv, head_size, room);
+            let key = (self.keys).read(isa, start + t * head_size, head_size, room);
             *score = ops::dot(query, key) * scale;
         }
         ops::softmax(scores);
         out.fill(0.0);
         for (t, probability) in scores.iter().enumerate() {
-            let start = column + t * n_kv;
-            let value = self.values.read(isa, start, head_size, room);
+            let value = (self.values).read(isa, start + t * head_size, head_size, room);
             ops::axpy(out, *probability, value);
         }
     }
@@ -171,25 +174,25 @@ impl SharedFloats<'_, '_> {
         let (Floats::F16(keys), Floats::F16(values)) = (self.keys, self.values) else {
             return;
         };
-        let (head_size, n_kv) = (config.head_size(), config.n_kv());
-        let column = place.layer * self.n_ctx * n_kv + group * head_size;
+        let head_size = config.head_size();
+        let start = head(config, place.layer, group, self.n_ctx);
+        let n = place.position + Tile::TOKENS;
         isa.attend_tile(Tile {
             out,
             out_stride: config.n_embd(),
             queries,
             query_stride: config.n_qkv(),
             scores,
-            keys: keys.get(column..).unwrap_or_default(),
-            values: values.get(column..).unwrap_or_default(),
-            stride: n_kv,
+            keys: part(keys, start, n * head_size),
+            values: part(values, start, n * head_size),
+            stride: head_size,
             head_size,
             n: place.position + 1,
         });
     }
 }
 
-/// Up to `len` values from `start` on.
-fn part_of<T>(x: &[T], start: usize, len: usize) -> &[T] {
-    let rest = x.get(start..).unwrap_or_default();
-    part(rest, 0, len.min(rest.len()))
+/// Where the keys and values of a head begin.
+fn head(config: &Config, layer: usize, group: usize, n_ctx: usize) -> usize {
+    (layer * config.n_head_kv() + group) * n_ctx * config.head_size()
 }

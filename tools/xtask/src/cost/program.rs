@@ -1,8 +1,8 @@
-//! The measuring program on a board under QEMU.
+//! The programs that are measured on a board under QEMU: one counts, and one has nothing but the library.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use minigpt_runtime::Format;
 
@@ -23,10 +23,14 @@ pub(super) const FOLDER: &str = "target/cost";
 /// The feature of the runtime with which it runs models of all shapes.
 pub(super) const ANY_MODEL: [&str; 1] = ["any-model"];
 
-/// The program, built.
+/// The programs, built.
 pub(super) struct Program<'a> {
     board: &'a Board,
-    path: PathBuf,
+    /// The one that counts.
+    counting: PathBuf,
+    /// The one whose size is the library's.
+    footprint: PathBuf,
+    /// Of the latter.
     pub(super) image: Image,
 }
 
@@ -52,7 +56,7 @@ impl Measured {
 }
 
 impl<'a> Program<'a> {
-    /// Builds the program for `target` and `format`, in the memory of `board`, with those features of the runtime
+    /// Builds the programs for `target` and `format`, in the memory of `board`, with those features of the runtime
     /// that a model needs, or all.
     pub(super) fn build(
         board: &'a Board,
@@ -69,7 +73,13 @@ impl<'a> Program<'a> {
         command
             .current_dir(FIRMWARE)
             .args(["build", "--quiet", "--release", "--target", target])
-            .args(["--no-default-features", "--bin", "cost"])
+            .args([
+                "--no-default-features",
+                "--bin",
+                "cost",
+                "--bin",
+                "footprint",
+            ])
             .args(["--features", &format!("cost{}", named.concat())])
             .env("MINIGPT_BOARD", &board.name)
             .env("MINIGPT_MODEL_START", board.model.start.to_string())
@@ -78,21 +88,56 @@ impl<'a> Program<'a> {
             .env("MINIGPT_FORMAT", index.unwrap_or_default().to_string());
         run(&mut command)?;
         let built = Path::new(FIRMWARE).join("target").join(target);
-        let path = format!("{FOLDER}/{}-{target}-{}.elf", board.name, format.name());
-        let path = PathBuf::from(path);
-        fs::create_dir_all(FOLDER)
-            .and_then(|()| fs::copy(built.join("release/cost"), &path))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let image = Image::read(&path)?;
-        Ok(Self { board, path, image })
+        fs::create_dir_all(FOLDER).map_err(|error| format!("{FOLDER}: {error}"))?;
+        let kept = |name: &str| {
+            let path = format!(
+                "{FOLDER}/{name}-{}-{target}-{}.elf",
+                board.name,
+                format.name()
+            );
+            let path = PathBuf::from(path);
+            let copied = fs::copy(built.join("release").join(name), &path);
+            copied.map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok::<_, String>(path)
+        };
+        let (counting, footprint) = (kept("cost")?, kept("footprint")?);
+        let mut image = Image::read(&footprint)?;
+        image.forbidden.extend(Image::read(&counting)?.forbidden);
+        image.forbidden.sort();
+        image.forbidden.dedup();
+        Ok(Self {
+            board,
+            counting,
+            footprint,
+            image,
+        })
+    }
+
+    /// Runs the smaller program, which must tell something of `model`.
+    pub(super) fn tell(&self, model: &Path) -> Result<(), String> {
+        let output = self.run(&self.footprint, model)?;
+        match output.status.success() && !output.stderr.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "{}, {}: {}; it said: {}",
+                self.board.name,
+                model.display(),
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )),
+        }
+    }
+
+    fn run(&self, program: &Path, model: &Path) -> Result<Output, String> {
+        let mut command = Command::new("timeout");
+        self.board.qemu(command.arg(TIME_LIMIT), program, model);
+        let output = command.output();
+        output.map_err(|error| format!("{command:?}: {error}"))
     }
 
     /// Runs `model` and counts.
     pub(super) fn measure(&self, model: &Path) -> Result<Measured, String> {
-        let mut command = Command::new("timeout");
-        self.board.qemu(command.arg(TIME_LIMIT), &self.path, model);
-        let output = command.output();
-        let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+        let output = self.run(&self.counting, model)?;
         let said = String::from_utf8_lossy(&output.stderr);
         let measured = parse(&said).filter(|_| output.status.success());
         let (board, name) = (&self.board.name, model.display());

@@ -231,7 +231,8 @@ pub(super) const HELD_OUT: [Shape; 4] = [
 ];
 
 /// Shapes that kernels may trip over: eight and seventeen blocks of columns with and without a rest, rows that
-/// are no multiple of four, heads of odd widths. In their matrices some rows are zeros, and some tiny.
+/// are no multiple of four, heads of odd widths. In their matrices some rows are zeros, and some tiny; in integer formats
+/// what becomes integers holds [`WILD`] numbers.
 pub(super) const ODD: [Shape; 4] = [
     shape(
         "eight blocks and a rest",
@@ -283,6 +284,9 @@ pub(super) const ODD: [Shape; 4] = [
     ),
 ];
 
+/// Numbers that stop a kernel or have no scale.
+const WILD: [f32; 5] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-37, 1e-42];
+
 const fn shape(name: &'static str, hyper: Hyperparameters) -> Shape {
     Shape { name, hyper }
 }
@@ -330,8 +334,14 @@ impl Shape {
         let mut rng = Rng::new(1, 0);
         let is_odd = ODD.iter().any(|odd| odd.name == self.name);
         format::write::<WriteError>(&mut bytes, &header, |spec, place| {
+            let name = spec.id.to_string();
+            // Weights of norms, which all of a block's input goes through, and what is added to queries, keys and values.
+            let is_wild = is_odd
+                && format.is_integer()
+                && spec.role == Role::Vector
+                && (!name.ends_with("bias") || name.ends_with("c_attn.bias"));
             // Matrices that keep the size of what goes through them; norms and biases near 1 and 0.
-            let (middle, spread) = match (spec.role, spec.id.to_string().ends_with("bias")) {
+            let (middle, spread) = match (spec.role, name.ends_with("bias")) {
                 (Role::Matrix, _) => (0.0, (3.0 / spec.cols as f32).sqrt()),
                 (_, true) => (0.0, 0.1),
                 _ => (1.0, 0.1),
@@ -341,7 +351,10 @@ impl Shape {
                 1 if is_odd && spec.role == Role::Matrix => 1e-6,
                 _ => 1.0,
             };
-            let value = |i| scale(i) * (middle + spread * (2.0 * rng.next_unit() - 1.0));
+            let value = |i| match is_wild && i % 37 == 5 {
+                true => WILD[i / 37 % WILD.len()],
+                false => scale(i) * (middle + spread * (2.0 * rng.next_unit() - 1.0)),
+            };
             let values: Vec<f32> = (0..spec.len()).map(value).collect();
             spec.stored_format(format).encode(place, &values, spec.cols);
             Ok(())

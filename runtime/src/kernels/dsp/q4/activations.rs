@@ -3,8 +3,9 @@
 use core::arch::naked_asm;
 
 use crate::kernels::dsp::Dsp;
+use crate::kernels::dsp::activations::{LEAST, copy_numbers};
 use crate::kernels::scalar;
-use crate::parts::{copy, part, part_mut};
+use crate::parts::{part, part_mut};
 use crate::quant::BLOCK;
 
 /// Words of a block's record, see [`super`].
@@ -37,72 +38,34 @@ impl Dsp {
                 let to = start.wrapping_add(block * RECORD);
                 // SAFETY: so many blocks are left, and room for their records; a value of `Dsp` proves the instructions.
                 block += unsafe { pack(from, to, whole - block) };
-                // One with zeros, NaN or an infinity stopped it.
-                if let Some(odd) = part(x, block * BLOCK, BLOCK).as_array() {
-                    let record = record(odd);
-                    copy(part_mut(x, block * RECORD, RECORD), &record);
+                if block < whole {
+                    odd_block(x, block, BLOCK);
                     block += 1;
                 }
             }
-            let last = x.get(whole * BLOCK..).unwrap_or_default();
-            if !last.is_empty() {
-                let mut padded = [0.0; BLOCK];
-                copy(&mut padded, last);
-                let place = part_mut(x, whole * RECORD, RECORD);
-                // SAFETY: both have a block; as above.
-                if unsafe { pack(padded.as_ptr(), place.as_mut_ptr(), 1) } == 0 {
-                    copy(place, &record(&padded));
-                }
+            if !cols.is_multiple_of(BLOCK) {
+                odd_block(x, whole, cols - whole * BLOCK);
             }
         }
     }
 }
 
-/// The record of a block with any values.
-#[cold]
-#[inline(never)]
-fn record(x: &[f32; BLOCK]) -> [f32; RECORD] {
-    let mut quants = [0; BLOCK];
-    let scale = scalar::quantize_block(&mut quants, x);
-    let (lower, upper) = quants.split_at(BLOCK / 2);
-    let sum: i32 = quants.iter().map(|quant| i32::from(*quant)).sum();
-    let mut record = [0.0; RECORD];
-    let fours = lower
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .zip(upper.as_chunks::<4>().0);
-    let mut words = record.iter_mut();
-    let mut put = |word: u32| {
-        if let Some(place) = words.next() {
-            *place = f32::from_bits(word);
-        }
-    };
-    put(scale.to_bits());
-    put((-8 * sum).cast_unsigned());
-    for (lower, upper) in fours {
-        // In the order of the weights in a word, with nothing before the first.
-        let mut y = [0u16; 8];
-        let mut before = 0;
-        let turns = lower
-            .iter()
-            .zip(upper)
-            .flat_map(|(lower, upper)| [*lower, *upper]);
-        for (y, x) in y.iter_mut().zip(turns) {
-            let x = i16::from(x);
-            *y = (x - 16 * before).cast_unsigned();
-            before = x;
-        }
-        let (low, high) = y.split_at(4);
-        for (low, high) in low.iter().zip(high) {
-            put(u32::from(*low) | u32::from(*high) << 16);
-        }
+/// A block of `x` that has so few values or that stopped the assembly, to its record: NaN becomes 0, and where that is
+/// not enough, all do.
+fn odd_block(x: &mut [f32], block: usize, len: usize) {
+    let mut numbers = [0.0; BLOCK];
+    copy_numbers(&mut numbers, part(x, block * BLOCK, len));
+    let record = part_mut(x, block * RECORD, RECORD);
+    // SAFETY: `numbers` are a block, and rows that reach here have room for all records; whoever calls this has a value
+    // of `Dsp`.
+    let done = unsafe { pack(numbers.as_ptr(), record.as_mut_ptr(), 1) };
+    if done == 0 {
+        record.fill(0.0);
     }
-    record
 }
 
 /// Writes the records of up to `n` blocks of `x`, at least one; returns how many before one whose largest magnitude is
-/// below `2^-100`, or that holds NaN or an infinity.
+/// below [`LEAST`], or that holds NaN or an infinity.
 ///
 /// `records` may be `x`, or lie before it: what is written lies where all has been read. A product added to
 /// [`ROUND`](crate::math::ROUND), which lies eight times at the stack pointer, has its nearest integer in the low 16 bits,
@@ -131,8 +94,10 @@ unsafe extern "C" fn pack(x: *const f32, records: *mut f32, n: usize) -> usize {
         "subs r12, #1",
         "bne 2b",
         "sub r0, #128",
-        "sub r12, r2, #0x1B000000",
-        "cmp r12, #0xE4000000",
+        "ldr lr, 5f",
+        "cmp r2, lr",
+        "blo.w 4f",
+        "cmp r2, #0xFF000000",
         "bhs.w 4f",
         "lsr r2, r2, #1",
         "vmov s0, r2",
@@ -194,5 +159,9 @@ unsafe extern "C" fn pack(x: *const f32, records: *mut f32, n: usize) -> usize {
         "sub r0, r0, r3",
         "pop {{r5-r11, pc}}",
         larger!(),
+        ".p2align 2",
+        "5:",
+        ".word {least}",
+        least = const LEAST,
     )
 }

@@ -8,7 +8,7 @@ pub(crate) use self::riscv::{start, ticks};
 #[cfg(target_arch = "arm")]
 mod arm {
     /// Address of a register that counts upward, or 0 for the SysTick timer.
-    const COUNTER: usize = crate::number(env!("MINIGPT_COUNTER"));
+    const COUNTER: usize = crate::bare::number(env!("MINIGPT_COUNTER"));
 
     /// The SysTick timer of a Cortex-M: 24 bits, counting downward.
     const SYSTICK: usize = 0xE000_E010;

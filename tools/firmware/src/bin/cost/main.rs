@@ -1,50 +1,22 @@
-//! Measures what a token costs: opens a model, encodes, runs and samples as firmware does, and holds
-//! nothing else, so that its size is the size of the library.
+//! Measures what a token costs: opens a model, encodes, runs and samples as firmware does.
 //!
 //! `cargo xtask cost` builds it with the addresses of the board and reads what it writes: lines of a
 //! name and a number. It writes no text but that, so that it needs no formatting.
 #![no_std]
 #![no_main]
 
-#[cfg(target_arch = "arm")]
-mod copies;
+#[path = "../bare/mod.rs"]
+mod bare;
 mod counter;
-mod memory;
+mod stack;
 
 use minigpt_runtime::{
     KvFormat, MemoryPlan, ModelFile, Sampler, SamplerOptions, Session, SessionOptions,
-    StreamDecoder, WeightFormat,
+    StreamDecoder,
 };
 use semihosting::sys::arm_compat::{sys_write0, sys_writec};
 
-/// The format of the weights: one, as in firmware.
-type Weights = <Chosen<{ number(env!("MINIGPT_FORMAT")) }> as Choice>::Weights;
-
-struct Chosen<const INDEX: usize>;
-
-trait Choice {
-    type Weights: WeightFormat;
-}
-
-impl Choice for Chosen<0> {
-    type Weights = minigpt_runtime::F32;
-}
-
-impl Choice for Chosen<1> {
-    type Weights = minigpt_runtime::F16;
-}
-
-impl Choice for Chosen<2> {
-    type Weights = minigpt_runtime::Q8;
-}
-
-impl Choice for Chosen<3> {
-    type Weights = minigpt_runtime::Q8Dsp;
-}
-
-impl Choice for Chosen<4> {
-    type Weights = minigpt_runtime::Q4;
-}
+use self::bare::{Weights, memory};
 
 /// How keys and values are kept.
 const KV: KvFormat = KvFormat::Q8;
@@ -62,7 +34,7 @@ const STEP: usize = 2000;
 
 fn run() -> Result<(), &'static core::ffi::CStr> {
     counter::calibrate();
-    let (start, end) = memory::paint();
+    let (start, end) = stack::paint();
     let file =
         ModelFile::open_at(memory::partition()).map_err(|_| c"the model cannot be opened")?;
     let model = file
@@ -91,7 +63,7 @@ fn run() -> Result<(), &'static core::ffi::CStr> {
         Session::new(model, arena, &options).map_err(|_| c"the planned arena is too small")?;
     tell(&file, &mut session)?;
     slice(&mut session)?;
-    say(c"stack", memory::high_water(start + plan)?);
+    say(c"stack", stack::high_water(start + plan)?);
     Ok(())
 }
 
@@ -183,63 +155,4 @@ fn say(name: &core::ffi::CStr, value: u32) {
         power /= 10;
     }
     sys_write0(c"\n");
-}
-
-/// The number that `text` is, decimal.
-const fn number(text: &str) -> usize {
-    let (bytes, mut value, mut i) = (text.as_bytes(), 0, 0);
-    while i < bytes.len() {
-        value = 10 * value + (bytes[i] - b'0') as usize;
-        i += 1;
-    }
-    value
-}
-
-#[cfg(target_arch = "arm")]
-#[cortex_m_rt::entry]
-fn main() -> ! {
-    end(run())
-}
-
-#[cfg(target_arch = "riscv32")]
-#[unsafe(no_mangle)]
-fn main() -> ! {
-    end(run())
-}
-
-/// The interrupt vectors: one, because there must be one. The program uses no interrupt.
-#[cfg(target_arch = "arm")]
-#[unsafe(export_name = "__INTERRUPTS")]
-#[unsafe(link_section = ".vector_table.interrupts")]
-static INTERRUPTS: [extern "C" fn() -> !; 1] = [fault];
-
-#[cfg(target_arch = "arm")]
-#[cortex_m_rt::exception]
-unsafe fn HardFault(_: &cortex_m_rt::ExceptionFrame) -> ! {
-    fault()
-}
-
-#[cfg(target_arch = "riscv32")]
-#[unsafe(no_mangle)]
-extern "C" fn ExceptionHandler(_: &riscv_rt::TrapFrame) -> ! {
-    fault()
-}
-
-extern "C" fn fault() -> ! {
-    end(Err(c"a fault of the processor"))
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    end(Err(c"a panic"))
-}
-
-fn end(result: Result<(), &'static core::ffi::CStr>) -> ! {
-    let Err(message) = result else {
-        semihosting::process::exit(0)
-    };
-    sys_write0(c"error: ");
-    sys_write0(message);
-    sys_write0(c"\n");
-    semihosting::process::exit(1)
 }
