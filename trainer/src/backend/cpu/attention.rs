@@ -1,18 +1,26 @@
 //! The attention branch.
+//!
+//! Pieces of whole sequences go from the branch's input to its output, so that what lies between is still
+//! in a cache, and threads that have none left help with the heads of others.
 
 use minigpt_runtime::config::Config;
 use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
-use super::heads::{self, Given, Qkv};
+use super::heads::{self, Qkv};
 use super::linear::{self, ROWS};
 use super::rows::Rows;
 use super::wide::wide;
 use super::{dropout, norm, panels};
-use crate::backend::{Affine, AttentionSaved, Branch, Dropout, Shape};
+use crate::backend::{AttentionSaved, Branch, Dropout, Shape};
 
-/// [`crate::backend::Backend::attention_forward`]: phases over rows, heads, rows.
+mod backward;
+
+pub(super) use backward::backward;
+
+/// [`crate::backend::Backend::attention_forward`]: a phase over pieces, each of rows,
+/// then heads, then rows.
 ///
 /// `saved.qkv` is `[R, n_qkv]`, `saved.heads` `[B, NH, T, HS]`: a thread writes whole heads.
 pub(super) fn forward(
@@ -26,43 +34,65 @@ pub(super) fn forward(
     drop: Dropout,
 ) {
     let config = &shape.config;
-    let (width, size, n_time) = (config.n_embd(), config.head_size(), shape.batch.n_time);
+    let width = config.n_embd();
     let sizes = [
         panels::packed_len(width, config.n_qkv()),
         panels::packed_len(width, width),
     ];
     let [input, output] = workspace.take(sizes);
-    panels::pack_transposed(input, weights.input.weight, width);
-    panels::pack_transposed(output, weights.output.weight, width);
-    queries_keys_values(saved, x, input, weights, rotation, shape);
-    let qkv = &saved.qkv;
-    saved
-        .heads
-        .par_chunks_mut(n_time * size)
-        .zip(saved.log_sum_exp.par_chunks_mut(n_time))
+    rayon::join(
+        || panels::pack_transposed(input, weights.input.weight, width),
+        || panels::pack_transposed(output, weights.output.weight, width),
+    );
+    let (input, output, n_qkv) = (&*input, &*output, config.n_qkv());
+    let unit = rows_at_once(shape);
+    out.par_chunks_mut(unit * width)
+        .zip(x.par_chunks(unit * width))
+        .zip(saved.stats.par_chunks_mut(unit * 2))
+        .zip(saved.qkv.par_chunks_mut(unit * n_qkv))
+        .zip(saved.heads.par_chunks_mut(unit * width))
+        .zip(saved.log_sum_exp.par_chunks_mut(unit * config.n_head()))
+        .enumerate()
+        .for_each(|(i, (((((out, x), stats), qkv), heads), log_sum_exp))| {
+            queries_keys_values([stats, &mut *qkv], x, input, weights, rotation, shape);
+            heads_forward([&mut *heads, log_sum_exp], qkv, shape);
+            let (bias, start) = (weights.output.bias, i * unit * width);
+            project(out, x, heads, output, bias, start, shape, drop);
+        });
+}
+
+/// Rows of a piece: the fewest that are whole sequences and whole chunks, or all.
+fn rows_at_once(shape: &Shape) -> usize {
+    let (n_time, rows) = (shape.batch.n_time, shape.batch.rows());
+    let mut sequences = (1..=ROWS).map(|n| n * n_time);
+    let whole = sequences.find(|n| n.is_multiple_of(ROWS));
+    whole.map_or(rows, |whole| whole.min(rows))
+}
+
+/// Outputs of the heads of some sequences.
+///
+/// # Shapes
+/// `heads` `[n, NH, T, HS]`, `log_sum_exp` `[n, NH, T]`, `qkv` `[n, T, n_qkv]`.
+fn heads_forward([heads, log_sum_exp]: [&mut [f32]; 2], qkv: &[f32], shape: &Shape) {
+    let (config, n_time) = (&shape.config, shape.batch.n_time);
+    heads
+        .par_chunks_mut(n_time * config.head_size())
+        .zip(log_sum_exp.par_chunks_mut(n_time))
         .enumerate()
         .for_each(|(i, (out, log_sum_exp))| {
             let (sequence, head) = (i / config.n_head(), i % config.n_head());
             heads::forward(out, log_sum_exp, head_of(qkv, sequence, head, shape));
         });
-    project(
-        out,
-        x,
-        &saved.heads,
-        output,
-        weights.output.bias,
-        shape,
-        drop,
-    );
 }
 
-/// `out = x + drop(c_proj(heads))`; `packed` is the weight of `c_proj`.
+/// `out = x + drop(c_proj(heads))` from element `start` on; `packed` is the weight of `c_proj`.
 fn project(
     out: &mut [f32],
     x: &[f32],
     heads: &[f32],
     packed: &[f32],
     bias: Option<&Buffer>,
+    start: usize,
     shape: &Shape,
     drop: Dropout,
 ) {
@@ -74,7 +104,7 @@ fn project(
             scratch([out.len(), out.len()], |[rows, branch]| {
                 gather_heads(rows, heads, chunk * ROWS, shape);
                 panels::multiply(branch, rows, packed, width, width);
-                let start = chunk * ROWS * width;
+                let start = start + chunk * ROWS * width;
                 wide(
                     #[inline(always)]
                     || dropout::add_residual(out, x, branch, bias, start, drop),
@@ -83,9 +113,9 @@ fn project(
         });
 }
 
-/// `saved.qkv = rotate(c_attn(ln_1(x)))`; `packed` is the weight of `c_attn`.
+/// `qkv = rotate(c_attn(ln_1(x)))` of whole sequences; `packed` is the weight of `c_attn`.
 fn queries_keys_values(
-    saved: &mut AttentionSaved<Buffer>,
+    [stats, qkv]: [&mut [f32]; 2],
     x: &[f32],
     packed: &[f32],
     weights: Branch<&Buffer>,
@@ -95,8 +125,8 @@ fn queries_keys_values(
     let config = &shape.config;
     let (width, n_qkv) = (config.n_embd(), config.n_qkv());
     x.par_chunks(ROWS * width)
-        .zip(saved.stats.par_chunks_mut(ROWS * 2))
-        .zip(saved.qkv.par_chunks_mut(ROWS * n_qkv))
+        .zip(stats.par_chunks_mut(ROWS * 2))
+        .zip(qkv.par_chunks_mut(ROWS * n_qkv))
         .enumerate()
         .for_each(|(chunk, ((x, stats), qkv))| {
             scratch([x.len()], |[rows]| {
@@ -165,183 +195,6 @@ fn gather_heads(rows: &mut [f32], heads: &[f32], first: usize, shape: &Shape) {
         for (head, out) in row.chunks_exact_mut(size).enumerate() {
             let at = ((sequence * config.n_head() + head) * n_time + t) * size;
             out.copy_from_slice(&heads[at..at + size]);
-        }
-    }
-}
-
-/// [`crate::backend::Backend::attention_backward`]: phases over rows, heads, rows, outputs.
-pub(super) fn backward(
-    workspace: &mut Workspace,
-    d_x: &mut [f32],
-    d_weights: Branch<&mut Buffer>,
-    d_out: &[f32],
-    saved: &AttentionSaved<Buffer>,
-    x: &[f32],
-    weights: Branch<&Buffer>,
-    rotation: Option<&[f32]>,
-    shape: &Shape,
-    drop: Dropout,
-) {
-    let (width, rows) = (shape.config.n_embd(), shape.batch.rows());
-    let [
-        masked,
-        attended,
-        d_attended,
-        normed,
-        d_grouped,
-        d_qkv,
-        sums,
-        input,
-        output,
-    ] = workspace.take(backward_lens(shape));
-    panels::pack(input, weights.input.weight, width);
-    panels::pack(output, weights.output.weight, width);
-    let d_branch = dropout::branch_gradient(masked, d_out, drop);
-    project_backward(d_attended, attended, d_branch, &saved.heads, output, shape);
-    heads_backward(d_grouped, d_attended, saved, shape);
-    let d_rows = [&mut *d_x, &mut *normed, &mut *d_qkv, &mut *sums];
-    let stream = (x, d_out, &*saved.stats);
-    rows_backward(
-        d_rows,
-        d_grouped,
-        input,
-        stream,
-        weights.norm,
-        rotation,
-        shape,
-    );
-    let (output, input) = ((d_branch, &*attended), (&*d_qkv, &*normed));
-    linear::gradients(d_weights, sums, output, input, rows);
-}
-
-/// Scratch of [`backward`], in its order.
-fn backward_lens(shape: &Shape) -> [usize; 9] {
-    let (config, rows) = (&shape.config, shape.batch.rows());
-    let (width, n_qkv) = (config.n_embd(), config.n_qkv());
-    [
-        rows * width,
-        rows * width,
-        rows * width,
-        rows * width,
-        rows * n_qkv,
-        rows * n_qkv,
-        rows.div_ceil(ROWS) * 2 * width,
-        panels::packed_len(n_qkv, width),
-        panels::packed_len(width, width),
-    ]
-}
-
-/// The heads' outputs again in the order of rows, and their gradient `d_branch weight`; `packed` is
-/// the weight of `c_proj`.
-fn project_backward(
-    d_attended: &mut [f32],
-    attended: &mut [f32],
-    d_branch: &[f32],
-    heads: &[f32],
-    packed: &[f32],
-    shape: &Shape,
-) {
-    let width = shape.config.n_embd();
-    attended
-        .par_chunks_mut(ROWS * width)
-        .zip(d_attended.par_chunks_mut(ROWS * width))
-        .zip(d_branch.par_chunks(ROWS * width))
-        .enumerate()
-        .for_each(|(chunk, ((attended, d_attended), d_branch))| {
-            gather_heads(attended, heads, chunk * ROWS, shape);
-            panels::multiply(d_attended, d_branch, packed, width, width);
-        });
-}
-
-/// Gradients of `c_attn`'s outputs in the order of rows, then of its inputs and of the branch's;
-/// `packed` is the weight of `c_attn`.
-///
-/// # Shapes
-/// `d_x`, `normed`, `x`, `skip` `[R, C]`, `d_qkv` `[R, n_qkv]`, `sums` `[chunks, 2, C]`, `stats`
-/// `[R, 2]`, `d_grouped` as in [`heads_backward`].
-fn rows_backward(
-    [d_x, normed, d_qkv, sums]: [&mut [f32]; 4],
-    d_grouped: &[f32],
-    packed: &[f32],
-    (x, skip, stats): (&[f32], &[f32], &[f32]),
-    weights: Affine<&Buffer>,
-    rotation: Option<&[f32]>,
-    shape: &Shape,
-) {
-    let config = &shape.config;
-    let (width, n_qkv) = (config.n_embd(), config.n_qkv());
-    d_x.par_chunks_mut(ROWS * width)
-        .zip(normed.par_chunks_mut(ROWS * width))
-        .zip(d_qkv.par_chunks_mut(ROWS * n_qkv))
-        .zip(sums.par_chunks_mut(2 * width))
-        .zip(x.par_chunks(ROWS * width))
-        .zip(skip.par_chunks(ROWS * width))
-        .zip(stats.par_chunks(ROWS * 2))
-        .enumerate()
-        .for_each(
-            |(chunk, ((((((d_x, normed), d_qkv), sums), x), skip), stats))| {
-                gather_gradients(d_qkv, d_grouped, chunk * ROWS, shape);
-                if let Some(table) = rotation {
-                    rotate(d_qkv, chunk * ROWS, table, shape, ops::rope_backward);
-                }
-                norm::again(normed, stats, x, weights);
-                let norm = (&**weights.weight, config.norm());
-                norm::linear_backward(d_x, sums, Some(skip), d_qkv, packed, (x, stats), norm);
-            },
-        );
-}
-
-/// Gradients of queries, keys and values, parallel over sequences and heads of keys.
-///
-/// # Shapes
-/// `d_grouped` `[B, n_head_kv, group + 2, T, HS]`: a thread writes a group whole: its queries, its
-/// keys, its values. `d_attended` `[R, C]`.
-fn heads_backward(
-    d_grouped: &mut [f32],
-    d_attended: &[f32],
-    saved: &AttentionSaved<Buffer>,
-    shape: &Shape,
-) {
-    let (config, n_time) = (&shape.config, shape.batch.n_time);
-    let (width, size) = (config.n_embd(), config.head_size());
-    let (n_group, one) = (group(config), n_time * size);
-    let groups = d_grouped.par_chunks_mut((n_group + 2) * one).enumerate();
-    groups.for_each(|(i, d_group)| {
-        let (d_queries, d_rest) = d_group.split_at_mut(n_group * one);
-        let (d_k, d_v) = d_rest.split_at_mut(one);
-        d_k.fill(0.0);
-        d_v.fill(0.0);
-        let sequence = i / config.n_head_kv();
-        for (j, d_q) in d_queries.chunks_exact_mut(one).enumerate() {
-            let head = i % config.n_head_kv() * n_group + j;
-            let at = sequence * config.n_head() + head;
-            let d_rows = &d_attended[sequence * n_time * width..];
-            let given = Given {
-                d_out: Rows::new(d_rows, head * size, size, width),
-                out: Rows::new(&saved.heads[at * one..], 0, size, size),
-                log_sum_exp: &saved.log_sum_exp[at * n_time..(at + 1) * n_time],
-            };
-            let qkv = head_of(&saved.qkv, sequence, head, shape);
-            heads::backward(d_q, d_k, d_v, given, qkv);
-        }
-    });
-}
-
-/// Rows from `first` on of `[R, n_qkv]` out of [`heads_backward`]'s order.
-fn gather_gradients(d_qkv: &mut [f32], d_grouped: &[f32], first: usize, shape: &Shape) {
-    let (config, n_time) = (&shape.config, shape.batch.n_time);
-    let (size, n_group, n_head_kv) = (config.head_size(), group(config), config.n_head_kv());
-    for (i, row) in d_qkv.chunks_exact_mut(config.n_qkv()).enumerate() {
-        let (sequence, t) = ((first + i) / n_time, (first + i) % n_time);
-        for (slot, out) in row.chunks_exact_mut(size).enumerate() {
-            // Queries of all heads, then keys, then values of all groups.
-            let (shared, member) = match slot.checked_sub(config.n_head()) {
-                None => (slot / n_group, slot % n_group),
-                Some(rest) => (rest % n_head_kv, n_group + rest / n_head_kv),
-            };
-            let group = (sequence * n_head_kv + shared) * (n_group + 2) + member;
-            let at = (group * n_time + t) * size;
-            out.copy_from_slice(&d_grouped[at..at + size]);
         }
     }
 }

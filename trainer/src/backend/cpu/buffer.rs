@@ -1,34 +1,87 @@
-//! Memory: numbers that start on a cache line, and scratch that is kept between steps.
+//! Memory: numbers that start on a cache line, in large pages where they are many, and scratch that is
+//! kept between steps.
 
 use core::cell::RefCell;
 use core::mem;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use memmap2::MmapMut;
+use pulp::bytemuck;
+
 /// Numbers in a cache line; arrays start on one, so that wide loads touch one line and not two.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
+
+/// Bytes of a large page, on most machines: larger arrays have pages of their own.
+const LARGE_PAGE: usize = 1 << 21;
 
 /// Numbers that start on a cache line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffer {
-    values: Vec<f32>,
+    memory: Memory,
     start: usize,
     len: usize,
 }
 
+#[derive(Debug)]
+enum Memory {
+    Heap(Vec<f32>),
+    Pages(MmapMut),
+}
+
+impl Memory {
+    /// `len` zeros or more.
+    fn zeros(len: usize) -> Self {
+        let pages = (len * size_of::<f32>() > LARGE_PAGE)
+            .then(|| MmapMut::map_anon(len * size_of::<f32>()).ok())
+            .flatten();
+        match pages {
+            None => Self::Heap(vec![0.0; len + LINE]),
+            Some(pages) => {
+                // What the system refuses costs time and nothing else.
+                #[cfg(target_os = "linux")]
+                let _ = pages.advise(memmap2::Advice::HugePage);
+                Self::Pages(pages)
+            }
+        }
+    }
+
+    fn values(&self) -> &[f32] {
+        match self {
+            Self::Heap(values) => values,
+            Self::Pages(bytes) => bytemuck::cast_slice(bytes),
+        }
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        match self {
+            Self::Heap(values) => values,
+            Self::Pages(bytes) => bytemuck::cast_slice_mut(bytes),
+        }
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl Buffer {
+    /// `len` zeros; fewer and larger pages make up large ones, so that the processor finds them faster.
     pub(super) fn new(len: usize) -> Self {
-        let values = vec![0.0; len + LINE];
-        let start = values.as_ptr().align_offset(LINE * size_of::<f32>());
+        let memory = Memory::zeros(len);
+        let start = memory.values().as_ptr();
+        let start = start.align_offset(LINE * size_of::<f32>());
         Self {
             start: start.min(LINE),
-            values,
+            memory,
             len,
         }
     }
 
-    pub(super) const fn bytes(&self) -> u64 {
-        (self.values.len() * size_of::<f32>()) as u64
+    pub(super) fn bytes(&self) -> u64 {
+        size_of_val(self.memory.values()) as u64
     }
 
     /// The first `len` numbers, of any value; more memory is taken if there are not enough.
@@ -44,13 +97,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values[self.start..self.start + self.len]
+        &self.memory.values()[self.start..self.start + self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[self.start..self.start + self.len]
+        &mut self.memory.values_mut()[self.start..self.start + self.len]
     }
 }
 
@@ -66,7 +119,7 @@ impl Workspace {
         split(&mut self.buffer, lens)
     }
 
-    pub(super) const fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.buffer.bytes()
     }
 }
@@ -122,6 +175,26 @@ fn split<const N: usize>(buffer: &mut Buffer, lens: [usize; N]) -> [&mut [f32]; 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_length_is_zeros_on_a_line() {
+        for len in [
+            0,
+            1,
+            17,
+            LARGE_PAGE / 4,
+            LARGE_PAGE / 4 + 1,
+            LARGE_PAGE + 33,
+        ] {
+            let mut buffer = Buffer::new(len);
+            assert_eq!(buffer.len(), len);
+            assert!(buffer.bytes() >= 4 * len as u64);
+            assert_eq!(buffer.as_ptr().addr() % 64, 0);
+            assert!(buffer.iter().all(|value| *value == 0.0));
+            buffer.fill(1.0);
+            assert_eq!(buffer.last().copied().unwrap_or(1.0), 1.0);
+        }
+    }
 
     #[test]
     fn nested_scratch_is_kept_and_counted() {

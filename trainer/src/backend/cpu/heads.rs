@@ -11,6 +11,7 @@
 use minigpt_runtime::{math, ops};
 
 use super::buffer::scratch;
+use super::outer::Pairs;
 use super::rows::Rows;
 use super::wide::wide;
 use super::{outer, panels};
@@ -127,8 +128,10 @@ pub(super) fn backward(
                 #[inline(always)]
                 || scores_backward(p, d_s, given, first, last),
             );
-            outer::add(&mut d_v[..last * size], p, d_out, 0, last);
-            outer::add(&mut d_k[..last * size], d_s, q, 0, last);
+            let for_values = Pairs { d_out: p, x: d_out };
+            let for_keys = Pairs { d_out: d_s, x: q };
+            outer::add(&mut d_v[..last * size], for_values, 0, last, None);
+            outer::add(&mut d_k[..last * size], for_keys, 0, last, None);
             let d_q = &mut d_q[first * size..last * size];
             panels::multiply_rows(d_q, Rows::whole(d_s, last), keys, n_time, size);
         }

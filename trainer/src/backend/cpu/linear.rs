@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::Buffer;
 use super::norm;
-use super::outer;
+use super::outer::{self, Pairs};
 use super::panels::TALL;
 use super::rows::Rows;
 use super::wide::wide;
@@ -21,6 +21,11 @@ fn outputs_at_once(outputs: usize) -> usize {
     tiles * TALL
 }
 
+/// `n` rows of `size` numbers, from number `first` on.
+pub(super) fn rows_of(all: &[f32], first: usize, n: usize, size: usize) -> &[f32] {
+    &all[first * size..(first + n) * size]
+}
+
 /// Adds `bias` to each row of `out`.
 ///
 /// # Shapes
@@ -34,39 +39,57 @@ pub(super) fn add_bias(out: &mut [f32], bias: Option<&Buffer>) {
     }
 }
 
-/// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs.
+/// `d_weight += d_out^T x`, `d_bias += sum of rows of d_out`; parallel over outputs. `chain` rows are
+/// one sum, which is then added.
 ///
 /// # Shapes
 /// `d_out` `[R, O]`, `x` `[R, I]`.
-pub(super) fn gradient(d_weights: Affine<&mut Buffer>, d_out: &[f32], x: &[f32], rows: usize) {
+pub(super) fn gradient(
+    d_weights: Affine<&mut Buffer>,
+    d_out: &[f32],
+    x: &[f32],
+    rows: usize,
+    chain: usize,
+) {
     let (inputs, outputs) = (x.len() / rows, d_out.len() / rows);
     let at_once = outputs_at_once(outputs);
     let weight = d_weights.weight.par_chunks_mut(at_once * inputs);
-    let weight_chunk = |(chunk, d_weight): (usize, &mut [f32])| {
-        let first = chunk * at_once;
-        let rows = (2 * ROWS).min(rows);
-        for (d_out, x) in d_out.chunks(rows * outputs).zip(x.chunks(rows * inputs)) {
-            outer::add(d_weight, d_out, Rows::whole(x, inputs), first, outputs);
+    let chains = d_out.chunks(chain * outputs).zip(x.chunks(chain * inputs));
+    let chains = chains.map(|(d_out, x)| Pairs {
+        d_out,
+        x: Rows::whole(x, inputs),
+    });
+    let part = |chunk: usize, d_weight: &mut [f32], mut d_bias: Option<&mut [f32]>| {
+        let (first, mut chains) = (chunk * at_once, chains.clone().peekable());
+        while let Some(pairs) = chains.next() {
+            outer::add(d_weight, pairs, first, outputs, chains.peek().copied());
+            if let Some(d_bias) = &mut d_bias {
+                add_rows(d_bias, pairs.d_out, first, outputs);
+            }
         }
     };
     match d_weights.bias {
-        None => weight.enumerate().for_each(weight_chunk),
+        None => {
+            let weight = weight.enumerate();
+            weight.for_each(|(chunk, d_weight)| part(chunk, d_weight, None));
+        }
         Some(bias) => {
             let both = weight.zip(bias.par_chunks_mut(at_once)).enumerate();
-            both.for_each(|(chunk, (d_weight, d_bias))| {
-                weight_chunk((chunk, d_weight));
-                let first = chunk * at_once;
-                wide(
-                    #[inline(always)]
-                    || {
-                        for d_out in d_out.chunks_exact(outputs) {
-                            ops::axpy(d_bias, 1.0, &d_out[first..first + d_bias.len()]);
-                        }
-                    },
-                );
-            });
+            both.for_each(|(chunk, (d_weight, d_bias))| part(chunk, d_weight, Some(d_bias)));
         }
     }
+}
+
+/// `sum[o] += rows[row, first + o]` for all rows of `size` numbers, in order.
+fn add_rows(sum: &mut [f32], rows: &[f32], first: usize, size: usize) {
+    wide(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(size) {
+                ops::axpy(sum, 1.0, &row[first..first + sum.len()]);
+            }
+        },
+    );
 }
 
 /// Gradients of a branch's parameters, from the norm's `sums` and each layer's `d_out` and `x`.
@@ -79,7 +102,7 @@ pub(super) fn gradients(
 ) {
     norm::add_sums(d_weights.norm, sums);
     rayon::join(
-        || gradient(d_weights.output, output.0, output.1, rows),
-        || gradient(d_weights.input, input.0, input.1, rows),
+        || gradient(d_weights.output, output.0, output.1, rows, 2 * ROWS),
+        || gradient(d_weights.input, input.0, input.1, rows, 2 * ROWS),
     );
 }

@@ -5,7 +5,7 @@ use minigpt_runtime::ops;
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, Workspace, scratch};
-use super::linear::{self, ROWS};
+use super::linear::{self, ROWS, rows_of};
 use super::wide::wide;
 use super::{dropout, norm, panels};
 use crate::backend::{Affine, Branch, Dropout, MlpSaved, Shape};
@@ -27,8 +27,10 @@ pub(super) fn forward(
         panels::packed_len(n_ff, width),
     ];
     let [input, output] = workspace.take(sizes);
-    panels::pack_transposed(input, weights.input.weight, width);
-    panels::pack_transposed(output, weights.output.weight, n_ff);
+    rayon::join(
+        || panels::pack_transposed(input, weights.input.weight, width),
+        || panels::pack_transposed(output, weights.output.weight, n_ff),
+    );
     out.par_chunks_mut(ROWS * width)
         .zip(x.par_chunks(ROWS * width))
         .zip(saved.stats.par_chunks_mut(ROWS * 2))
@@ -97,8 +99,10 @@ pub(super) fn backward(
         panels::packed_len(n_fc, width),
         panels::packed_len(width, n_ff),
     ]);
-    panels::pack(input, weights.input.weight, width);
-    panels::pack(output, weights.output.weight, n_ff);
+    rayon::join(
+        || panels::pack(input, weights.input.weight, width),
+        || panels::pack(output, weights.output.weight, n_ff),
+    );
     let d_branch = dropout::branch_gradient(masked, d_out, drop);
     let d_rows = [
         &mut *d_x,
@@ -152,11 +156,6 @@ fn rows_backward(
             let (skip, norm) = (part(skip, width), (&**weights.weight, config.norm()));
             norm::linear_backward(d_x, sums, Some(skip), d_fc, input, (x, stats), norm);
         });
-}
-
-/// `n` rows of `size` numbers, from number `first` on.
-fn rows_of(all: &[f32], first: usize, n: usize, size: usize) -> &[f32] {
-    &all[first * size..(first + n) * size]
 }
 
 /// `hidden = f(fc)`

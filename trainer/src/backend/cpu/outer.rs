@@ -12,28 +12,72 @@ use pulp::{Simd, WithSimd};
 use super::buffer::scratch;
 use super::panels::{self, TALL, width};
 use super::rows::Rows;
-use super::wide::arch;
+use super::wide::{arch, prefetch};
+
+/// What is summed over: rows of gradients of outputs and rows of inputs.
+///
+/// # Shapes
+/// `d_out` `[n, O]`, `x` `[n, I]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pairs<'a> {
+    pub(super) d_out: &'a [f32],
+    pub(super) x: Rows<'a>,
+}
 
 /// `d_weight[o, i] += sum over rows of d_out[row, first + o] * x[row, i]`
 ///
-/// Each sum is one chain of fused multiply-adds over the rows in order, then added.
+/// Each sum is one chain of fused multiply-adds over the rows in order, then added. Memory that the
+/// call behind this one reads, for the same outputs of `next`, is asked for meanwhile.
 ///
 /// # Shapes
-/// `d_weight` `[m, I]`, `d_out` `[n, O]`, `x` `[n, I]`.
-pub(super) fn add(d_weight: &mut [f32], d_out: &[f32], x: Rows<'_>, first: usize, outputs: usize) {
+/// `d_weight` `[m, I]`, rows of `outputs` numbers in `d_out`.
+pub(super) fn add(
+    d_weight: &mut [f32],
+    Pairs { d_out, x }: Pairs<'_>,
+    first: usize,
+    outputs: usize,
+    next: Option<Pairs<'_>>,
+) {
     let (n, m) = (d_out.len() / outputs, d_weight.len() / x.size());
     assert_eq!((d_weight.len(), d_out.len()), (m * x.size(), n * outputs));
     assert!(first + m <= outputs);
-    let d_out = Rows::new(d_out, first, m, outputs);
+    let part = |d_out| Rows::new(d_out, first, m, outputs);
+    let next = next.map(|next| {
+        let n = next.d_out.len() / outputs;
+        (Ahead::new(part(next.d_out), n), Ahead::new(next.x, n))
+    });
     scratch([n * TALL, n * width()], |[group, panel]| {
         arch().dispatch(Add {
             d_weight,
-            d_out,
+            d_out: part(d_out),
             x,
             group,
             panel,
+            next,
         });
     });
+}
+
+/// Rows that are read soon.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    rows: Rows<'a>,
+    n: usize,
+}
+
+impl<'a> Ahead<'a> {
+    const fn new(rows: Rows<'a>, n: usize) -> Self {
+        Self { rows, n }
+    }
+
+    /// Asks for part `i` of `parts` equal ones.
+    #[inline(always)]
+    fn ask(self, i: usize, parts: usize) {
+        let share = self.n.div_ceil(parts);
+        for k in i * share..self.n.min((i + 1) * share) {
+            prefetch(self.rows.row(k));
+        }
+    }
 }
 
 struct Add<'a> {
@@ -44,6 +88,8 @@ struct Add<'a> {
     group: &'a mut [f32],
     /// Room for a panel of `n` rows.
     panel: &'a mut [f32],
+    /// `d_out` and `x` of the next call.
+    next: Option<(Ahead<'a>, Ahead<'a>)>,
 }
 
 impl WithSimd for Add<'_> {
@@ -57,23 +103,44 @@ impl WithSimd for Add<'_> {
             x,
             group,
             panel,
+            next,
         } = self;
         let whole = panels::vectors(S::F32_LANES) * S::F32_LANES;
-        for left in (0..x.size()).step_by(whole) {
-            let columns = left..x.size().min(left + whole);
-            let vectors = columns.len().div_ceil(S::F32_LANES);
+        let (n, n_panels) = (panel.len() / width(), x.size().div_ceil(whole));
+        for i in 0..n_panels {
+            let columns = |i: usize| i * whole..x.size().min((i + 1) * whole);
+            let place = Place {
+                inputs: x.size(),
+                columns: columns(i),
+                panel: (i, n_panels),
+                next_d_out: next.map(|(d_out, _)| d_out),
+                next_x: if i + 1 < n_panels {
+                    Some(Ahead::new(x.columns(columns(i + 1)), n))
+                } else {
+                    next.map(|(_, x)| Ahead::new(x.rows.columns(columns(0)), x.n))
+                },
+            };
+            let vectors = place.columns.len().div_ceil(S::F32_LANES);
             let size = vectors * S::F32_LANES;
-            let n = panel.len() / width();
-            let panel = filled(&mut panel[..n * size], x, columns.clone(), size);
-            let place = (x.size(), columns);
+            let panel = filled(&mut panel[..n * size], x, place.columns.clone(), size);
             match vectors {
-                1 => all_groups::<S, 1>(simd, d_weight, d_out, panel, group, place),
-                2 => all_groups::<S, 2>(simd, d_weight, d_out, panel, group, place),
-                3 => all_groups::<S, 3>(simd, d_weight, d_out, panel, group, place),
-                _ => all_groups::<S, 4>(simd, d_weight, d_out, panel, group, place),
+                1 => all_groups::<S, 1>(simd, d_weight, d_out, panel, group, &place),
+                2 => all_groups::<S, 2>(simd, d_weight, d_out, panel, group, &place),
+                3 => all_groups::<S, 3>(simd, d_weight, d_out, panel, group, &place),
+                _ => all_groups::<S, 4>(simd, d_weight, d_out, panel, group, &place),
             }
         }
     }
+}
+
+/// Which part of the gradient a panel gives, and what is read next.
+struct Place<'a> {
+    inputs: usize,
+    columns: Range<usize>,
+    /// Number of the panel, and of all.
+    panel: (usize, usize),
+    next_d_out: Option<Ahead<'a>>,
+    next_x: Option<Ahead<'a>>,
 }
 
 /// `columns` of `rows`: where they lie if there are `size` of them, or else in `copy`, with zeros behind.
@@ -102,9 +169,20 @@ fn all_groups<S: Simd, const V: usize>(
     d_out: Rows<'_>,
     panel: Rows<'_>,
     copy: &mut [f32],
-    (inputs, columns): (usize, Range<usize>),
+    place: &Place<'_>,
 ) {
+    let (inputs, columns, (number, n_panels)) = (place.inputs, &place.columns, place.panel);
+    let n_groups = d_out.size().div_ceil(TALL);
     for (i, d_weight) in d_weight.chunks_mut(TALL * inputs).enumerate() {
+        for row in d_weight.chunks_exact(inputs) {
+            prefetch(&row[columns.clone()]);
+        }
+        if let Some(next) = place.next_x {
+            next.ask(i, n_groups);
+        }
+        if let Some(next) = place.next_d_out {
+            next.ask(number * n_groups + i, n_panels * n_groups);
+        }
         let outputs = i * TALL..d_out.size().min((i + 1) * TALL);
         let n = copy.len() / TALL;
         let group = filled(copy, d_out, outputs, TALL);
@@ -160,11 +238,11 @@ mod tests {
                 |len| -> Vec<f32> { (0..len).map(|_| rng.next_unit() - 0.5).collect() };
             let (d_out, data) = (random(n * outputs), random(n * (inputs + 3)));
             let x = Rows::new(&data, 2, inputs, inputs + 3);
-            let first = outputs / 3;
+            let (first, pairs) = (outputs / 3, Pairs { d_out: &d_out, x });
             let before = random((outputs - first) * inputs);
             let results = on_each(|| {
                 let mut d_weight = before.clone();
-                add(&mut d_weight, &d_out, x, first, outputs);
+                add(&mut d_weight, pairs, first, outputs, Some(pairs));
                 d_weight
             });
             for (at, value) in results[0].iter().enumerate() {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::rows::Rows;
-use super::wide::arch;
+use super::wide::{arch, prefetch};
 
 /// Rows of the tallest tile: with the vectors of a panel, the operands fit the registers.
 pub(super) const TALL: usize = 6;
@@ -252,6 +252,9 @@ fn tile<S: Simd, const N: usize, const V: usize>(
 ) -> usize {
     let inner = x.size();
     let rows: [&[f32]; N] = array::from_fn(|i| x.row(first + i));
+    for row in out.chunks_exact(place.outputs).take(N) {
+        prefetch(&row[place.columns.clone()]);
+    }
     let mut sums = [[simd.splat_f32s(0.0); V]; N];
     let (vectors, _) = S::as_simd_f32s(panel);
     let mut steps = vectors.chunks_exact(place.stride);

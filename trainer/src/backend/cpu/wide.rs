@@ -2,6 +2,9 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
+#[cfg(target_arch = "x86_64")]
+use super::buffer::LINE;
+
 /// The widest vectors of this machine; in tests, those that were chosen.
 #[inline(always)]
 pub(super) fn arch() -> Arch {
@@ -20,6 +23,20 @@ pub(super) fn arch() -> Arch {
 #[inline(always)]
 pub(super) fn wide<R>(work: impl FnMut() -> R) -> R {
     arch().dispatch(Work(work))
+}
+
+/// Asks for the cache lines of `row` before they are read. Changes nothing but time.
+#[inline(always)]
+pub(super) fn prefetch(row: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sse) = pulp::core_arch::x86::Sse::try_new() {
+        use core::arch::x86_64::_MM_HINT_T0;
+        for line in row.chunks(LINE) {
+            sse._mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
 }
 
 /// `FnMut` and not `FnOnce`, whose call goes through a function that is not inlined.
