@@ -128,6 +128,7 @@ const SIZES: [&str; 7] = [
     "n_layer",
     "n_ff",
 ];
+/// Apart from their names, for a table of pairs is larger.
 const LIMITS: [u32; SIZES.len()] = [
     MAX_VOCAB,
     1 << 24,

@@ -1,6 +1,6 @@
 //! Products of integer weights, in the order of the specification.
 //!
-//! Few tokens meet the rows one after the other ([`rows`]), many meet sixteen rows at a time ([`tiles`]).
+//! Few tokens meet the rows in order, at two places ([`rows`]), many meet sixteen rows at a time ([`tiles`]).
 //! `vpdpbusd` multiplies unsigned by signed bytes: weights get an offset that makes them unsigned, and
 //! `offset * sum(x)` is taken off again.
 
@@ -97,6 +97,9 @@ unsafe fn matmul<W: Weights>(
         n,
     };
     let n_tokens = x.scales.len() / n;
+    if n_tokens == 0 {
+        return;
+    }
     if n_tokens == 1 {
         // SAFETY: as above.
         unsafe { rows::one_token(out, weights, matrix, x) }

@@ -269,7 +269,7 @@ unsafe extern "C" fn to_integers(heads: *mut Heads) {
         "sub r3, r2, #67",
         "cmp r3, #186",
         "bls 8b",
-        "11:", // zeros: the factor is one
+        "11:", // zeros: the factor is 0, so that an infinity becomes NaN, and the exponent that of the smallest
         "add r3, r7, #186",
         "movs r2, #67",
         "b 8b",

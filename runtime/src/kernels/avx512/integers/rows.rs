@@ -1,5 +1,5 @@
-//! Few tokens with row after row: the processor fetches ahead what is read in order. Products of two rows share
-//! registers, so those of the first are kept until the second's are there.
+//! Few tokens with rows in order, at two places of the matrix: the processor fetches ahead what one instruction reads
+//! in order. A row of the upper half and one of the lower half share registers.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -60,7 +60,7 @@ pub(super) unsafe fn one_token<W: Weights>(
     }
 }
 
-/// Every row with each of up to [`MANY`] tokens, which together have at most [`MOST`] eights of blocks.
+/// Every row with each of several tokens, fewer than [`MANY`], which together have at most [`MOST`] eights of blocks.
 #[inline(always)]
 pub(super) unsafe fn few_tokens<W: Weights>(
     out: Output<'_>,
@@ -176,7 +176,7 @@ impl Token {
         // SAFETY: as above.
         unsafe {
             let x = weights.arrange(registers(quants));
-            let offset = _mm512_set1_epi8(W::OFFSET.unwrap_or(0));
+            let offset = _mm512_set1_epi8(W::OFFSET);
             Self {
                 quants: if transposes { transpose(x) } else { x },
                 off: weights.dots([weights.products([offset; 4], &x); ROWS]),

@@ -34,7 +34,7 @@ const KEPT: usize = 128;
 pub(in super::super) const MOST_BLOCKS: usize = 2 * KEPT;
 
 /// Blocks of the tokens that meet a tile's blocks while these are kept.
-const MOST_TOKEN_BLOCKS: usize = 8192;
+const MOST_TOKEN_BLOCKS: usize = 4096;
 
 /// The sums of the specification in the order that it adds them in: `(0 + 4) + (2 + 6)`, and the others likewise.
 const HALVES: [[usize; 4]; 2] = [[0, 4, 2, 6], [1, 5, 3, 7]];
@@ -78,28 +78,32 @@ struct Place {
 /// As of [`super::matmul`].
 #[inline(always)]
 pub(super) unsafe fn matmul<W: Weights>(
-    mut out: Output<'_>,
+    out: Output<'_>,
     weights: W,
     matrix: Matrix<'_>,
     x: Q8Activations<'_>,
 ) {
     let (n, n_rows) = (matrix.n, matrix.n_rows());
-    let mut offs = [0; MOST_TOKEN_BLOCKS];
+    assert!(
+        x.quants.len() == x.scales.len() * BLOCK && x.scales.len().is_multiple_of(n),
+        "tokens are whole, and each of their blocks has a scale"
+    );
+    let mut offs = [const { MaybeUninit::uninit() }; MOST_TOKEN_BLOCKS];
     let mut room = [const { MaybeUninit::uninit() }; KEPT];
     let batch = MOST_TOKEN_BLOCKS / n * n;
     let batches = x.quants.as_chunks().0.chunks(batch);
-    for (blocks, scales) in batches.zip(x.scales.chunks(batch)) {
+    let outs = out.values.chunks_mut((batch / n * out.stride).max(1));
+    for ((blocks, scales), values) in batches.zip(x.scales.chunks(batch)).zip(outs) {
         let offs = &mut offs[..blocks.len()];
-        if let Some(offset) = W::OFFSET {
-            for (off, block) in offs.iter_mut().zip(blocks) {
-                // SAFETY: as above.
-                *off = unsafe { -self::off(weights, offset, block) };
-            }
+        for (off, block) in offs.iter_mut().zip(blocks) {
+            // SAFETY: as above.
+            off.write(unsafe { -self::off(weights, block) });
         }
         let tokens = Tokens {
             blocks,
             scales,
-            offs,
+            // SAFETY: all were written.
+            offs: unsafe { offs.assume_init_ref() },
             n,
         };
         for first in (0..n_rows).step_by(ROWS) {
@@ -120,12 +124,11 @@ pub(super) unsafe fn matmul<W: Weights>(
                 // SAFETY: as above.
                 unsafe {
                     let blocks = by_sum(keep(&mut room, weights, &tile, next, indices), half, n);
-                    each_four(out.values, weights, place, blocks, tokens);
+                    each_four(values, weights, place, blocks, tokens);
                 }
                 place.adds = true;
             }
         }
-        out.values = &mut out.values[blocks.len() / n * out.stride..];
     }
 }
 
@@ -226,10 +229,10 @@ unsafe fn some<W: Weights, const T: usize>(
             tokens.sum::<W, T>(weights, d),
         ]
     };
-    let mask = lanes_below(place.rows) as u16;
     for t in 0..T {
-        let start = t * place.stride + place.first;
-        let out = part_mut(out, start, place.rows).as_mut_ptr();
+        let out = part_mut(out, t * place.stride + place.first, place.rows);
+        let mask = lanes_below(out.len()) as u16;
+        let out = out.as_mut_ptr();
         // SAFETY: as above, and the mask has a lane for each of the part.
         unsafe {
             let mut sum = _mm512_add_ps(_mm512_add_ps(a[t], b[t]), _mm512_add_ps(c[t], d[t]));
@@ -264,7 +267,7 @@ impl Tokens<'_> {
     /// The products of a block of the rows with the same of each of `T` tokens.
     ///
     /// # Safety
-    /// As above, there are so many tokens, and they have such a block.
+    /// As of [`super::matmul`]; there are so many tokens, and they have such a block.
     #[inline(always)]
     unsafe fn products<W: Weights, const T: usize>(self, weights: W, block: &Block) -> [__m512; T] {
         // SAFETY: as above. Closures would be functions without the instructions.
@@ -294,13 +297,13 @@ impl Tokens<'_> {
     }
 }
 
-/// `offset` times the sum of a block's activations.
+/// The offset of the weights times the sum of a block's activations.
 #[inline(always)]
-unsafe fn off<W: Weights>(weights: W, offset: i8, block: &[i8; BLOCK]) -> i32 {
+unsafe fn off<W: Weights>(weights: W, block: &[i8; BLOCK]) -> i32 {
     // SAFETY: as above, and the array is 32 readable bytes; the load needs no alignment.
     unsafe {
         let block = _mm512_zextsi256_si512(_mm256_loadu_si256(block.as_ptr().cast()));
-        let sums = weights.add(_mm512_setzero_si512(), _mm512_set1_epi8(offset), block);
+        let sums = weights.add(_mm512_setzero_si512(), _mm512_set1_epi8(W::OFFSET), block);
         _mm512_reduce_add_epi32(sums)
     }
 }

@@ -22,7 +22,7 @@ pub(super) trait Weights: Copy {
     const BYTES: usize;
 
     /// What is added to each weight.
-    const OFFSET: Option<i8>;
+    const OFFSET: i8;
 
     /// Of two rows with eight blocks each, one after the other: the block in each lane of their products.
     const ORDER: [i32; 16];
@@ -62,7 +62,7 @@ pub(super) struct Nibbles<const VNNI: bool>;
 
 impl<const VNNI: bool> Weights for Bytes<VNNI> {
     const BYTES: usize = LANES * BLOCK;
-    const OFFSET: Option<i8> = if VNNI { Some(i8::MIN) } else { None };
+    const OFFSET: i8 = if VNNI { i8::MIN } else { 0 };
     const ORDER: [i32; 16] = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15];
 
     #[inline(always)]
@@ -149,7 +149,7 @@ impl<const VNNI: bool> Weights for Bytes<VNNI> {
 
 impl<const VNNI: bool> Weights for Nibbles<VNNI> {
     const BYTES: usize = LANES * Q4_BYTES;
-    const OFFSET: Option<i8> = Some(Q4_OFFSET);
+    const OFFSET: i8 = Q4_OFFSET;
     const ORDER: [i32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
 
     #[inline(always)]
