@@ -114,6 +114,19 @@ fn tokens<W: Copy + Default, const T: usize>(
     }
 }
 
+/// The work for each of up to six tokens, as many as [`TOKENS`], written out.
+macro_rules! each_token {
+    ($t:ident, $n:ident, $work:block) => {
+        each_token!(@ $t, $n, $work, 0 1 2 3 4 5)
+    };
+    (@ $t:ident, $n:ident, $work:block, $($number:literal)*) => {
+        $(if $number < $n {
+            let $t = $number;
+            $work
+        })*
+    };
+}
+
 /// Products of a tile's rows, of which `n` are wanted, with tokens of the same width.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -133,8 +146,8 @@ fn dots<W: Copy + Default, const T: usize>(
     {
         assert!(len == cols, "rows and tokens have the same width");
     }
-    // What other loops index as well would be stored at each step.
-    let mut registers = [[_mm512_setzero_ps(); ROWS]; T];
+    // What a loop behind this one indexed would be stored at each step.
+    let mut sums = [[_mm512_setzero_ps(); ROWS]; T];
     for start in (0..whole).step_by(WIDTH) {
         let mut w = [_mm512_setzero_ps(); ROWS];
         for r in 0..ROWS {
@@ -145,26 +158,29 @@ fn dots<W: Copy + Default, const T: usize>(
             // SAFETY: all tokens have `cols` values too.
             let x = load(unsafe { chunk(tokens[t], start) });
             for r in 0..ROWS {
-                registers[t][r] = _mm512_fmadd_ps(w[r], x, registers[t][r]);
+                sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
             }
         }
     }
-    let mut sums = registers;
     if whole < cols {
-        for t in 0..T {
-            for r in 0..ROWS {
-                let (w, x) = (filled(rows[r], whole), filled(tokens[t], whole));
-                sums[t][r] = _mm512_fmadd_ps(widen(&w), load(&x), sums[t][r]);
-            }
+        let mut w = [_mm512_setzero_ps(); ROWS];
+        for r in 0..ROWS {
+            w[r] = widen(&filled(rows[r], whole));
         }
+        each_token!(t, T, {
+            let x = load(&filled(tokens[t], whole));
+            for r in 0..ROWS {
+                sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
+            }
+        });
     }
-    for (t, sums) in sums.iter().enumerate() {
+    each_token!(t, T, {
         let out = part_mut(out, first + t * stride, n);
         match out.as_mut_array() {
-            Some(out) => *out = reduce(*sums),
-            None => copy(out, &reduce(*sums)),
+            Some(out) => *out = reduce(sums[t]),
+            None => copy(out, &reduce(sums[t])),
         }
-    }
+    });
 }
 
 /// Sums of each row with one token, row after row: the processor fetches ahead what is read in order.
