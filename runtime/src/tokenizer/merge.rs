@@ -5,20 +5,20 @@ use crate::parts::part_mut;
 /// Merges the neighbours with the lowest key, the leftmost of equals first, until none can merge;
 /// returns how many tokens remain at the front of `ids`.
 ///
-/// `merge` gives, for two neighbours, their key, which is never below `lowest`, and the token they
-/// become. Hugging Face and llama2.c merge one pair at a time. Here one pass from left to right merges every pair with the lowest key,
-/// which is the same: while it runs, only the token made last can have a still lower key with a
-/// neighbour (two merges with one result, or scores that grow along a merge), and such merges are
-/// made at once.
+/// `merge` gives, for two neighbours, their key, which is never below `lowest`, and the token they become.
+/// Hugging Face and llama2.c merge one pair at a time. Here one pass from left to right merges every pair
+/// with the lowest key, which is the same: while it runs, only the token made last can have a still lower
+/// key with a neighbour (two merges with one result, or scores that grow along a merge), and such merges
+/// are made at once.
 ///
 /// A pass learns the next key as it goes. That key is a lower bound: its pair may be gone by then,
 /// and the pass for it only raises the bound.
 ///
 /// # Cost
-/// Keys rise from pass to pass, so there is at most one pass more than different keys occur, the first
-/// for `lowest`, each of them one look-up a token; all passes together look up two more pairs for each merge made. That
-/// holds for any table. A word costs its length times the number of different merges that occur in
-/// it, which is the price of having no heap; real words are short, and hosts have the trainer's.
+/// Keys rise from pass to pass, so there is at most one pass more than different keys occur, the first for
+/// `lowest`, each of them one look-up a token; all passes together look up two more pairs for each merge
+/// made. That holds for any table. A word costs its length times the number of different merges that occur
+/// in it, which is the price of having no heap; real words are short, and hosts have the trainer's.
 pub(super) fn merge_all<K: PartialOrd + Copy>(
     ids: &mut [u32],
     lowest: K,

@@ -198,7 +198,6 @@ unsafe fn each_four<W: Weights>(
         unsafe {
             match four.len() / n {
                 1 => some::<W, 1>(out, weights, place, blocks, tokens),
-
                 2 => some::<W, 2>(out, weights, place, blocks, tokens),
                 3 => some::<W, 3>(out, weights, place, blocks, tokens),
                 _ => some::<W, TOKENS>(out, weights, place, blocks, tokens),
