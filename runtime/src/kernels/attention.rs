@@ -121,11 +121,10 @@ pub(crate) struct Tile<'a> {
     pub(crate) query_stride: usize,
     /// Room for [`Self::scores`].
     pub(crate) scores: &'a mut [f32],
-    /// Of each token of the cache, `stride` apart.
+    /// Of each token of the cache, `[T, HS]`.
     pub(crate) keys: &'a [f16],
     /// The same.
     pub(crate) values: &'a [f16],
-    pub(crate) stride: usize,
     pub(crate) head_size: usize,
     /// Tokens that the first one attends to, itself the last of them.
     pub(crate) n: usize,

@@ -71,10 +71,9 @@ impl Avx2 {
         query: &[f32],
         keys: &[f32],
         values: &[f32],
-        stride: usize,
     ) {
         // SAFETY: as above.
-        unsafe { attention::attend_f32(out, scores, query, keys, values, stride) }
+        unsafe { attention::attend_f32(out, scores, query, keys, values) }
     }
 
     #[cfg(feature = "kv-float")]
@@ -85,10 +84,9 @@ impl Avx2 {
         query: &[f32],
         keys: &[f16],
         values: &[f16],
-        stride: usize,
     ) {
         // SAFETY: as above.
-        unsafe { attention::attend_f16(out, scores, query, keys, values, stride) }
+        unsafe { attention::attend_f16(out, scores, query, keys, values) }
     }
 
     /// Does `work`, whose loops the compiler may write with these instructions.

@@ -291,7 +291,7 @@ impl Isa {
     /// `scores = softmax_t(query . keys[t] / sqrt(HS))`, `out = sum_t(scores[t] values[t])`.
     ///
     /// # Shapes
-    /// `out`, `query` `[HS]`, `scores` `[T]`, `keys`, `values` `[T, stride]`, of which the first `HS` are the head's.
+    /// `out`, `query` `[HS]`, `scores` `[T]`, `keys`, `values` `[T, HS]`.
     #[cfg(feature = "kv-float")]
     pub(crate) fn attend_f32(
         self,
@@ -300,16 +300,15 @@ impl Isa {
         _query: &[f32],
         _keys: &[f32],
         _values: &[f32],
-        _stride: usize,
     ) -> bool {
         #[cfg(target_arch = "x86_64")]
         if let Some(isa) = self.avx2() {
-            isa.attend_f32(_out, _scores, _query, _keys, _values, _stride);
+            isa.attend_f32(_out, _scores, _query, _keys, _values);
             return true;
         }
         #[cfg(any(kernel_neon, kernel_simd128))]
         if let Some(isa) = self.registers() {
-            isa.attend_f32(_out, _scores, _query, _keys, _values, _stride);
+            isa.attend_f32(_out, _scores, _query, _keys, _values);
             return true;
         }
         false
@@ -324,16 +323,15 @@ impl Isa {
         _query: &[f32],
         _keys: &[f16],
         _values: &[f16],
-        _stride: usize,
     ) -> bool {
         #[cfg(target_arch = "x86_64")]
         if let Some(isa) = self.avx2() {
-            isa.attend_f16(_out, _scores, _query, _keys, _values, _stride);
+            isa.attend_f16(_out, _scores, _query, _keys, _values);
             return true;
         }
         #[cfg(any(kernel_neon, kernel_simd128))]
         if let Some(isa) = self.registers() {
-            isa.attend_f16(_out, _scores, _query, _keys, _values, _stride);
+            isa.attend_f16(_out, _scores, _query, _keys, _values);
             return true;
         }
         false
@@ -475,7 +473,7 @@ impl Isa {
             Self::Dsp(isa) => isa.add(y, x),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.add(y, x),
-            _ => ops::axpy(y, 1.0, x),
+            _ => self.vectorized(|| ops::axpy(y, 1.0, x)),
         }
     }
 
@@ -489,7 +487,7 @@ impl Isa {
             Self::Dsp(isa) => isa.rope(heads, table),
             #[cfg(kernel_thumb2)]
             Self::Thumb2(isa) => isa.rope(heads, table),
-            _ => ops::rope_heads(heads, table),
+            _ => self.vectorized(|| ops::rope_heads(heads, table)),
         }
     }
 

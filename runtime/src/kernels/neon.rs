@@ -66,10 +66,9 @@ impl Neon {
         query: &[f32],
         keys: &[f32],
         values: &[f32],
-        stride: usize,
     ) {
         let load = |x: &[f32; LANES]| With(Plain).load(x);
-        registers::attend(With(Plain), out, scores, query, keys, values, stride, load);
+        registers::attend(With(Plain), out, scores, query, keys, values, load);
     }
 
     #[cfg(feature = "kv-float")]
@@ -80,10 +79,9 @@ impl Neon {
         query: &[f32],
         keys: &[f16],
         values: &[f16],
-        stride: usize,
     ) {
         let load = |x: &[f16; LANES]| With(Plain).load_f16(x);
-        registers::attend(With(Plain), out, scores, query, keys, values, stride, load);
+        registers::attend(With(Plain), out, scores, query, keys, values, load);
     }
 
     #[cfg(feature = "kv-float")]

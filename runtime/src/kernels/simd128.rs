@@ -45,10 +45,9 @@ impl Simd128 {
         query: &[f32],
         keys: &[f32],
         values: &[f32],
-        stride: usize,
     ) {
         let load = |x: &[f32; LANES]| self.load(x);
-        registers::attend(self, out, scores, query, keys, values, stride, load);
+        registers::attend(self, out, scores, query, keys, values, load);
     }
 
     #[cfg(feature = "kv-float")]
@@ -59,10 +58,9 @@ impl Simd128 {
         query: &[f32],
         keys: &[f16],
         values: &[f16],
-        stride: usize,
     ) {
         let load = |x: &[f16; LANES]| self.load_f16(x);
-        registers::attend(self, out, scores, query, keys, values, stride, load);
+        registers::attend(self, out, scores, query, keys, values, load);
     }
 
     #[cfg(feature = "kv-float")]

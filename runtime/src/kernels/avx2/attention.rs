@@ -10,7 +10,14 @@ use crate::ops::{self, LANES};
 use crate::parts::{copy, part};
 
 /// Registers of a head that are summed up together.
-const WIDE: usize = 4;
+const WIDE: usize = 8;
+
+/// How far ahead keys are asked for, and values while keys are read: a head's are too few for the processor to find out
+/// which come next.
+const AHEAD_BYTES: usize = 4096;
+
+/// What the cache is filled with at a time.
+const LINE_BYTES: usize = 64;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn attend_f32(
@@ -19,9 +26,8 @@ pub(super) fn attend_f32(
     query: &[f32],
     keys: &[f32],
     values: &[f32],
-    stride: usize,
 ) {
-    attend(out, scores, query, keys, values, stride, |x| load(x));
+    attend(out, scores, query, keys, values, |x| load(x));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -31,9 +37,8 @@ pub(super) fn attend_f16(
     query: &[f32],
     keys: &[f16],
     values: &[f16],
-    stride: usize,
 ) {
-    attend(out, scores, query, keys, values, stride, |x| load_f16(x));
+    attend(out, scores, query, keys, values, |x| load_f16(x));
 }
 
 #[inline]
@@ -44,35 +49,51 @@ fn attend<T: Copy + Default>(
     query: &[f32],
     keys: &[T],
     values: &[T],
-    stride: usize,
     widen: impl Fn(&[T; LANES]) -> __m256,
 ) {
-    let scale = _mm_set1_ps(1.0 / math::sqrt(query.len() as f32));
-    for (four, scores) in scores.chunks_mut(4).enumerate() {
+    let head_size = query.len();
+    let scale = _mm_set1_ps(1.0 / math::sqrt(head_size as f32));
+    let lines = match 4 * head_size * size_of::<T>() / LINE_BYTES {
+        // So short heads have small caches.
+        ..4 => 0,
+        n => n,
+    };
+    let (fours, rest) = scores.as_chunks_mut::<4>();
+    let mut start = 0;
+    for scores in fours {
+        for line in 0..lines {
+            let key = keys.as_ptr().wrapping_add(start).cast::<i8>();
+            let value = values.as_ptr().wrapping_add(start).cast::<i8>();
+            _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(AHEAD_BYTES + line * LINE_BYTES));
+            _mm_prefetch::<_MM_HINT_T1>(value.wrapping_add(line * LINE_BYTES));
+        }
         let mut lanes = [_mm256_setzero_ps(); 4];
-        for (i, lanes) in lanes.iter_mut().enumerate().take(scores.len()) {
-            let start = (4 * four + i) * stride;
-            *lanes = products(query, part(keys, start, query.len()), &widen);
+        for lanes in &mut lanes {
+            *lanes = products(query, part(keys, start, head_size), &widen);
+            start += head_size;
         }
-        let four = _mm_mul_ps(reduce(lanes), scale);
-        match scores.as_mut_array::<4>() {
-            Some(scores) => store(scores, four),
-            None => {
-                let mut filled = [0.0; 4];
-                store(&mut filled, four);
-                copy(scores, &filled);
-            }
-        }
+        store(scores, _mm_mul_ps(reduce(lanes), scale));
     }
+    let mut lanes = [_mm256_setzero_ps(); 4];
+    for lanes in lanes.iter_mut().take(rest.len()) {
+        *lanes = products(query, part(keys, start, head_size), &widen);
+        start += head_size;
+    }
+    let mut last = [0.0; 4];
+    store(&mut last, _mm_mul_ps(reduce(lanes), scale));
+    copy(rest, &last);
     softmax(scores);
     let mut columns = 0;
     while columns < out.len() {
         let out = &mut out[columns..];
         let values = values.get(columns..).unwrap_or_default();
         columns += match out.len() {
-            n if n >= WIDE * LANES => weighted_sum::<T, WIDE>(out, scores, values, stride, &widen),
-            n if n >= 2 * LANES => weighted_sum::<T, 2>(out, scores, values, stride, &widen),
-            _ => weighted_sum::<T, 1>(out, scores, values, stride, &widen),
+            n if n >= WIDE * LANES => {
+                weighted_sum::<T, WIDE>(out, scores, values, head_size, &widen)
+            }
+            n if n >= 4 * LANES => weighted_sum::<T, 4>(out, scores, values, head_size, &widen),
+            n if n >= 2 * LANES => weighted_sum::<T, 2>(out, scores, values, head_size, &widen),
+            _ => weighted_sum::<T, 1>(out, scores, values, head_size, &widen),
         };
     }
 }
@@ -146,17 +167,18 @@ fn weighted_sum<T: Copy + Default, const N: usize>(
     out: &mut [f32],
     weights: &[f32],
     values: &[T],
-    stride: usize,
+    head_size: usize,
     widen: impl Fn(&[T; LANES]) -> __m256,
 ) -> usize {
     let n = out.len().min(N * LANES);
     let mut sums = [_mm256_setzero_ps(); N];
-    let rows = values.chunks(stride.max(1)).zip(weights);
+    let rows = values.chunks(head_size.max(1)).zip(weights);
     for (row, weight) in rows {
         let weight = _mm256_set1_ps(*weight);
-        match row.first_chunk::<{ WIDE * LANES }>() {
+        let (chunks, _) = row.as_chunks();
+        match chunks.first_chunk::<N>() {
             Some(row) if n == N * LANES => {
-                for (sum, value) in sums.iter_mut().zip(row.as_chunks().0) {
+                for (sum, value) in sums.iter_mut().zip(row) {
                     *sum = _mm256_add_ps(*sum, _mm256_mul_ps(weight, widen(value)));
                 }
             }

@@ -58,7 +58,7 @@ fn scores(tile: &mut Tile<'_>, n: usize, room: usize) {
     for first in (0..n).step_by(KEYS) {
         // Where keys are missing the last one stands in.
         let keys = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| {
-            let place = (first + i).min(n - 1) * tile.stride;
+            let place = (first + i).min(n - 1) * head_size;
             head(tile.keys, place, head_size)
         });
         // Two keys a register.
@@ -185,7 +185,7 @@ fn weighted_sums<const N: usize>(
     }
     let mut sums = [[_mm512_setzero_ps(); N]; TOKENS];
     for i in 0..n {
-        let row = head(tile.values, i * tile.stride + column, width);
+        let row = head(tile.values, i * tile.head_size + column, width);
         let mut values = [_mm512_setzero_ps(); N];
         for j in 0..N {
             let place = row.as_ptr().wrapping_add(j * WIDTH).cast();

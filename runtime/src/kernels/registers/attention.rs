@@ -18,16 +18,16 @@ pub(in crate::kernels) fn attend<R: Registers, T: Copy + Default>(
     query: &[f32],
     keys: &[T],
     values: &[T],
-    stride: usize,
     widen: impl Fn(&[T; LANES]) -> [R::Floats; 2],
 ) {
-    let scale = isa.splat(1.0 / math::sqrt(query.len() as f32));
+    let head_size = query.len();
+    let scale = isa.splat(1.0 / math::sqrt(head_size as f32));
     for (four, scores) in scores.chunks_mut(4).enumerate() {
         let dots = [0, 1, 2, 3].map(|i| match i < scores.len() {
             true => products(
                 isa,
                 query,
-                part(keys, (4 * four + i) * stride, query.len()),
+                part(keys, (4 * four + i) * head_size, head_size),
                 &widen,
             ),
             false => isa.splat(0.0),
@@ -43,12 +43,12 @@ pub(in crate::kernels) fn attend<R: Registers, T: Copy + Default>(
         let values = values.get(done..).unwrap_or_default();
         done += match out.len() {
             n if n >= WIDE * LANES => {
-                weighted_sum::<R, T, WIDE>(isa, out, scores, values, stride, &widen)
+                weighted_sum::<R, T, WIDE>(isa, out, scores, values, head_size, &widen)
             }
             n if n >= 2 * LANES => {
-                weighted_sum::<R, T, 2>(isa, out, scores, values, stride, &widen)
+                weighted_sum::<R, T, 2>(isa, out, scores, values, head_size, &widen)
             }
-            _ => weighted_sum::<R, T, 1>(isa, out, scores, values, stride, &widen),
+            _ => weighted_sum::<R, T, 1>(isa, out, scores, values, head_size, &widen),
         };
     }
 }
@@ -84,12 +84,12 @@ fn weighted_sum<R: Registers, T: Copy + Default, const N: usize>(
     out: &mut [f32],
     weights: &[f32],
     values: &[T],
-    stride: usize,
+    head_size: usize,
     widen: impl Fn(&[T; LANES]) -> [R::Floats; 2],
 ) -> usize {
     let n = out.len().min(N * LANES);
     let mut sums = [[isa.splat(0.0); 2]; N];
-    for (row, weight) in values.chunks(stride.max(1)).zip(weights) {
+    for (row, weight) in values.chunks(head_size.max(1)).zip(weights) {
         let weight = isa.splat(*weight);
         let add = |sum: &mut [R::Floats; 2], value: &[T; LANES]| {
             let value = widen(value);

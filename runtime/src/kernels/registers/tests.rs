@@ -158,13 +158,11 @@ fn tiles_of_floats_agree_within_tolerance() {
 #[test]
 fn attention_on_arrays_gives_the_same_bits() {
     crate::kernels::tests::attention_agrees(
-        |out, scores, query, keys, values, stride| {
-            attend(Arrays, out, scores, query, keys, values, stride, |x| {
-                Arrays.load(x)
-            });
+        |out, scores, query, keys, values| {
+            attend(Arrays, out, scores, query, keys, values, |x| Arrays.load(x));
         },
-        |out, scores, query, keys, values, stride| {
-            attend(Arrays, out, scores, query, keys, values, stride, |x| {
+        |out, scores, query, keys, values| {
+            attend(Arrays, out, scores, query, keys, values, |x| {
                 Arrays.load_f16(x)
             });
         },

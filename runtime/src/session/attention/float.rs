@@ -124,11 +124,11 @@ impl SharedFloats<'_, '_> {
         let done = match (self.keys, self.values) {
             (Floats::F32(keys), Floats::F32(values)) => {
                 let (keys, values) = (part(keys, start, n), part(values, start, n));
-                isa.attend_f32(out, scores, query, keys, values, head_size)
+                isa.attend_f32(out, scores, query, keys, values)
             }
             (Floats::F16(keys), Floats::F16(values)) => {
                 let (keys, values) = (part(keys, start, n), part(values, start, n));
-                isa.attend_f16(out, scores, query, keys, values, head_size)
+                isa.attend_f16(out, scores, query, keys, values)
             }
             _ => false,
         };
@@ -185,7 +185,6 @@ impl SharedFloats<'_, '_> {
             scores,
             keys: part(keys, start, n * head_size),
             values: part(values, start, n * head_size),
-            stride: head_size,
             head_size,
             n: place.position + 1,
         });

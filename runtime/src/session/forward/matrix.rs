@@ -114,9 +114,11 @@ impl<W: WeightFormat> Session<'_, W> {
         if let Some(bias) = bias {
             let height = height(self.pass, config, rows).max(1);
             for (bias, out) in bias.chunks(height).zip(out.chunks_mut((n * height).max(1))) {
-                for out in out.chunks_exact_mut(bias.len().max(1)) {
-                    isa.add(out, bias);
-                }
+                self.threads.divide(n, out.len(), out, |out| {
+                    for out in out.chunks_exact_mut(bias.len().max(1)) {
+                        isa.add(out, bias);
+                    }
+                });
             }
         }
         let work = VALUE_WORK * out.len();
