@@ -4,13 +4,15 @@ use rayon::ThreadPoolBuilder;
 
 use super::RunError;
 
-/// Starts the threads that prepare and train: `threads`, or with 0 one a core. Once in a process,
-/// and before anything else is computed there.
+/// Starts the threads that prepare and train: `threads`, or with 0 one a core; the caller's is one of them, so that it
+/// hands nothing over. Once in a process, and before anything else is computed there.
 ///
 /// # Errors
 /// [`RunError::Threads`] if the system refuses, or if they are already running.
 pub fn start_threads(threads: u32) -> Result<(), RunError> {
-    let builder = ThreadPoolBuilder::new().num_threads(threads as usize);
+    let builder = ThreadPoolBuilder::new()
+        .num_threads(threads as usize)
+        .use_current_thread();
     builder.build_global().map_err(|error| RunError::Threads {
         threads,
         message: error.to_string(),

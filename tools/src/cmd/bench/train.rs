@@ -12,6 +12,7 @@ use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
 use minigpt_runtime::{Config, rng::Rng};
 use minigpt_trainer::data::token_file::TokenFile;
 use minigpt_trainer::device::{Choice, Device};
+use minigpt_trainer::run::start_threads;
 use minigpt_trainer::run_config::{Recompute, RunConfig};
 use minigpt_trainer::{AdamW, Backend, BackendError, Batch, Cpu, Gpt, PassOptions};
 use serde::Serialize;
@@ -125,6 +126,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     settings.training.batch = u32::try_from(n_batch).unwrap_or(u32::MAX);
     settings.run.recompute = Recompute::Off;
     settings.training.cublaslt = args.cublaslt;
+    start_threads(u32::try_from(threads).unwrap_or(u32::MAX)).map_err(Failure::failed)?;
     let device = args.device.device(&settings, &config, &mut |error| {
         say!("training on the CPU: {error}");
     });
@@ -137,7 +139,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
                 .map(|measured| (name, measured))
         }
         _ => {
-            let cpu = Cpu::new(Some(threads));
+            let cpu = Cpu::new(None);
             measure(cpu, (config, batch), &tokens, steps, args.dropout)
                 .map(|measured| ("cpu".to_owned(), measured))
         }
