@@ -5,7 +5,7 @@ use std::env;
 use std::panic::catch_unwind;
 
 use minigpt_tests::gpu;
-use minigpt_trainer::backend::{Kind, Shape};
+use minigpt_trainer::backend::{Kind, Memory, Shape};
 use minigpt_trainer::data::token_file::TokenFile;
 use minigpt_trainer::data::windows::{Draw, WindowBatch};
 use minigpt_trainer::{Backend, Gpt, PassOptions};

@@ -69,6 +69,6 @@ pub mod stories;
 pub mod tokenizer;
 pub mod train;
 
-pub use backend::{Backend, BackendError, Batch, Loss, cpu::Cpu};
+pub use backend::{Backend, BackendError, Batch, Loss, Memory, cpu::Cpu};
 pub use model::{Gpt, GptOptions, IGNORE, PassOptions, PendingLoss};
 pub use optimizer::{AdamW, Method, Muon, Optimizer};

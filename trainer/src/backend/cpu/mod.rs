@@ -11,7 +11,8 @@ use minigpt_runtime::config::Config;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{
-    AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized, Shape,
+    AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, Memory, MlpSaved,
+    Optimized, Shape,
 };
 use crate::data::token_file::TokenFile;
 use crate::data::windows::Draw;
@@ -72,7 +73,7 @@ impl Cpu {
     }
 }
 
-impl Backend for Cpu {
+impl Memory for Cpu {
     type Buffer = Buffer;
     type Ids = Vec<u32>;
     type Corpus = TokenFile;
@@ -126,7 +127,9 @@ impl Backend for Cpu {
     fn bytes(&self) -> u64 {
         self.bytes + self.workspace.bytes() + buffer::scratch_bytes()
     }
+}
 
+impl Backend for Cpu {
     fn embed_forward(
         &mut self,
         out: &mut Buffer,

@@ -5,14 +5,14 @@ use minigpt_runtime::config::Config;
 
 use super::{Buffer, Corpus, Cuda, Ids, Scalar, attention, corpus, embedding, loss, mlp, update};
 use crate::backend::{
-    Ahead, AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, MlpSaved, Optimized,
-    Shape,
+    Ahead, AttentionSaved, Backend, BackendError, Branch, Dropout, Head, Kind, Memory, MlpSaved,
+    Optimized, Shape,
 };
 use crate::data::token_file::TokenFile;
 use crate::data::windows::Draw;
 use crate::optimizer::Optimizer;
 
-impl Backend for Cuda {
+impl Memory for Cuda {
     type Buffer = Buffer;
     type Ids = Ids;
     type Corpus = Corpus;
@@ -53,16 +53,18 @@ impl Backend for Cuda {
         self.work.borrow_mut().read(buffer)
     }
 
-    fn ahead(&self) -> Ahead {
-        self.ahead
-    }
-
     fn read_scalar(&self, scalar: &Scalar) -> Result<f64, BackendError> {
         self.work.borrow_mut().read_scalar(scalar)
     }
 
     fn bytes(&self) -> u64 {
         self.work.borrow().bytes()
+    }
+}
+
+impl Backend for Cuda {
+    fn ahead(&self) -> Ahead {
+        self.ahead
     }
 
     fn embed_forward(
