@@ -17,7 +17,7 @@ use crate::ops;
 use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
-const SIZES: [(usize, usize, usize); 18] = [
+const SIZES: [(usize, usize, usize); 21] = [
     (1, 1, 1),
     (3, 7, 2),
     (2, 32, 1),
@@ -36,6 +36,9 @@ const SIZES: [(usize, usize, usize); 18] = [
     (2, 8192, 40),
     (17, 288, 12),
     (35, 1030, 11),
+    (33, 64, 1),
+    (7, 128, 1),
+    (67, 20, 1),
 ];
 
 /// Rows, columns and tokens: [`SIZES`], of which Miri has time for the small ones.
@@ -299,7 +302,16 @@ pub(super) fn attention_agrees(
 ) {
     let seed = fresh_seed();
     let mut rng = Rng::new(seed, 0);
-    for (n, head_size) in [(1, 1), (3, 7), (4, 8), (5, 16), (33, 64), (9, 97), (7, 60)] {
+    for (n, head_size) in [
+        (1, 1),
+        (3, 7),
+        (4, 8),
+        (5, 16),
+        (33, 64),
+        (9, 97),
+        (7, 60),
+        (11, 32),
+    ] {
         let query = random(&mut rng, head_size);
         let mut cache = || -> Vec<f16> {
             let values = random(&mut rng, n * head_size);

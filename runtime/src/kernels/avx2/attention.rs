@@ -52,36 +52,13 @@ fn attend<T: Copy + Default>(
     widen: impl Fn(&[T; LANES]) -> __m256,
 ) {
     let head_size = query.len();
-    let scale = _mm_set1_ps(1.0 / math::sqrt(head_size as f32));
-    let lines = match 4 * head_size * size_of::<T>() / LINE_BYTES {
-        // So short heads have small caches.
-        ..4 => 0,
-        n => n,
-    };
-    let (fours, rest) = scores.as_chunks_mut::<4>();
-    let mut start = 0;
-    for scores in fours {
-        for line in 0..lines {
-            let key = keys.as_ptr().wrapping_add(start).cast::<i8>();
-            let value = values.as_ptr().wrapping_add(start).cast::<i8>();
-            _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(AHEAD_BYTES + line * LINE_BYTES));
-            _mm_prefetch::<_MM_HINT_T1>(value.wrapping_add(line * LINE_BYTES));
-        }
-        let mut lanes = [_mm256_setzero_ps(); 4];
-        for lanes in &mut lanes {
-            *lanes = products(query, part(keys, start, head_size), &widen);
-            start += head_size;
-        }
-        store(scores, _mm_mul_ps(reduce(lanes), scale));
+    match head_size {
+        8 => dots::<T, 1>(scores, query, keys, values, &widen),
+        16 => dots::<T, 2>(scores, query, keys, values, &widen),
+        32 => dots::<T, 4>(scores, query, keys, values, &widen),
+        64 => dots::<T, 8>(scores, query, keys, values, &widen),
+        _ => dots::<T, 0>(scores, query, keys, values, &widen),
     }
-    let mut lanes = [_mm256_setzero_ps(); 4];
-    for lanes in lanes.iter_mut().take(rest.len()) {
-        *lanes = products(query, part(keys, start, head_size), &widen);
-        start += head_size;
-    }
-    let mut last = [0.0; 4];
-    store(&mut last, _mm_mul_ps(reduce(lanes), scale));
-    copy(rest, &last);
     softmax(scores);
     let mut columns = 0;
     while columns < out.len() {
@@ -96,6 +73,62 @@ fn attend<T: Copy + Default>(
             _ => weighted_sum::<T, 1>(out, scores, values, head_size, &widen),
         };
     }
+}
+
+/// `scores[t] = query . keys[t] / sqrt(HS)`, where a head has `N` eights of values; for 0, any number of values.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dots<T: Copy + Default, const N: usize>(
+    scores: &mut [f32],
+    query: &[f32],
+    keys: &[T],
+    values: &[T],
+    widen: impl Fn(&[T; LANES]) -> __m256,
+) {
+    let head_size = query.len();
+    let scale = _mm_set1_ps(1.0 / math::sqrt(head_size as f32));
+    let lines = match 4 * head_size * size_of::<T>() / LINE_BYTES {
+        // So short heads have small caches.
+        ..4 => 0,
+        n => n,
+    };
+    let mut wide = [_mm256_setzero_ps(); N];
+    for (wide, query) in wide.iter_mut().zip(query.as_chunks().0) {
+        *wide = load(query);
+    }
+    let (fours, rest) = scores.as_chunks_mut::<4>();
+    let n_fours = fours.len();
+    let size = head_size.max(1);
+    let cache = keys.chunks(4 * size).zip(values.chunks(4 * size));
+    for (scores, (keys, values)) in fours.iter_mut().zip(cache) {
+        for line in 0..lines {
+            let (key, value) = (keys.as_ptr().cast::<i8>(), values.as_ptr().cast::<i8>());
+            _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(AHEAD_BYTES + line * LINE_BYTES));
+            _mm_prefetch::<_MM_HINT_T1>(value.wrapping_add(line * LINE_BYTES));
+        }
+        let mut lanes = [_mm256_setzero_ps(); 4];
+        if N > 0 {
+            let keys = keys.as_chunks().0.chunks_exact(N.max(1));
+            for (lanes, key) in lanes.iter_mut().zip(keys) {
+                for (query, key) in wide.iter().zip(key) {
+                    *lanes = _mm256_add_ps(*lanes, _mm256_mul_ps(*query, widen(key)));
+                }
+            }
+        } else {
+            for (lanes, key) in lanes.iter_mut().zip(keys.chunks_exact(size)) {
+                *lanes = products(query, key, &widen);
+            }
+        }
+        store(scores, _mm_mul_ps(reduce(lanes), scale));
+    }
+    let mut lanes = [_mm256_setzero_ps(); 4];
+    let keys = keys.chunks_exact(size).skip(4 * n_fours);
+    for (lanes, key) in lanes.iter_mut().zip(keys) {
+        *lanes = products(query, key, &widen);
+    }
+    let mut last = [0.0; 4];
+    store(&mut last, _mm_mul_ps(reduce(lanes), scale));
+    copy(rest, &last);
 }
 
 /// The lanes of a dot product.

@@ -6,6 +6,7 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
+use super::lanes_below;
 use crate::kernels::Output;
 use crate::parts::{copy, part, part_mut};
 
@@ -21,28 +22,64 @@ const TOKENS: usize = 6;
 /// Bytes of rows that stay in the second cache while the tokens of a tile, in the first, meet them.
 const BLOCK_BYTES: usize = 1 << 17;
 
+/// A format of weights.
+///
+/// # Safety
+/// All functions need AVX-512 F, BW and VL.
+trait Weight: Copy {
+    unsafe fn load(w: &[Self; WIDTH]) -> __m512;
+
+    /// Fewer, and zeros.
+    unsafe fn load_some(w: &[Self]) -> __m512;
+}
+
+impl Weight for f32 {
+    #[inline(always)]
+    unsafe fn load(w: &[Self; WIDTH]) -> __m512 {
+        // SAFETY: the array is 64 readable bytes; the load needs no alignment.
+        unsafe { _mm512_loadu_ps(w.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_some(w: &[Self]) -> __m512 {
+        let there = lanes_below(w.len()) as u16;
+        // SAFETY: only as many are read as there are; the load needs no alignment.
+        unsafe { _mm512_maskz_loadu_ps(there, w.as_ptr()) }
+    }
+}
+
+impl Weight for f16 {
+    #[inline(always)]
+    unsafe fn load(w: &[Self; WIDTH]) -> __m512 {
+        // SAFETY: the array is 32 readable bytes; the load needs no alignment.
+        let halves = unsafe { _mm256_loadu_si256(w.as_ptr().cast()) };
+        // SAFETY: as of the trait.
+        unsafe { _mm512_cvtph_ps(halves) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_some(w: &[Self]) -> __m512 {
+        let there = lanes_below(w.len()) as u16;
+        // SAFETY: only as many are read as there are; the load needs no alignment.
+        let halves = unsafe { _mm256_maskz_loadu_epi16(there, w.as_ptr().cast()) };
+        // SAFETY: as of the trait.
+        unsafe { _mm512_cvtph_ps(halves) }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn matmul_f32(out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
-    matmul(out, w, x, cols, |w| load(w));
+    matmul(out, w, x, cols);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn matmul_f16(out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
-    matmul(out, w, x, cols, |w| {
-        // SAFETY: the array is 32 readable bytes; the load needs no alignment.
-        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(w.as_ptr().cast()) })
-    });
+    matmul(out, w, x, cols);
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn matmul<W: Copy + Default>(
-    mut out: Output<'_>,
-    w: &[W],
-    x: &[f32],
-    cols: usize,
-    widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
-) {
+fn matmul<W: Weight>(mut out: Output<'_>, w: &[W], x: &[f32], cols: usize) {
     let block = (BLOCK_BYTES / (cols * size_of::<W>()))
         .max(1)
         .next_multiple_of(ROWS);
@@ -51,12 +88,12 @@ fn matmul<W: Copy + Default>(
             let first = tile * TOKENS * out.stride + out.first;
             let (out, place) = (&mut *out.values, (first, out.stride));
             match x.len() / cols {
-                1 => one_token(part_mut(out, first, w.len() / cols), w, x, widen),
-                2 => tokens::<W, 2>(out, place, w, x, cols, widen),
-                3 => tokens::<W, 3>(out, place, w, x, cols, widen),
-                4 => tokens::<W, 4>(out, place, w, x, cols, widen),
-                5 => tokens::<W, 5>(out, place, w, x, cols, widen),
-                _ => tokens::<W, TOKENS>(out, place, w, x, cols, widen),
+                1 => one_token(part_mut(out, first, w.len() / cols), w, x),
+                2 => tokens::<W, 2>(out, place, w, x, cols),
+                3 => tokens::<W, 3>(out, place, w, x, cols),
+                4 => tokens::<W, 4>(out, place, w, x, cols),
+                5 => tokens::<W, 5>(out, place, w, x, cols),
+                _ => tokens::<W, TOKENS>(out, place, w, x, cols),
             }
         }
         out.first += w.len() / cols;
@@ -76,28 +113,25 @@ fn tile<W>(w: &[W], cols: usize) -> [&[W]; ROWS] {
 /// Products of the rows with one token.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn one_token<W: Copy + Default>(
-    out: &mut [f32],
-    w: &[W],
-    x: &[f32],
-    widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
-) {
+fn one_token<W: Weight>(out: &mut [f32], w: &[W], x: &[f32]) {
     for (out, w) in out.chunks_mut(ROWS).zip(w.chunks(ROWS * x.len())) {
-        let sums = reduce(one_by_one(tile(w, x.len()), x, widen));
-        copy(out, &sums);
+        let sums = reduce(one_by_one(tile(w, x.len()), x));
+        match out.as_mut_array() {
+            Some(out) => *out = sums,
+            None => copy(out, &sums),
+        }
     }
 }
 
 /// Products of the rows with `T` tokens; those of each go to `first` and `stride` farther on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn tokens<W: Copy + Default, const T: usize>(
+fn tokens<W: Weight, const T: usize>(
     out: &mut [f32],
     (mut first, stride): (usize, usize),
     w: &[W],
     x: &[f32],
     cols: usize,
-    widen: impl Fn(&[W; WIDTH]) -> __m512 + Copy,
 ) {
     let mut tokens = [x; T];
     for (t, token) in tokens.iter_mut().enumerate() {
@@ -109,7 +143,7 @@ fn tokens<W: Copy + Default, const T: usize>(
         } else {
             w.len() / cols
         };
-        dots(out, (first, stride, n), tile(w, cols), &tokens, widen);
+        dots(out, (first, stride, n), tile(w, cols), &tokens);
         first += n;
     }
 }
@@ -130,12 +164,11 @@ macro_rules! each_token {
 /// Products of a tile's rows, of which `n` are wanted, with tokens of the same width.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn dots<W: Copy + Default, const T: usize>(
+fn dots<W: Weight, const T: usize>(
     out: &mut [f32],
     (first, stride, n): (usize, usize, usize),
     rows: [&[W]; ROWS],
     tokens: &[&[f32]; T],
-    widen: impl Fn(&[W; WIDTH]) -> __m512,
 ) {
     let cols = rows[0].len();
     let whole = cols / WIDTH * WIDTH;
@@ -152,11 +185,15 @@ fn dots<W: Copy + Default, const T: usize>(
         let mut w = [_mm512_setzero_ps(); ROWS];
         for r in 0..ROWS {
             // SAFETY: all rows have `cols` values, and `start + WIDTH` is at most that.
-            w[r] = widen(unsafe { chunk(rows[r], start) });
+            let row = unsafe { chunk(rows[r], start) };
+            // SAFETY: this function has the instructions.
+            w[r] = unsafe { W::load(row) };
         }
         for t in 0..T {
             // SAFETY: all tokens have `cols` values too.
-            let x = load(unsafe { chunk(tokens[t], start) });
+            let token = unsafe { chunk(tokens[t], start) };
+            // SAFETY: as above.
+            let x = unsafe { f32::load(token) };
             for r in 0..ROWS {
                 sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
             }
@@ -165,10 +202,12 @@ fn dots<W: Copy + Default, const T: usize>(
     if whole < cols {
         let mut w = [_mm512_setzero_ps(); ROWS];
         for r in 0..ROWS {
-            w[r] = widen(&filled(rows[r], whole));
+            // SAFETY: as above.
+            w[r] = unsafe { W::load_some(&rows[r][whole..]) };
         }
         each_token!(t, T, {
-            let x = load(&filled(tokens[t], whole));
+            // SAFETY: as above.
+            let x = unsafe { f32::load_some(&tokens[t][whole..]) };
             for r in 0..ROWS {
                 sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
             }
@@ -186,20 +225,24 @@ fn dots<W: Copy + Default, const T: usize>(
 /// Sums of each row with one token, row after row: the processor fetches ahead what is read in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn one_by_one<W: Copy + Default>(
-    rows: [&[W]; ROWS],
-    x: &[f32],
-    widen: impl Fn(&[W; WIDTH]) -> __m512,
-) -> [__m512; ROWS] {
+fn one_by_one<W: Weight>(rows: [&[W]; ROWS], x: &[f32]) -> [__m512; ROWS] {
     let (x_chunks, x_rest) = x.as_chunks::<WIDTH>();
     let mut sums = [_mm512_setzero_ps(); ROWS];
     for (sum, row) in sums.iter_mut().zip(rows) {
         let (chunks, rest) = row.as_chunks::<WIDTH>();
         for (w, x) in chunks.iter().zip(x_chunks) {
-            *sum = _mm512_fmadd_ps(widen(w), load(x), *sum);
+            // SAFETY: this function has the instructions.
+            let w = unsafe { W::load(w) };
+            // SAFETY: as above.
+            let x = unsafe { f32::load(x) };
+            *sum = _mm512_fmadd_ps(w, x, *sum);
         }
         if !rest.is_empty() {
-            *sum = _mm512_fmadd_ps(widen(&filled(rest, 0)), load(&filled(x_rest, 0)), *sum);
+            // SAFETY: as above.
+            let w = unsafe { W::load_some(rest) };
+            // SAFETY: as above.
+            let x = unsafe { f32::load_some(x_rest) };
+            *sum = _mm512_fmadd_ps(w, x, *sum);
         }
     }
     sums
@@ -215,14 +258,6 @@ unsafe fn chunk<T>(x: &[T], start: usize) -> &[T; WIDTH] {
     let chunk = x.as_ptr().wrapping_add(start).cast();
     // SAFETY: the caller knows that they are there.
     unsafe { &*chunk }
-}
-
-/// What is left of `x` from `start` on, and zeros.
-#[cold]
-fn filled<T: Copy + Default>(x: &[T], start: usize) -> [T; WIDTH] {
-    let mut filled = [T::default(); WIDTH];
-    copy(&mut filled, x.get(start..).unwrap_or_default());
-    filled
 }
 
 /// Sums of each of four registers.
@@ -248,11 +283,4 @@ fn reduce([a, b, c, d]: [__m512; ROWS]) -> [f32; ROWS] {
     // SAFETY: the array is 16 writable bytes; the store needs no alignment.
     unsafe { _mm_storeu_ps(out.as_mut_ptr(), four) };
     out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load(x: &[f32; WIDTH]) -> __m512 {
-    // SAFETY: the array is 64 readable bytes; the load needs no alignment.
-    unsafe { _mm512_loadu_ps(x.as_ptr()) }
 }

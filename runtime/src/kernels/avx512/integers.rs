@@ -1,11 +1,13 @@
 //! Products of integer weights, in the order of the specification.
 //!
-//! Few tokens meet the rows in order, at two places ([`rows`]), many meet sixteen rows at a time ([`tiles`]).
+//! Few tokens meet the rows in order, at two places ([`rows`]; one token meets several short ones together:
+//! [`short_rows`]), many meet sixteen rows at a time ([`tiles`]).
 //! `vpdpbusd` multiplies unsigned by signed bytes: weights get an offset that makes them unsigned, and
 //! `offset * sum(x)` is taken off again.
 
 mod load;
 mod rows;
+mod short_rows;
 mod tiles;
 mod weights;
 
@@ -100,7 +102,10 @@ unsafe fn matmul<W: Weights>(
     if n_tokens == 0 {
         return;
     }
-    if n_tokens == 1 {
+    if n_tokens == 1 && n < LANES && LANES.is_multiple_of(n) {
+        // SAFETY: as above.
+        unsafe { short_rows::one_token(out, weights, matrix, x) }
+    } else if n_tokens == 1 {
         // SAFETY: as above.
         unsafe { rows::one_token(out, weights, matrix, x) }
     } else if n_tokens < MANY && n_tokens * n.div_ceil(LANES) <= rows::MOST {

@@ -21,12 +21,12 @@ use crate::quant::{BLOCK, Q8Activations};
 pub(super) const MOST: usize = 128;
 
 /// Rows that share a register.
-const ROWS: usize = 2;
+pub(super) const ROWS: usize = 2;
 
 /// What a token has of eight blocks.
-struct Token {
+pub(super) struct Token {
     /// As [`Weights::arrange`] has them; of few tokens [`transpose`]d.
-    quants: Group,
+    pub(super) quants: Group,
     /// Offset times activations of each block, in [`Weights::ORDER`], as the scales.
     off: __m512i,
     scales: __m512,
@@ -141,7 +141,7 @@ fn put(out: &mut [f32], first: usize, rows: [usize; ROWS], products: [f32; ROWS]
 }
 
 #[inline(always)]
-unsafe fn order<W: Weights>() -> __m512i {
+pub(super) unsafe fn order<W: Weights>() -> __m512i {
     // SAFETY: the array is 64 readable bytes; the load needs no alignment.
     unsafe { _mm512_loadu_si512(W::ORDER.as_ptr().cast()) }
 }
@@ -172,7 +172,12 @@ impl Token {
     }
 
     #[inline(always)]
-    unsafe fn new<W: Weights>(weights: W, quants: &[i8], scales: &[f32], transposes: bool) -> Self {
+    pub(super) unsafe fn new<W: Weights>(
+        weights: W,
+        quants: &[i8],
+        scales: &[f32],
+        transposes: bool,
+    ) -> Self {
         // SAFETY: as above.
         unsafe {
             let x = weights.arrange(registers(quants));
@@ -187,7 +192,7 @@ impl Token {
 
     /// Products of two rows, of which the offset is taken off.
     #[inline(always)]
-    unsafe fn scaled(&self, dots: __m512i, scales: __m512) -> __m512 {
+    pub(super) unsafe fn scaled(&self, dots: __m512i, scales: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe {
             let exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(dots, self.off));
