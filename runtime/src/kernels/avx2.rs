@@ -7,6 +7,7 @@
 #[cfg(feature = "kv-float")]
 mod attention;
 mod gate;
+mod tiles;
 
 #[cfg(feature = "rayon")]
 pub(super) use self::attention::softmax;
@@ -15,6 +16,7 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
+use super::tiles::{Format, MOST_BLOCKS, Matrix};
 use super::{Output, scalar};
 use crate::ops::LANES;
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix};
@@ -117,6 +119,9 @@ fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Fewer tokens than this do not pay for what tiles do to the weights first.
+const MANY: usize = 4;
+
 /// Independent sums that hide the latency of the fused multiply-add.
 const SUMS: usize = 4;
 
@@ -191,6 +196,10 @@ fn load_i8(x: &[i8; BLOCK]) -> __m256i {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
+    if are_many(x) {
+        // SAFETY: this function has the instructions.
+        return unsafe { as_tiles(out, tiles::Bytes, w.stored(), x) };
+    }
     super::matmul(out, w.rows(), x.rows(), |w, x| {
         dot_blocks(w.quants, w.scales, x, |w: &[i8; BLOCK]| load_i8(w))
     });
@@ -198,9 +207,35 @@ fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
+    if are_many(x) {
+        // SAFETY: as above.
+        return unsafe { as_tiles(out, tiles::Nibbles, w.stored(), x) };
+    }
     super::matmul(out, w.rows(), x.rows(), |w, x| {
         dot_blocks(w.nibbles, w.scales, x, |w| load_q4(w))
     });
+}
+
+/// Whether tokens pay for what tiles do to the weights first.
+fn are_many(x: Q8Activations<'_>) -> bool {
+    let n = x.blocks.n;
+    (1..=MOST_BLOCKS).contains(&n) && x.scales.len() >= MANY * n
+}
+
+/// Every row with every token.
+///
+/// # Safety
+/// The caller has the instructions of `F`; there are blocks, at most [`MOST_BLOCKS`] a row.
+#[inline(always)]
+unsafe fn as_tiles<F: Format>(
+    out: Output<'_>,
+    format: F,
+    stored: (&[i8], &[f16]),
+    x: Q8Activations<'_>,
+) {
+    let matrix = Matrix::new(stored, x.blocks.n, F::BYTES);
+    // SAFETY: the caller's.
+    unsafe { super::tiles::matmul(out, format, matrix, x) }
 }
 
 /// Dot product of a row of blocks of `BYTES` with one token's activations.

@@ -12,6 +12,7 @@ use super::Output;
 #[cfg(feature = "rayon")]
 use super::Tile;
 use super::avx2::Avx2;
+use super::tiles;
 use crate::quant::{Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Proof that AVX-512 F, BW, DQ and VL are present.
@@ -59,7 +60,7 @@ impl Avx512 {
     }
 
     pub(super) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
-        if x.blocks.n > integers::MOST_BLOCKS {
+        if x.blocks.n > tiles::MOST_BLOCKS {
             self.avx2.matmul_q8(out, w, x);
         } else if self.vnni {
             // SAFETY: as above, and `vnni` is true only where it was found.
@@ -71,7 +72,7 @@ impl Avx512 {
     }
 
     pub(super) fn matmul_q4(self, out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
-        if x.blocks.n > integers::MOST_BLOCKS {
+        if x.blocks.n > tiles::MOST_BLOCKS {
             self.avx2.matmul_q4(out, w, x);
         } else if self.vnni {
             // SAFETY: as above, and `vnni` is true only where it was found.

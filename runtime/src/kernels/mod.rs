@@ -34,6 +34,8 @@ mod simd128;
 mod soft;
 #[cfg(kernel_thumb2)]
 mod thumb2;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use half::f16;
 

@@ -13,47 +13,15 @@ mod weights;
 
 use half::f16;
 
-pub(super) use self::tiles::MOST_BLOCKS;
+use self::tiles::Tiled;
 use self::weights::{Bytes, Nibbles, Weights};
 use crate::kernels::Output;
+use crate::kernels::tiles::{self as sixteen_rows, Matrix};
 use crate::ops::LANES;
-use crate::parts::part;
 use crate::quant::{Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Fewer tokens than this do not pay for what [`tiles`] does to the weights first.
 const MANY: usize = 10;
-
-/// A matrix: integers and scales of `n` blocks a row.
-#[derive(Clone, Copy)]
-struct Matrix<'w> {
-    bytes: &'w [i8],
-    row_bytes: usize,
-    scales: &'w [f16],
-    n: usize,
-}
-
-/// One row of it.
-#[derive(Clone, Copy)]
-struct Row<'w> {
-    bytes: &'w [i8],
-    scales: &'w [f16],
-}
-
-impl<'w> Matrix<'w> {
-    fn n_rows(self) -> usize {
-        self.scales.len() / self.n
-    }
-
-    /// Row `i`, or the last one.
-    #[inline(always)]
-    fn row(self, i: usize) -> Row<'w> {
-        let i = i.min(self.n_rows() - 1);
-        Row {
-            bytes: part(self.bytes, i * self.row_bytes, self.row_bytes),
-            scales: part(self.scales, i * self.n, self.n),
-        }
-    }
-}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 pub(super) fn matmul_q8_vnni(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
@@ -88,16 +56,11 @@ pub(super) fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) 
 unsafe fn matmul<W: Weights>(
     out: Output<'_>,
     weights: W,
-    (bytes, scales): (&[i8], &[f16]),
+    stored: (&[i8], &[f16]),
     x: Q8Activations<'_>,
 ) {
     let n = x.blocks.n.max(1);
-    let matrix = Matrix {
-        bytes,
-        row_bytes: n * W::BYTES / LANES,
-        scales,
-        n,
-    };
+    let matrix = Matrix::new(stored, n, W::BYTES);
     let n_tokens = x.scales.len() / n;
     if n_tokens == 0 {
         return;
@@ -113,6 +76,6 @@ unsafe fn matmul<W: Weights>(
         unsafe { rows::few_tokens(out, weights, matrix, x) }
     } else {
         // SAFETY: as above.
-        unsafe { tiles::matmul(out, weights, matrix, x) }
+        unsafe { sixteen_rows::matmul(out, Tiled(weights), matrix, x) }
     }
 }

@@ -4,9 +4,8 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::Row;
-use super::tiles::ROWS;
 use crate::kernels::avx512::lanes_below;
+use crate::kernels::tiles::{ROWS, Row};
 use crate::ops::LANES;
 
 /// Eight blocks of a row, in four registers of four parts; or the same transposed, see [`transpose`].

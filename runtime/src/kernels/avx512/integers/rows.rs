@@ -9,10 +9,11 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
+use super::MANY;
 use super::load::{Group, pair_scales, registers, transpose, twice};
 use super::weights::Weights;
-use super::{MANY, MOST_BLOCKS, Matrix};
 use crate::kernels::Output;
+use crate::kernels::tiles::{MOST_BLOCKS, Matrix};
 use crate::ops::LANES;
 use crate::parts::{part, part_mut};
 use crate::quant::{BLOCK, Q8Activations};

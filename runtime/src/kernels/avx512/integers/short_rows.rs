@@ -9,11 +9,11 @@
 use core::arch::x86_64::*;
 use core::array;
 
-use super::Matrix;
 use super::load::pair_scales;
 use super::rows::{ROWS, Token, order};
 use super::weights::Weights;
 use crate::kernels::Output;
+use crate::kernels::tiles::Matrix;
 use crate::ops::LANES;
 use crate::parts::{copy, part, part_mut};
 use crate::quant::{BLOCK, Q8Activations};

@@ -7,9 +7,9 @@
 
 use core::arch::x86_64::*;
 
-use super::Row;
 use super::load::{Group, four_words, registers};
-use super::tiles::{ROWS, Words};
+use super::tiles::Words;
+use crate::kernels::tiles::{ROWS, Row};
 use crate::ops::LANES;
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET};
 

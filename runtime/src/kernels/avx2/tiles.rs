@@ -1,0 +1,305 @@
+//! Sixteen rows of a tile in two registers.
+//!
+//! `q8` becomes 16 bits: `madd` multiplies two neighbours and adds them, exactly. `q4` stays unsigned bytes: the sums
+//! of a whole block fit 16 bits, 16 times at most `15 * 127`.
+
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "instructions in functions that become part of a caller which has them"
+)]
+
+use core::arch::x86_64::*;
+use core::mem::transmute;
+
+use super::{load_f16, load_i8};
+use crate::kernels::tiles::{Block, Format, ROWS, Row, Tokens};
+use crate::ops::LANES;
+use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET};
+
+/// Eight rows, and eight more.
+const PARTS: usize = ROWS / LANES;
+
+/// Weights of eight bits.
+#[derive(Clone, Copy)]
+pub(super) struct Bytes;
+
+/// Weights of four bits.
+#[derive(Clone, Copy)]
+pub(super) struct Nibbles;
+
+impl Format for Bytes {
+    type Sums = [__m256; PARTS];
+
+    /// Pairs, as [`widen`] has them.
+    type Words = [[__m256i; BLOCK / 2]; PARTS];
+
+    /// Pairs, as [`widen`] has them.
+    type Prepared = [i32; BLOCK / 2];
+
+    const BYTES: usize = LANES * BLOCK;
+
+    #[inline(always)]
+    unsafe fn words(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Words {
+        // SAFETY: as of the trait.
+        unsafe {
+            let mut words = [[_mm256_setzero_si256(); BLOCK / 2]; PARTS];
+            for part in 0..PARTS {
+                for half in 0..2 {
+                    let four = four_words(tile, part, 2 * block + half);
+                    for i in 0..4 {
+                        let [even, odd] = widen(four[i]);
+                        words[part][4 * half + i] = even;
+                        words[part][8 + 4 * half + i] = odd;
+                    }
+                }
+            }
+            words
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Sums {
+        // SAFETY: as of the trait.
+        unsafe { tile_scales(tile, block) }
+    }
+
+    #[inline(always)]
+    unsafe fn prepare(self, x: &[i8; BLOCK]) -> Self::Prepared {
+        // SAFETY: as of the trait, and both are 64 bytes.
+        unsafe { transmute(widen(load_i8(x))) }
+    }
+
+    #[inline(always)]
+    unsafe fn products<const T: usize>(
+        self,
+        block: &Block<Self>,
+        tokens: Tokens<'_, Self>,
+    ) -> [Self::Sums; T] {
+        // SAFETY: as of the trait. Closures would be functions without the instructions.
+        unsafe {
+            let mut dots = [[_mm256_setzero_si256(); PARTS]; T];
+            let mut scales = [0.0; T];
+            let mut x = [&[0; BLOCK / 2]; T];
+            for t in 0..T {
+                (_, scales[t], x[t]) = tokens.block(t, block);
+            }
+            for i in 0..BLOCK / 2 {
+                for t in 0..T {
+                    let pair = _mm256_set1_epi32(x[t][i]);
+                    for part in 0..PARTS {
+                        let product = _mm256_madd_epi16(block.words[part][i], pair);
+                        dots[t][part] = _mm256_add_epi32(dots[t][part], product);
+                    }
+                }
+            }
+            scaled(dots, block.scales, scales)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn zeros(self) -> Self::Sums {
+        // SAFETY: as of the trait.
+        unsafe { [_mm256_setzero_ps(); PARTS] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
+        // SAFETY: as of the trait.
+        unsafe { add(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn put(self, out: &mut [f32], sums: Self::Sums, adds: bool) {
+        // SAFETY: as of the trait.
+        unsafe { put(out, sums, adds) }
+    }
+}
+
+impl Format for Nibbles {
+    type Sums = [__m256; PARTS];
+
+    /// Word `i` of each row.
+    type Words = [[__m256i; BLOCK / 4]; PARTS];
+
+    /// The offset of the weights times the sum of the activations, to be taken off.
+    type Prepared = i32;
+
+    const BYTES: usize = LANES * Q4_BYTES;
+
+    #[inline(always)]
+    unsafe fn words(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Words {
+        // SAFETY: as of the trait.
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            let mut words = [[_mm256_setzero_si256(); BLOCK / 4]; PARTS];
+            for part in 0..PARTS {
+                let four = four_words(tile, part, block);
+                for i in 0..4 {
+                    words[part][i] = _mm256_and_si256(four[i], mask);
+                    words[part][4 + i] = _mm256_and_si256(_mm256_srli_epi16::<4>(four[i]), mask);
+                }
+            }
+            words
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Sums {
+        // SAFETY: as of the trait.
+        unsafe { tile_scales(tile, block) }
+    }
+
+    #[inline(always)]
+    unsafe fn prepare(self, x: &[i8; BLOCK]) -> i32 {
+        -x.iter().map(|x| i32::from(*x)).sum::<i32>() * i32::from(Q4_OFFSET)
+    }
+
+    #[inline(always)]
+    unsafe fn products<const T: usize>(
+        self,
+        block: &Block<Self>,
+        tokens: Tokens<'_, Self>,
+    ) -> [Self::Sums; T] {
+        // SAFETY: as of the trait. Closures would be functions without the instructions.
+        unsafe {
+            let mut sums = [[_mm256_setzero_si256(); PARTS]; T];
+            let mut scales = [0.0; T];
+            let mut offs = [&0; T];
+            let mut x = [&[[0; 4]; 0][..]; T];
+            for t in 0..T {
+                let (bytes, scale, off) = tokens.block(t, block);
+                (scales[t], offs[t]) = (scale, off);
+                x[t] = bytes.as_chunks::<4>().0;
+            }
+            for i in 0..BLOCK / 4 {
+                for t in 0..T {
+                    let word = i32::from_le_bytes(x[t][i].map(i8::cast_unsigned));
+                    let word = _mm256_set1_epi32(word);
+                    for part in 0..PARTS {
+                        let pairs = _mm256_maddubs_epi16(block.words[part][i], word);
+                        sums[t][part] = _mm256_add_epi16(sums[t][part], pairs);
+                    }
+                }
+            }
+            let ones = _mm256_set1_epi16(1);
+            for t in 0..T {
+                let off = _mm256_set1_epi32(*offs[t]);
+                for sum in &mut sums[t] {
+                    *sum = _mm256_add_epi32(_mm256_madd_epi16(*sum, ones), off);
+                }
+            }
+            scaled(sums, block.scales, scales)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn zeros(self) -> Self::Sums {
+        // SAFETY: as of the trait.
+        unsafe { [_mm256_setzero_ps(); PARTS] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
+        // SAFETY: as of the trait.
+        unsafe { add(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn put(self, out: &mut [f32], sums: Self::Sums, adds: bool) {
+        // SAFETY: as of the trait.
+        unsafe { put(out, sums, adds) }
+    }
+}
+
+/// Bytes as 16 bits, sign and all: those at even places, then those at odd ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen(bytes: __m256i) -> [__m256i; 2] {
+    [
+        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)),
+        _mm256_srai_epi16::<8>(bytes),
+    ]
+}
+
+/// The four words of bytes `16 * i..` of each of eight rows, word by word.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn four_words(tile: &[Row<'_>; ROWS], part: usize, i: usize) -> [__m256i; 4] {
+    let load = |r: usize| {
+        let bytes = tile[LANES * part + r].bytes.as_chunks::<16>().0.get(i);
+        let bytes = bytes.copied().unwrap_or_default();
+        // SAFETY: the array is 16 readable bytes; the load needs no alignment.
+        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+    };
+    let mut rows = [_mm256_setzero_si256(); 4];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = _mm256_set_m128i(load(r + 4), load(r));
+    }
+    let [a, b, c, d] = rows;
+    let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+    let (ab_high, cd_high) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+    [
+        _mm256_unpacklo_epi64(ab, cd),
+        _mm256_unpackhi_epi64(ab, cd),
+        _mm256_unpacklo_epi64(ab_high, cd_high),
+        _mm256_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+/// Scale `i` of each row of a tile.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn tile_scales(tile: &[Row<'_>; ROWS], i: usize) -> [__m256; PARTS] {
+    let scales = tile.map(|row| row.scales.get(i).copied().unwrap_or_default());
+    let [low, high] = scales.as_chunks().0 else {
+        unreachable!("16 = 2 * 8")
+    };
+    [load_f16(low), load_f16(high)]
+}
+
+/// `f32(dots[t]) * (w * x[t])`
+#[inline(always)]
+unsafe fn scaled<const T: usize>(
+    dots: [[__m256i; PARTS]; T],
+    w: [__m256; PARTS],
+    x: [f32; T],
+) -> [[__m256; PARTS]; T] {
+    // SAFETY: as of the trait.
+    unsafe {
+        let mut products = [[_mm256_setzero_ps(); PARTS]; T];
+        for t in 0..T {
+            let x = _mm256_set1_ps(x[t]);
+            for part in 0..PARTS {
+                let exact = _mm256_cvtepi32_ps(dots[t][part]);
+                products[t][part] = _mm256_mul_ps(exact, _mm256_mul_ps(w[part], x));
+            }
+        }
+        products
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add(a: [__m256; PARTS], b: [__m256; PARTS]) -> [__m256; PARTS] {
+    [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn put(out: &mut [f32], sums: [__m256; PARTS], adds: bool) {
+    // SAFETY: both are 64 bytes, and all bits are numbers.
+    let sums: [f32; ROWS] = unsafe { transmute(sums) };
+    match out.as_mut_array::<ROWS>() {
+        Some(out) if adds => add_to(out, &sums),
+        Some(out) => *out = sums,
+        None if adds => add_to(out, &sums),
+        None => out.copy_from_slice(&sums[..out.len()]),
+    }
+}
+
+#[inline(always)]
+fn add_to(out: &mut [f32], sums: &[f32]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out += sum;
+    }
+}
