@@ -120,7 +120,8 @@ fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Fewer tokens than this do not pay for what tiles do to the weights first.
-const MANY: usize = 4;
+const MANY_Q8: usize = 8;
+const MANY_Q4: usize = 3;
 
 /// Independent sums that hide the latency of the fused multiply-add.
 const SUMS: usize = 4;
@@ -196,7 +197,7 @@ fn load_i8(x: &[i8; BLOCK]) -> __m256i {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
-    if are_many(x) {
+    if are_many(x, MANY_Q8) {
         // SAFETY: this function has the instructions.
         return unsafe { as_tiles(out, tiles::Bytes, w.stored(), x) };
     }
@@ -207,7 +208,7 @@ fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
-    if are_many(x) {
+    if are_many(x, MANY_Q4) {
         // SAFETY: as above.
         return unsafe { as_tiles(out, tiles::Nibbles, w.stored(), x) };
     }
@@ -216,10 +217,10 @@ fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
     });
 }
 
-/// Whether tokens pay for what tiles do to the weights first.
-fn are_many(x: Q8Activations<'_>) -> bool {
+/// Whether there are so many tokens, of a length that tiles can have.
+fn are_many(x: Q8Activations<'_>, many: usize) -> bool {
     let n = x.blocks.n;
-    (1..=MOST_BLOCKS).contains(&n) && x.scales.len() >= MANY * n
+    (1..=MOST_BLOCKS).contains(&n) && x.scales.len() >= many * n
 }
 
 /// Every row with every token.

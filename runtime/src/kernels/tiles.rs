@@ -40,7 +40,8 @@ const HALVES: [[usize; 4]; 2] = [[0, 4, 2, 6], [1, 5, 3, 7]];
 /// A format of weights in the registers of an instruction set.
 ///
 /// # Safety
-/// All functions need the instructions of the set. They become part of a caller which has them.
+/// All functions need the instructions of the set: they become part of a caller which has them. Rows and tokens have
+/// the block that is asked for.
 pub(super) trait Format: Copy {
     /// A number for each row of a tile.
     type Sums: Copy;
@@ -146,6 +147,11 @@ impl<'w> Matrix<'w> {
         self.scales.len() / self.n
     }
 
+    /// Whether each row has all its bytes and scales.
+    fn is_whole(self) -> bool {
+        self.bytes.len() >= self.n_rows() * self.row_bytes
+    }
+
     /// Row `i`, or the last one.
     #[inline(always)]
     pub(super) fn row(self, i: usize) -> Row<'w> {
@@ -196,6 +202,7 @@ pub(super) unsafe fn matmul<F: Format>(
         x.quants.len() == x.scales.len() * BLOCK && x.scales.len().is_multiple_of(n),
         "tokens are whole, and each of their blocks has a scale"
     );
+    assert!(matrix.is_whole(), "all rows are there");
     let mut prepared = [const { MaybeUninit::uninit() }; MOST_TOKEN_BLOCKS];
     let mut room = [const { MaybeUninit::uninit() }; KEPT];
     let batch = MOST_TOKEN_BLOCKS / n * n;

@@ -11,7 +11,7 @@
 use core::arch::x86_64::*;
 use core::mem::transmute;
 
-use super::{load_f16, load_i8};
+use super::load_i8;
 use crate::kernels::tiles::{Block, Format, ROWS, Row, Tokens};
 use crate::ops::LANES;
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET};
@@ -41,20 +41,7 @@ impl Format for Bytes {
     #[inline(always)]
     unsafe fn words(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Words {
         // SAFETY: as of the trait.
-        unsafe {
-            let mut words = [[_mm256_setzero_si256(); BLOCK / 2]; PARTS];
-            for part in 0..PARTS {
-                for half in 0..2 {
-                    let four = four_words(tile, part, 2 * block + half);
-                    for i in 0..4 {
-                        let [even, odd] = widen(four[i]);
-                        words[part][4 * half + i] = even;
-                        words[part][8 + 4 * half + i] = odd;
-                    }
-                }
-            }
-            words
-        }
+        unsafe { [pairs(tile, 0, block), pairs(tile, 1, block)] }
     }
 
     #[inline(always)]
@@ -129,18 +116,7 @@ impl Format for Nibbles {
     #[inline(always)]
     unsafe fn words(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Words {
         // SAFETY: as of the trait.
-        unsafe {
-            let mask = _mm256_set1_epi8(15);
-            let mut words = [[_mm256_setzero_si256(); BLOCK / 4]; PARTS];
-            for part in 0..PARTS {
-                let four = four_words(tile, part, block);
-                for i in 0..4 {
-                    words[part][i] = _mm256_and_si256(four[i], mask);
-                    words[part][4 + i] = _mm256_and_si256(_mm256_srli_epi16::<4>(four[i]), mask);
-                }
-            }
-            words
-        }
+        unsafe { [nibbles(tile, 0, block), nibbles(tile, 1, block)] }
     }
 
     #[inline(always)]
@@ -221,40 +197,98 @@ fn widen(bytes: __m256i) -> [__m256i; 2] {
     ]
 }
 
-/// The four words of bytes `16 * i..` of each of eight rows, word by word.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn four_words(tile: &[Row<'_>; ROWS], part: usize, i: usize) -> [__m256i; 4] {
-    let load = |r: usize| {
-        let bytes = tile[LANES * part + r].bytes.as_chunks::<16>().0.get(i);
-        let bytes = bytes.copied().unwrap_or_default();
-        // SAFETY: the array is 16 readable bytes; the load needs no alignment.
-        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-    };
-    let mut rows = [_mm256_setzero_si256(); 4];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = _mm256_set_m128i(load(r + 4), load(r));
+/// Block `block` of eight rows in pairs.
+#[inline(always)]
+unsafe fn pairs(tile: &[Row<'_>; ROWS], part: usize, block: usize) -> [__m256i; BLOCK / 2] {
+    // SAFETY: as of the trait.
+    unsafe {
+        let [a, b, c, d] = four_words(tile, part, 2 * block);
+        let [e, f, g, h] = four_words(tile, part, 2 * block + 1);
+        let ([a, i], [b, j], [c, k], [d, l]) = (widen(a), widen(b), widen(c), widen(d));
+        let ([e, m], [f, n], [g, o], [h, p]) = (widen(e), widen(f), widen(g), widen(h));
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
-    let [a, b, c, d] = rows;
-    let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-    let (ab_high, cd_high) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-    [
-        _mm256_unpacklo_epi64(ab, cd),
-        _mm256_unpackhi_epi64(ab, cd),
-        _mm256_unpacklo_epi64(ab_high, cd_high),
-        _mm256_unpackhi_epi64(ab_high, cd_high),
-    ]
 }
 
-/// Scale `i` of each row of a tile.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn tile_scales(tile: &[Row<'_>; ROWS], i: usize) -> [__m256; PARTS] {
-    let scales = tile.map(|row| row.scales.get(i).copied().unwrap_or_default());
-    let [low, high] = scales.as_chunks().0 else {
-        unreachable!("16 = 2 * 8")
-    };
-    [load_f16(low), load_f16(high)]
+/// Block `block` of eight rows, a number a byte.
+#[inline(always)]
+unsafe fn nibbles(tile: &[Row<'_>; ROWS], part: usize, block: usize) -> [__m256i; BLOCK / 4] {
+    // SAFETY: as of the trait.
+    unsafe {
+        let mask = _mm256_set1_epi8(15);
+        let [a, b, c, d] = four_words(tile, part, block);
+        let (e, f) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
+        let (g, h) = (_mm256_srli_epi16::<4>(c), _mm256_srli_epi16::<4>(d));
+        [
+            _mm256_and_si256(a, mask),
+            _mm256_and_si256(b, mask),
+            _mm256_and_si256(c, mask),
+            _mm256_and_si256(d, mask),
+            _mm256_and_si256(e, mask),
+            _mm256_and_si256(f, mask),
+            _mm256_and_si256(g, mask),
+            _mm256_and_si256(h, mask),
+        ]
+    }
+}
+
+/// The four words of bytes `16 * i..` of each of eight rows, word by word.
+#[inline(always)]
+unsafe fn four_words(tile: &[Row<'_>; ROWS], part: usize, i: usize) -> [__m256i; 4] {
+    // SAFETY: as of the trait.
+    unsafe {
+        let mut rows = [_mm256_setzero_si256(); 4];
+        for r in 0..4 {
+            let row = LANES * part + r;
+            rows[r] = _mm256_set_m128i(sixteen(&tile[row + 4], i), sixteen(&tile[row], i));
+        }
+        let [a, b, c, d] = rows;
+        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+        let (ab_high, cd_high) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ab_high, cd_high),
+            _mm256_unpackhi_epi64(ab_high, cd_high),
+        ]
+    }
+}
+
+/// Bytes `16 * i..` of a row.
+#[inline(always)]
+unsafe fn sixteen(row: &Row<'_>, i: usize) -> __m128i {
+    debug_assert!(16 * (i + 1) <= row.bytes.len());
+    // SAFETY: as of the trait, the row has such bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(row.bytes.as_ptr().add(16 * i).cast()) }
+}
+
+/// Scale `block` of each row of a tile.
+#[inline(always)]
+unsafe fn tile_scales(tile: &[Row<'_>; ROWS], block: usize) -> [__m256; PARTS] {
+    // SAFETY: as of the trait.
+    unsafe { [eight_scales(tile, 0, block), eight_scales(tile, 1, block)] }
+}
+
+/// Those of eight rows. Not by way of an array: a load waits for narrower stores before it.
+#[inline(always)]
+unsafe fn eight_scales(tile: &[Row<'_>; ROWS], part: usize, block: usize) -> __m256 {
+    // SAFETY: as of the trait, rows have such a block.
+    unsafe {
+        let scale = |r: usize| {
+            let scales = tile[LANES * part + r].scales;
+            scales.get_unchecked(block).to_bits().cast_signed()
+        };
+        _mm256_cvtph_ps(_mm_setr_epi16(
+            scale(0),
+            scale(1),
+            scale(2),
+            scale(3),
+            scale(4),
+            scale(5),
+            scale(6),
+            scale(7),
+        ))
+    }
 }
 
 /// `f32(dots[t]) * (w * x[t])`
