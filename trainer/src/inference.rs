@@ -164,7 +164,8 @@ pub fn read_rows(file: &ModelFile<'_>, id: TensorId, mut each: impl FnMut(usize,
 }
 
 impl<'a> AnySession<'a> {
-    /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`] on as many threads.
+    /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`], or on the thread that called
+    /// [`start_threads`](crate::run::start_threads), on as many threads.
     ///
     /// # Errors
     /// As [`Session::new`].

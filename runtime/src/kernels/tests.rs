@@ -256,8 +256,18 @@ fn floats_agree_within_tolerance() {
             let mut out = vec![0.0; n_tokens * rows];
             isa.matmul_f32(whole(&mut out, rows), &w, &x, cols);
             check(&out, &w, &x, cols, seed);
+            for (x, out) in x.chunks(cols).zip(out.chunks(rows)) {
+                let mut alone = vec![0.0; rows];
+                isa.matmul_f32(whole(&mut alone, rows), &w, x, cols);
+                assert_eq!(bits(&alone), bits(out), "{isa:?}, seed {seed}");
+            }
             isa.matmul_f16(whole(&mut out, rows), &half, &x, cols);
             check(&out, &widened, &x, cols, seed);
+            for (x, out) in x.chunks(cols).zip(out.chunks(rows)) {
+                let mut alone = vec![0.0; rows];
+                isa.matmul_f16(whole(&mut alone, rows), &half, x, cols);
+                assert_eq!(bits(&alone), bits(out), "{isa:?}, seed {seed}");
+            }
             let mut wide = vec![0.0; half.len()];
             isa.widen_f16(&mut wide, &half);
             assert_eq!(wide, widened);

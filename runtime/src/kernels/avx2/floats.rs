@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use super::{filled, load, load_f16, reduce_four, store};
-use crate::kernels::Output;
+use crate::kernels::{Output, chunk};
 use crate::ops::LANES;
 use crate::parts::{copy, part, part_mut};
 
@@ -162,16 +162,4 @@ fn sums<W: Copy + Default, const T: usize>(
         store(&mut out[t], reduce_four(sums[t]));
     }
     out
-}
-
-/// The values `start..start + LANES`.
-///
-/// # Safety
-/// There are as many.
-#[inline(always)]
-unsafe fn chunk<T>(x: &[T], start: usize) -> &[T; LANES] {
-    debug_assert!(start + LANES <= x.len());
-    let chunk = x.as_ptr().wrapping_add(start).cast();
-    // SAFETY: the caller knows that they are there.
-    unsafe { &*chunk }
 }
