@@ -19,6 +19,8 @@ fn a_row_for_each_format_and_number_of_threads() {
         "--threads",
         "1",
         "2",
+        "--kernels",
+        "scalar",
         "--json",
     ];
     let rows = json(&run(dir.path(), &[&args[..], &short].concat()));
@@ -29,8 +31,12 @@ fn a_row_for_each_format_and_number_of_threads() {
         .zip([("q8", 1), ("q8", 2), ("q4", 1), ("q4", 2)])
     {
         assert_eq!(
-            (&row["format"], &row["threads"]),
-            (&Value::from(format), &Value::from(threads))
+            (&row["format"], &row["threads"], &row["kernels"]),
+            (
+                &Value::from(format),
+                &Value::from(threads),
+                &Value::from("scalar")
+            )
         );
         for key in [
             "decode_tokens_per_second",
@@ -87,6 +93,7 @@ fn what_cannot_be_measured_is_refused() {
     for (args, words) in [
         (&["bench"][..], "MODEL"),
         (&["bench", "--shape", "1b"], "260k"),
+        (&["bench", "--shape", "260k", "--kernels", "vax"], "scalar"),
         (&["bench", "train", "--preset", "huge"], "gpt2_1024"),
         (
             &["bench", "a.mgpt", "--shape", "15m"],

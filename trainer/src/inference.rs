@@ -164,7 +164,8 @@ pub fn read_rows(file: &ModelFile<'_>, id: TensorId, mut each: impl FnMut(usize,
 }
 
 impl<'a> AnySession<'a> {
-    /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`] on as many threads.
+    /// Starts an empty sequence in `memory`, see [`arena`]; inside [`on_threads`], or on the thread that called
+    /// [`start_threads`](crate::run::start_threads), on as many threads.
     ///
     /// # Errors
     /// As [`Session::new`].
@@ -176,13 +177,34 @@ impl<'a> AnySession<'a> {
         memory: &'a mut [u8],
         options: &SessionOptions,
     ) -> Result<Self, SessionError> {
-        const SAME: &str = "the type is that of the file";
+        Self::with_isa(file, memory, options, Isa::detect())
+    }
+
+    /// [`Self::new`] with a chosen instruction set.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn with_isa(
+        file: &ModelFile<'a>,
+        memory: &'a mut [u8],
+        options: &SessionOptions,
+        isa: Isa,
+    ) -> Result<Self, SessionError> {
+        macro_rules! session {
+            ($format:ident) => {{
+                let model = file.model().expect("the type is that of the file");
+                Self::$format(Session::with_isa(model, memory, options, isa)?)
+            }};
+        }
         let mut session = match file.format() {
-            Format::F32 => Self::F32(Session::new(file.model().expect(SAME), memory, options)?),
-            Format::F16 => Self::F16(Session::new(file.model().expect(SAME), memory, options)?),
-            Format::Q8 => Self::Q8(Session::new(file.model().expect(SAME), memory, options)?),
-            Format::Q8Dsp => Self::Q8Dsp(Session::new(file.model().expect(SAME), memory, options)?),
-            Format::Q4 => Self::Q4(Session::new(file.model().expect(SAME), memory, options)?),
+            Format::F32 => session!(F32),
+            Format::F16 => session!(F16),
+            Format::Q8 => session!(Q8),
+            Format::Q8Dsp => session!(Q8Dsp),
+            Format::Q4 => session!(Q4),
             format => unreachable!("no session for {}", format.name()),
         };
         let threads = rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads());

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "kv-float")]
 mod attention;
+mod floats;
 mod gate;
 mod tiles;
 
@@ -19,6 +20,7 @@ use half::f16;
 use super::tiles::{Format, MOST_BLOCKS, Matrix};
 use super::{Output, scalar};
 use crate::ops::LANES;
+use crate::parts::copy;
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET, Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Proof that AVX2, FMA and F16C are present.
@@ -42,12 +44,12 @@ impl Avx2 {
 
     pub(super) fn matmul_f32(self, out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
         // SAFETY: `self` exists only where the features were found.
-        unsafe { matmul_f32(out, w, x, cols) }
+        unsafe { floats::matmul_f32(out, w, x, cols) }
     }
 
     pub(super) fn matmul_f16(self, out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
         // SAFETY: as above.
-        unsafe { matmul_f16(out, w, x, cols) }
+        unsafe { floats::matmul_f16(out, w, x, cols) }
     }
 
     pub(super) fn matmul_q8(self, out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
@@ -119,48 +121,11 @@ fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Fewer tokens than this do not pay for what tiles do to the weights first.
+/// Fewer tokens than this do not pay for what tiles do to weights of eight bits first.
 const MANY_Q8: usize = 8;
+
+/// Those that do not pay for it with weights of four bits.
 const MANY_Q4: usize = 3;
-
-/// Independent sums that hide the latency of the fused multiply-add.
-const SUMS: usize = 4;
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn matmul_f32(out: Output<'_>, w: &[f32], x: &[f32], cols: usize) {
-    super::matmul(out, w.chunks_exact(cols), x.chunks_exact(cols), |w, x| {
-        let (w_chunks, w_rest) = w.as_chunks::<LANES>();
-        let (x_chunks, x_rest) = x.as_chunks::<LANES>();
-        let sum = sum_products(w_chunks.iter().zip(x_chunks), |w| load(w));
-        let rest = w_rest.iter().zip(x_rest).map(|(w, x)| w * x);
-        sum + rest.sum::<f32>()
-    });
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn matmul_f16(out: Output<'_>, w: &[f16], x: &[f32], cols: usize) {
-    super::matmul(out, w.chunks_exact(cols), x.chunks_exact(cols), |w, x| {
-        let (w_chunks, w_rest) = w.as_chunks::<LANES>();
-        let (x_chunks, x_rest) = x.as_chunks::<LANES>();
-        let sum = sum_products(w_chunks.iter().zip(x_chunks), |w| load_f16(w));
-        let rest = w_rest.iter().zip(x_rest).map(|(w, x)| w.to_f32() * x);
-        sum + rest.sum::<f32>()
-    });
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn sum_products<'a, W: 'a>(
-    chunks: impl Iterator<Item = (&'a W, &'a [f32; LANES])>,
-    load_w: impl Fn(&'a W) -> __m256,
-) -> f32 {
-    let mut sums = [_mm256_setzero_ps(); SUMS];
-    for (i, (w, x)) in chunks.enumerate() {
-        sums[i % SUMS] = _mm256_fmadd_ps(load_w(w), load(x), sums[i % SUMS]);
-    }
-    let [a, b, c, d] = sums;
-    reduce(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)))
-}
 
 /// [`crate::ops::reduce`] on a register.
 #[inline]
@@ -172,6 +137,23 @@ fn reduce(lanes: __m256) -> f32 {
     );
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// [`crate::ops::reduce`] of four registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn reduce_four(lanes: [__m256; 4]) -> __m128 {
+    let mut halves = [_mm_setzero_ps(); 4];
+    for (half, lanes) in halves.iter_mut().zip(lanes) {
+        *half = _mm_add_ps(
+            _mm256_castps256_ps128(lanes),
+            _mm256_extractf128_ps::<1>(lanes),
+        );
+    }
+    let [a, b, c, d] = halves;
+    let ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    let cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab))
 }
 
 #[inline]
@@ -186,6 +168,21 @@ fn load(x: &[f32; LANES]) -> __m256 {
 fn load_f16(x: &[f16; LANES]) -> __m256 {
     // SAFETY: the array is 16 readable bytes; the load needs no alignment.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(out: &mut [f32; 4], x: __m128) {
+    // SAFETY: the array is 16 writable bytes; the store needs no alignment.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), x) };
+}
+
+/// The first values, and zeros.
+#[inline(always)]
+fn filled<T: Copy + Default>(x: &[T]) -> [T; LANES] {
+    let mut filled = [T::default(); LANES];
+    copy(&mut filled, x);
+    filled
 }
 
 #[inline]

@@ -571,6 +571,19 @@ pub(crate) struct Output<'a> {
     pub(crate) first: usize,
 }
 
+/// Elements `i..i + N`.
+///
+/// # Safety
+/// They are there.
+#[cfg(any(target_arch = "x86_64", kernel_neon, kernel_simd128, test))]
+#[inline(always)]
+unsafe fn chunk<T, const N: usize>(x: &[T], i: usize) -> &[T; N] {
+    debug_assert!(i + N <= x.len());
+    let chunk = x.as_ptr().wrapping_add(i).cast();
+    // SAFETY: the caller knows that they are there.
+    unsafe { &*chunk }
+}
+
 /// Every row with every token; a row is read once and used while it is in the cache.
 #[inline(always)]
 fn matmul<Row: Copy, X>(

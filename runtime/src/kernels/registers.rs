@@ -173,15 +173,3 @@ unsafe fn from<T>(x: &[T], i: usize) -> &[T] {
     // SAFETY: the caller knows that they are there.
     unsafe { x.get_unchecked(i..) }
 }
-
-/// Elements `i..i + N`.
-///
-/// # Safety
-/// They are there.
-#[inline(always)]
-unsafe fn chunk<T, const N: usize>(x: &[T], i: usize) -> &[T; N] {
-    debug_assert!(i + N <= x.len());
-    let chunk = x.as_ptr().wrapping_add(i).cast();
-    // SAFETY: the caller knows that they are there.
-    unsafe { &*chunk }
-}

@@ -106,39 +106,13 @@ fn sets_agree<W: WeightFormat>(tolerance: f64) {
     let seed = fresh_seed();
     let mut rng = Rng::new(seed, 0);
     for (rows, cols, n_tokens) in sizes() {
-        let blocks = cols.div_ceil(BLOCK);
         let mut buffer = Buffer::new(W::FORMAT.matrix_bytes(rows, cols) as usize);
         W::FORMAT.encode(buffer.bytes(), &random(&mut rng, rows * cols), cols);
         // Files may hold -128, which the encoder of q8 never writes.
         buffer.bytes()[0] = 0x80;
         let w = W::matrix(buffer.bytes(), rows, cols);
         let x = random(&mut rng, n_tokens * cols);
-        let run = |isa: Isa| {
-            let mut quants = vec![99; n_tokens * blocks * BLOCK];
-            let mut scales = vec![9.0; n_tokens * blocks];
-            let mut out = vec![0.0; n_tokens * rows];
-            let mut values = x.clone();
-            W::quantize(isa, &mut quants, &mut scales, &mut values, cols);
-            let q8 = Q8Activations {
-                quants: &quants,
-                scales: &scales,
-                blocks: W::FORMAT.blocks(cols),
-            };
-            let x = Activations {
-                values: &values,
-                q8,
-            };
-            // In two parts, of which the second may have no rows.
-            let cut = (rows / 2).next_multiple_of(16).min(rows);
-            for part in [0..cut, cut..rows] {
-                let out = Output {
-                    first: part.start,
-                    ..whole(&mut out, rows)
-                };
-                W::matmul(isa, out, w, part, x);
-            }
-            (quants, bits(&scales), out)
-        };
+        let run = |isa: Isa| product::<W>(isa, w, &x, rows, cols);
         let expected = run(Isa::Scalar);
         for isa in every_isa() {
             let (quants, scales, out) = run(isa);
@@ -152,6 +126,67 @@ fn sets_agree<W: WeightFormat>(tolerance: f64) {
         W::row(Isa::Scalar, &mut row, w, rows - 1);
         let error = error_of(expected.2[rows - 1], &row, &x);
         assert!(error <= tolerance, "seed {seed}, {rows} x {cols}: {error}");
+    }
+}
+
+/// What activations become, and their products with a matrix.
+fn product<W: WeightFormat>(
+    isa: Isa,
+    w: W::Matrix<'_>,
+    x: &[f32],
+    rows: usize,
+    cols: usize,
+) -> (Vec<i8>, Vec<u32>, Vec<f32>) {
+    let (n_tokens, blocks) = (x.len() / cols, cols.div_ceil(BLOCK));
+    let mut quants = vec![99; n_tokens * blocks * BLOCK];
+    let mut scales = vec![9.0; n_tokens * blocks];
+    let mut out = vec![0.0; n_tokens * rows];
+    let mut values = x.to_vec();
+    W::quantize(isa, &mut quants, &mut scales, &mut values, cols);
+    let q8 = Q8Activations {
+        quants: &quants,
+        scales: &scales,
+        blocks: W::FORMAT.blocks(cols),
+    };
+    let x = Activations {
+        values: &values,
+        q8,
+    };
+    // In two parts, of which the second may have no rows.
+    let cut = (rows / 2).next_multiple_of(16).min(rows);
+    for part in [0..cut, cut..rows] {
+        let out = Output {
+            first: part.start,
+            ..whole(&mut out, rows)
+        };
+        W::matmul(isa, out, w, part, x);
+    }
+    (quants, bits(&scales), out)
+}
+
+#[test]
+fn the_largest_sums_give_the_same_bits() {
+    largest_agree::<Q8>();
+    largest_agree::<Q4>();
+}
+
+/// All weights and all activations of a block as large as they can be, which random ones never are.
+fn largest_agree<W: WeightFormat>() {
+    let (rows, cols, blocks) = (17, 2 * BLOCK, 2);
+    let mut buffer = Buffer::new(W::FORMAT.matrix_bytes(rows, cols) as usize);
+    W::FORMAT.encode(buffer.bytes(), &vec![1.0; rows * cols], cols);
+    let quants = buffer.bytes().len() - rows * blocks * size_of::<f16>();
+    for byte in [0x80, 0x7F, 0xFF, 0] {
+        buffer.bytes()[..quants].fill(byte);
+        let w = W::matrix(buffer.bytes(), rows, cols);
+        for (n_tokens, value) in [1, 2, 13].into_iter().flat_map(|n| [(n, 1.0), (n, -1.0)]) {
+            let x = vec![value; n_tokens * cols];
+            let expected = product::<W>(Isa::Scalar, w, &x, rows, cols);
+            for isa in every_isa() {
+                let found = product::<W>(isa, w, &x, rows, cols);
+                assert_eq!(found, expected, "{isa:?}, {byte:#x}, {n_tokens} of {value}");
+            }
+        }
     }
 }
 
@@ -256,8 +291,18 @@ fn floats_agree_within_tolerance() {
             let mut out = vec![0.0; n_tokens * rows];
             isa.matmul_f32(whole(&mut out, rows), &w, &x, cols);
             check(&out, &w, &x, cols, seed);
+            for (x, out) in x.chunks(cols).zip(out.chunks(rows)) {
+                let mut alone = vec![0.0; rows];
+                isa.matmul_f32(whole(&mut alone, rows), &w, x, cols);
+                assert_eq!(bits(&alone), bits(out), "{isa:?}, seed {seed}");
+            }
             isa.matmul_f16(whole(&mut out, rows), &half, &x, cols);
             check(&out, &widened, &x, cols, seed);
+            for (x, out) in x.chunks(cols).zip(out.chunks(rows)) {
+                let mut alone = vec![0.0; rows];
+                isa.matmul_f16(whole(&mut alone, rows), &half, x, cols);
+                assert_eq!(bits(&alone), bits(out), "{isa:?}, seed {seed}");
+            }
             let mut wide = vec![0.0; half.len()];
             isa.widen_f16(&mut wide, &half);
             assert_eq!(wide, widened);

@@ -8,8 +8,9 @@ mod train;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use minigpt_runtime::{Format, KvFormat};
+use minigpt_runtime::{Format, Isa, KvFormat};
 use serde::Serialize;
 
 use self::measure::{Lengths, Speed};
@@ -29,7 +30,7 @@ use crate::output::{self, say};
 Examples:
   minigpt bench train --preset baby
   minigpt bench model.mgpt
-  minigpt bench model.mgpt --threads 1 2 --kv f16
+  minigpt bench model.mgpt --threads 1 2 --kv f16 --kernels scalar
   minigpt bench --shape 15m --format q8 q4 --threads 2
   minigpt bench --shape 124m --format f16 --json")]
 pub(crate) struct BenchArgs {
@@ -75,6 +76,9 @@ pub(crate) struct BenchArgs {
     /// How keys and values are kept
     #[arg(long, value_name = "FORMAT", default_value = "f16", value_parser = kv_parser())]
     kv: KvFormat,
+    /// The instruction set, one that this machine has [default: the best of them]
+    #[arg(long, value_name = "SET", value_parser = isa_parser())]
+    kernels: Option<Isa>,
     /// Print a JSON array with one object a format and number of threads
     #[arg(long)]
     json: bool,
@@ -191,7 +195,8 @@ fn row(
     if !args.json {
         say!("{name}, {}, {threads} threads", file.format().name());
     }
-    let (speed, isa) = measure::measure(path, &file, args.kv, threads, lengths)?;
+    let isa = args.kernels.unwrap_or_else(Isa::detect);
+    let speed = measure::measure(path, &file, (args.kv, isa), threads, lengths)?;
     Ok(Row {
         model: name.to_owned(),
         format: file.format().name(),
@@ -203,6 +208,15 @@ fn row(
         share_of_bandwidth: speed.bytes_per_second() / bandwidth,
         bandwidth,
         speed,
+    })
+}
+
+/// Names of the instruction sets of this machine to these.
+fn isa_parser() -> impl TypedValueParser<Value = Isa> {
+    let names: Vec<&str> = Isa::available().map(Isa::name).collect();
+    PossibleValuesParser::new(names).map(|name| {
+        let isa = Isa::available().find(|isa| isa.name() == name);
+        isa.unwrap_or_else(Isa::detect)
     })
 }
 

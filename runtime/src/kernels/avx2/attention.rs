@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::{load, load_f16};
+use super::{filled, load, load_f16, reduce_four, store};
 use crate::math;
 use crate::ops::{self, LANES};
 use crate::parts::{copy, part};
@@ -119,7 +119,7 @@ fn dots<T: Copy + Default, const N: usize>(
                 *lanes = products(query, key, &widen);
             }
         }
-        store(scores, _mm_mul_ps(reduce(lanes), scale));
+        store(scores, _mm_mul_ps(reduce_four(lanes), scale));
     }
     let mut lanes = [_mm256_setzero_ps(); 4];
     let keys = keys.chunks_exact(size).skip(4 * n_fours);
@@ -127,7 +127,7 @@ fn dots<T: Copy + Default, const N: usize>(
         *lanes = products(query, key, &widen);
     }
     let mut last = [0.0; 4];
-    store(&mut last, _mm_mul_ps(reduce(lanes), scale));
+    store(&mut last, _mm_mul_ps(reduce_four(lanes), scale));
     copy(rest, &last);
 }
 
@@ -151,23 +151,6 @@ fn products<T: Copy + Default>(
         lanes = _mm256_add_ps(lanes, _mm256_mul_ps(load(&query), widen(&key)));
     }
     lanes
-}
-
-/// [`ops::reduce`] of four registers.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn reduce(lanes: [__m256; 4]) -> __m128 {
-    let mut halves = [_mm_setzero_ps(); 4];
-    for (half, lanes) in halves.iter_mut().zip(lanes) {
-        *half = _mm_add_ps(
-            _mm256_castps256_ps128(lanes),
-            _mm256_extractf128_ps::<1>(lanes),
-        );
-    }
-    let [a, b, c, d] = halves;
-    let ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    let cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab))
 }
 
 /// [`ops::softmax`].
@@ -234,18 +217,4 @@ fn weighted_sum<T: Copy + Default, const N: usize>(
         copy(out, lanes.as_flattened());
     }
     n
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store(out: &mut [f32; 4], x: __m128) {
-    // SAFETY: the array is 16 writable bytes; the store needs no alignment.
-    unsafe { _mm_storeu_ps(out.as_mut_ptr(), x) };
-}
-
-#[cold]
-fn filled<T: Copy + Default>(x: &[T]) -> [T; LANES] {
-    let mut filled = [T::default(); LANES];
-    copy(&mut filled, x);
-    filled
 }

@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use super::lanes_below;
-use crate::kernels::Output;
+use crate::kernels::{Output, chunk};
 use crate::parts::{copy, part, part_mut};
 
 /// Values of a register.
@@ -185,7 +185,7 @@ fn dots<W: Weight, const T: usize>(
         let mut w = [_mm512_setzero_ps(); ROWS];
         for r in 0..ROWS {
             // SAFETY: all rows have `cols` values, and `start + WIDTH` is at most that.
-            let row = unsafe { chunk(rows[r], start) };
+            let row: &[W; WIDTH] = unsafe { chunk(rows[r], start) };
             // SAFETY: this function has the instructions.
             w[r] = unsafe { W::load(row) };
         }
@@ -246,18 +246,6 @@ fn one_by_one<W: Weight>(rows: [&[W]; ROWS], x: &[f32]) -> [__m512; ROWS] {
         }
     }
     sums
-}
-
-/// The values `start..start + WIDTH`.
-///
-/// # Safety
-/// There are as many.
-#[inline(always)]
-unsafe fn chunk<T>(x: &[T], start: usize) -> &[T; WIDTH] {
-    debug_assert!(start + WIDTH <= x.len());
-    let chunk = x.as_ptr().wrapping_add(start).cast();
-    // SAFETY: the caller knows that they are there.
-    unsafe { &*chunk }
 }
 
 /// Sums of each of four registers.

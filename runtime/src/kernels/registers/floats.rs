@@ -5,10 +5,10 @@
 
 use half::f16;
 
-use super::{ROWS, Registers, Tiles, chunk, each_tile};
-use crate::kernels::Output;
+use super::{ROWS, Registers, Tiles, each_tile};
 #[cfg(feature = "kv-float")]
 use crate::kernels::scalar;
+use crate::kernels::{Output, chunk};
 use crate::ops::LANES;
 use crate::parts::{copy, part};
 

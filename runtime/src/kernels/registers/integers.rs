@@ -4,8 +4,8 @@ use core::array;
 
 use half::f16;
 
-use super::{ROWS, Registers, Tiles, at, chunk, each_tile, from};
-use crate::kernels::{Output, scalar};
+use super::{ROWS, Registers, Tiles, at, each_tile, from};
+use crate::kernels::{Output, chunk, scalar};
 use crate::ops::LANES;
 use crate::quant::{BLOCK, Q4_BYTES, Q4Matrix, Q8Activations, Q8Matrix};
 

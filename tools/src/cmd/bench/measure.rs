@@ -47,22 +47,22 @@ impl Speed {
 pub(super) fn measure(
     path: &Path,
     file: &ModelFile<'_>,
-    kv: KvFormat,
+    (kv, isa): (KvFormat, Isa),
     threads: usize,
     lengths: Lengths,
-) -> Result<(Speed, Isa), Failure> {
+) -> Result<Speed, Failure> {
     let options = SessionOptions {
         n_ctx: lengths.prompt + lengths.decode,
         n_chunk: inference::CHUNK,
         kv,
     };
     let measured = inference::on_threads(threads, || {
-        let (load_ms, first_token_ms) = starts(path, &options, lengths.repeat)?;
+        let (load_ms, first_token_ms) = starts(path, &options, isa, lengths.repeat)?;
         let mut memory = inference::arena(file, &options).map_err(Failure::failed)?;
-        let mut session =
-            AnySession::new(file, memory.bytes_mut(), &options).map_err(Failure::failed)?;
+        let mut session = AnySession::with_isa(file, memory.bytes_mut(), &options, isa)
+            .map_err(Failure::failed)?;
         let (prefill, decode) = rates(&mut session, lengths).map_err(Failure::failed)?;
-        let speed = Speed {
+        Ok(Speed {
             load_ms,
             first_token_ms,
             prefill_tokens_per_second: median(&prefill),
@@ -71,22 +71,26 @@ pub(super) fn measure(
             best_decode: decode.into_iter().fold(0.0, f64::max),
             bytes_per_token: weight_bytes(file),
             cache_bytes_per_token: cache_bytes(file, kv, lengths),
-        };
-        Ok((speed, session.isa()))
+        })
     });
     measured.map_err(Failure::failed)?
 }
 
 /// Milliseconds to a session and to its first token.
-fn starts(path: &Path, options: &SessionOptions, repeat: usize) -> Result<(f64, f64), Failure> {
+fn starts(
+    path: &Path,
+    options: &SessionOptions,
+    isa: Isa,
+    repeat: usize,
+) -> Result<(f64, f64), Failure> {
     let (mut load, mut first) = (Vec::new(), Vec::new());
     for _ in 0..repeat {
         let start = Instant::now();
         let model = open_model(path)?;
         let file = model.file().map_err(|e| Failure::with(path, e))?;
         let mut memory = inference::arena(&file, options).map_err(Failure::failed)?;
-        let mut session =
-            AnySession::new(&file, memory.bytes_mut(), options).map_err(Failure::failed)?;
+        let mut session = AnySession::with_isa(&file, memory.bytes_mut(), options, isa)
+            .map_err(Failure::failed)?;
         load.push(start.elapsed().as_secs_f64() * 1e3);
         likeliest(session.forward(&[0]).map_err(Failure::failed)?);
         first.push(start.elapsed().as_secs_f64() * 1e3);

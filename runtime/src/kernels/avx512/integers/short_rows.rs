@@ -7,7 +7,6 @@
 )]
 
 use core::arch::x86_64::*;
-use core::array;
 
 use super::load::pair_scales;
 use super::rows::{ROWS, Token, order};
@@ -32,8 +31,13 @@ pub(super) unsafe fn one_token<W: Weights>(
     let (n, n_rows) = (matrix.n, matrix.n_rows());
     // Rows that are taken for one.
     let height = LANES / n;
-    let quants: [i8; LANES * BLOCK] = array::from_fn(|i| x.quants[i % (n * BLOCK)]);
-    let scales: [f32; LANES] = array::from_fn(|i| x.scales[i % n]);
+    let (mut quants, mut scales) = ([0; LANES * BLOCK], [0.0; LANES]);
+    for quants in quants.chunks_mut(n * BLOCK) {
+        copy(quants, x.quants);
+    }
+    for scales in scales.chunks_mut(n) {
+        copy(scales, x.scales);
+    }
     // SAFETY: as above, here and below.
     let token = unsafe { Token::new(weights, &quants, &scales, false) };
     let n_groups = n_rows.div_ceil(height);
@@ -49,10 +53,10 @@ pub(super) unsafe fn one_token<W: Weights>(
             let scales = _mm512_permutexvar_ps(order::<W>(), pair_scales(scales));
             sums::<W>(token.scaled(weights.dots([a, b]), scales), n)
         };
-        for (group, sums) in groups.into_iter().zip(sums.chunks(height)) {
+        for (i, group) in groups.into_iter().enumerate() {
             let first = group * height;
             let out = part_mut(out.values, out.first + first, height.min(n_rows - first));
-            copy(out, part(sums, 0, out.len()));
+            copy(out, part(&sums, i * height, out.len()));
         }
     }
 }
