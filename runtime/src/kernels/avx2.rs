@@ -196,7 +196,7 @@ fn load_i8(x: &[i8; BLOCK]) -> __m256i {
 fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
     if are_many(x, MANY_Q8) {
         // SAFETY: this function has the instructions.
-        return unsafe { as_tiles(out, tiles::Bytes, w.stored(), x) };
+        return unsafe { as_tiles::<_, 2048>(out, tiles::Bytes, w.stored(), x) };
     }
     super::matmul(out, w.rows(), x.rows(), |w, x| {
         dot_blocks(w.quants, w.scales, x, |w: &[i8; BLOCK]| load_i8(w))
@@ -207,7 +207,7 @@ fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
 fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
     if are_many(x, MANY_Q4) {
         // SAFETY: as above.
-        return unsafe { as_tiles(out, tiles::Nibbles, w.stored(), x) };
+        return unsafe { as_tiles::<_, 4096>(out, tiles::Nibbles, w.stored(), x) };
     }
     super::matmul(out, w.rows(), x.rows(), |w, x| {
         dot_blocks(w.nibbles, w.scales, x, |w| load_q4(w))
@@ -220,12 +220,12 @@ fn are_many(x: Q8Activations<'_>, many: usize) -> bool {
     (1..=MOST_BLOCKS).contains(&n) && x.scales.len() >= many * n
 }
 
-/// Every row with every token.
+/// [`super::tiles::matmul`] of what is stored.
 ///
 /// # Safety
 /// The caller has the instructions of `F`; there are blocks, at most [`MOST_BLOCKS`] a row.
 #[inline(always)]
-unsafe fn as_tiles<F: Format>(
+unsafe fn as_tiles<F: Format, const PREPARED: usize>(
     out: Output<'_>,
     format: F,
     stored: (&[i8], &[f16]),
@@ -233,7 +233,7 @@ unsafe fn as_tiles<F: Format>(
 ) {
     let matrix = Matrix::new(stored, x.blocks.n, F::BYTES);
     // SAFETY: the caller's.
-    unsafe { super::tiles::matmul(out, format, matrix, x) }
+    unsafe { super::tiles::matmul::<_, PREPARED>(out, format, matrix, x) }
 }
 
 /// Dot product of a row of blocks of `BYTES` with one token's activations.

@@ -31,9 +31,6 @@ const KEPT: usize = 128;
 /// The longest row.
 pub(super) const MOST_BLOCKS: usize = 2 * KEPT;
 
-/// Blocks of the tokens that meet a tile's blocks while these are kept.
-const MOST_TOKEN_BLOCKS: usize = 4096;
-
 /// The sums of the specification in the order that it adds them in: `(0 + 4) + (2 + 6)`, and the others likewise.
 const HALVES: [[usize; 4]; 2] = [[0, 4, 2, 6], [1, 5, 3, 7]];
 
@@ -186,26 +183,27 @@ impl<'a, F: Format> Tokens<'a, F> {
     }
 }
 
-/// Every row with every token.
+/// Every row with every token. `PREPARED` blocks of tokens, [`MOST_BLOCKS`] or more, meet a tile while it is kept.
 ///
 /// # Safety
 /// The caller has the instructions of the format; rows have at most [`MOST_BLOCKS`] blocks.
 #[inline(always)]
-pub(super) unsafe fn matmul<F: Format>(
+pub(super) unsafe fn matmul<F: Format, const PREPARED: usize>(
     out: Output<'_>,
     format: F,
     matrix: Matrix<'_>,
     x: Q8Activations<'_>,
 ) {
+    const { assert!(PREPARED >= MOST_BLOCKS, "there is room for a token") };
     let (n, n_rows) = (matrix.n, matrix.n_rows());
     assert!(
         x.quants.len() == x.scales.len() * BLOCK && x.scales.len().is_multiple_of(n),
         "tokens are whole, and each of their blocks has a scale"
     );
     assert!(matrix.is_whole(), "all rows are there");
-    let mut prepared = [const { MaybeUninit::uninit() }; MOST_TOKEN_BLOCKS];
+    let mut prepared = [const { MaybeUninit::uninit() }; PREPARED];
     let mut room = [const { MaybeUninit::uninit() }; KEPT];
-    let batch = MOST_TOKEN_BLOCKS / n * n;
+    let batch = PREPARED / n * n;
     let batches = x.quants.as_chunks().0.chunks(batch);
     let outs = out.values.chunks_mut((batch / n * out.stride).max(1));
     for ((blocks, scales), values) in batches.zip(x.scales.chunks(batch)).zip(outs) {
