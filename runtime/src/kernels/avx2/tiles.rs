@@ -10,6 +10,7 @@
 
 use core::arch::x86_64::*;
 use core::mem::transmute;
+use core::ptr;
 
 use super::load_i8;
 use crate::kernels::tiles::{Block, Format, ROWS, Row, Tokens};
@@ -30,10 +31,10 @@ pub(super) struct Nibbles;
 impl Format for Bytes {
     type Sums = [__m256; PARTS];
 
-    /// Pairs, as [`widen`] has them.
-    type Words = [[__m256i; BLOCK / 2]; PARTS];
+    /// Pairs `i` and `8 + i` of each row.
+    type Words = [[__m256i; BLOCK / 4]; PARTS];
 
-    /// Pairs, as [`widen`] has them.
+    /// Pairs of 16 bits.
     type Prepared = [i32; BLOCK / 2];
 
     const BYTES: usize = LANES * BLOCK;
@@ -53,7 +54,13 @@ impl Format for Bytes {
     #[inline(always)]
     unsafe fn prepare(self, x: &[i8; BLOCK]) -> Self::Prepared {
         // SAFETY: as of the trait, and both are 64 bytes.
-        unsafe { transmute(widen(load_i8(x))) }
+        unsafe {
+            let x = load_i8(x);
+            transmute([
+                _mm256_cvtepi8_epi16(_mm256_castsi256_si128(x)),
+                _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(x)),
+            ])
+        }
     }
 
     #[inline(always)]
@@ -70,12 +77,16 @@ impl Format for Bytes {
             for t in 0..T {
                 (_, scales[t], x[t]) = tokens.block(t, block);
             }
-            for i in 0..BLOCK / 2 {
-                for t in 0..T {
-                    let pair = _mm256_set1_epi32(x[t][i]);
-                    for part in 0..PARTS {
-                        let product = _mm256_madd_epi16(block.words[part][i], pair);
-                        dots[t][part] = _mm256_add_epi32(dots[t][part], product);
+            for i in 0..BLOCK / 4 {
+                let halves = |part: usize| ptr::from_ref(&block.words[part][i]).cast::<__m128i>();
+                for half in 0..2 {
+                    let a = _mm256_cvtepi8_epi16(_mm_load_si128(halves(0).add(half)));
+                    let b = _mm256_cvtepi8_epi16(_mm_load_si128(halves(1).add(half)));
+                    for t in 0..T {
+                        let pair = _mm256_set1_epi32(x[t][8 * half + i]);
+                        let [first, second] = &mut dots[t];
+                        *first = _mm256_add_epi32(*first, _mm256_madd_epi16(a, pair));
+                        *second = _mm256_add_epi32(*second, _mm256_madd_epi16(b, pair));
                     }
                 }
             }
@@ -187,27 +198,48 @@ impl Format for Nibbles {
     }
 }
 
-/// Bytes as 16 bits, sign and all: those at even places, then those at odd ones.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn widen(bytes: __m256i) -> [__m256i; 2] {
-    [
-        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)),
-        _mm256_srai_epi16::<8>(bytes),
-    ]
-}
-
-/// Block `block` of eight rows in pairs.
+/// Block `block` of eight rows: pairs `i` and `8 + i` of each.
 #[inline(always)]
-unsafe fn pairs(tile: &[Row<'_>; ROWS], part: usize, block: usize) -> [__m256i; BLOCK / 2] {
+unsafe fn pairs(tile: &[Row<'_>; ROWS], part: usize, block: usize) -> [__m256i; BLOCK / 4] {
     // SAFETY: as of the trait.
     unsafe {
-        let [a, b, c, d] = four_words(tile, part, 2 * block);
-        let [e, f, g, h] = four_words(tile, part, 2 * block + 1);
-        let ([a, i], [b, j], [c, k], [d, l]) = (widen(a), widen(b), widen(c), widen(d));
-        let ([e, m], [f, n], [g, o], [h, p]) = (widen(e), widen(f), widen(g), widen(h));
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+        let mut fours = [[_mm256_setzero_si256(); 4]; 2];
+        for half in 0..2 {
+            let first = LANES * part + 4 * half;
+            let (a, b) = (whole(&tile[first], block), whole(&tile[first + 1], block));
+            let (c, d) = (
+                whole(&tile[first + 2], block),
+                whole(&tile[first + 3], block),
+            );
+            let (ab, cd) = (_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d));
+            let (ab_high, cd_high) = (_mm256_unpackhi_epi16(a, b), _mm256_unpackhi_epi16(c, d));
+            fours[half] = [
+                _mm256_unpacklo_epi32(ab, cd),
+                _mm256_unpackhi_epi32(ab, cd),
+                _mm256_unpacklo_epi32(ab_high, cd_high),
+                _mm256_unpackhi_epi32(ab_high, cd_high),
+            ];
+        }
+        let [[a, b, c, d], [e, f, g, h]] = fours;
+        [
+            _mm256_unpacklo_epi64(a, e),
+            _mm256_unpackhi_epi64(a, e),
+            _mm256_unpacklo_epi64(b, f),
+            _mm256_unpackhi_epi64(b, f),
+            _mm256_unpacklo_epi64(c, g),
+            _mm256_unpackhi_epi64(c, g),
+            _mm256_unpacklo_epi64(d, h),
+            _mm256_unpackhi_epi64(d, h),
+        ]
     }
+}
+
+/// A block of a row of [`Bytes`].
+#[inline(always)]
+unsafe fn whole(row: &Row<'_>, block: usize) -> __m256i {
+    debug_assert!(BLOCK * (block + 1) <= row.bytes.len());
+    // SAFETY: as of the trait, the row has such a block; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(row.bytes.as_ptr().add(BLOCK * block).cast()) }
 }
 
 /// Block `block` of eight rows, a number a byte.
