@@ -7,6 +7,8 @@ mod forward;
 #[cfg(feature = "any-model")]
 mod tests;
 
+#[cfg(feature = "rayon")]
+pub(crate) use self::attention::Room;
 pub(crate) use self::attention::{Cache, CacheShape, IntegerCache};
 #[cfg(feature = "kv-float")]
 pub(crate) use self::attention::{FloatCache, Floats};

@@ -70,32 +70,26 @@ pub(crate) use self::divided::{Rows, for_each_chunk};
 #[cfg(feature = "rayon")]
 mod divided {
     use core::cell::RefCell;
-    use std::vec::Vec;
 
     use rayon::prelude::*;
 
     use super::*;
+    use crate::session::Room;
 
     std::thread_local! {
-        /// Attention scores and a head of this thread.
-        static ROOM: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+        static ROOM: RefCell<Room> = RefCell::default();
     }
 
-    /// Calls `each` for each chunk of up to `len` values of `out`, with its index and room for `n_scores` and `n_room`
-    /// values; on `several` threads or this one.
+    /// Calls `each` for each chunk of up to `len` values of `out`, with its index and room of the thread; on `several`
+    /// threads or this one.
     pub(crate) fn for_each_chunk(
         several: bool,
         out: &mut [f32],
         len: usize,
-        (n_scores, n_room): (usize, usize),
-        each: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Sync,
+        each: impl Fn(usize, &mut [f32], &mut Room) + Sync,
     ) {
         let each = |(i, out): (usize, &mut [f32])| {
-            ROOM.with_borrow_mut(|(scores, room)| {
-                scores.resize(scores.len().max(n_scores), 0.0);
-                room.resize(n_room, 0.0);
-                each(i, out, scores, room);
-            });
+            ROOM.with_borrow_mut(|room| each(i, out, room));
         };
         if several {
             out.par_chunks_mut(len).enumerate().for_each(each);

@@ -4,6 +4,8 @@
 mod attention;
 mod floats;
 mod gate;
+mod head_integers;
+mod integer_attention;
 mod integers;
 
 #[cfg(feature = "rayon")]
@@ -13,7 +15,7 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Output, scalar};
+use super::{Output, Row, scalar};
 use crate::ops::LANES;
 use crate::parts::copy;
 use crate::quant::{BLOCK, Q4Matrix, Q8Activations, Q8Matrix};
@@ -86,6 +88,23 @@ impl Avx2 {
     ) {
         // SAFETY: as above.
         unsafe { attention::attend_f16(out, scores, query, keys, values) }
+    }
+
+    pub(super) fn integers(
+        self,
+        out: &mut [i16],
+        exponents: &mut [i8],
+        x: &[f32],
+        head_size: usize,
+        bits: i32,
+    ) {
+        // SAFETY: as above.
+        unsafe { head_integers::integers(out, exponents, x, head_size, bits) }
+    }
+
+    pub(super) fn keep(self, row: Row<'_>, x: &[f32]) {
+        // SAFETY: as above.
+        unsafe { head_integers::keep(row, x) }
     }
 
     /// Does `work`, whose loops the compiler may write with these instructions.

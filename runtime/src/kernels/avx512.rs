@@ -1,9 +1,10 @@
 //! AVX-512 with its byte and word instructions, with VNNI or without: Intel since Skylake-X (2017) and Ice
-//! Lake (2019), AMD since Zen 4 (2022). What is not a product of a matrix is done by [`Avx2`].
+//! Lake (2019), AMD since Zen 4 (2022). Where longer registers gain little, [`Avx2`] does the work.
 
 #[cfg(feature = "rayon")]
 mod attention;
 mod floats;
+mod integer_attention;
 mod integers;
 
 use half::f16;

@@ -414,6 +414,10 @@ impl Isa {
         bits: i32,
     ) {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.integers(out, exponents, x, head_size, bits),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.integers(out, exponents, x, head_size, bits),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.integers(out, exponents, x, head_size, bits),
             #[cfg(kernel_thumb2)]
@@ -428,6 +432,10 @@ impl Isa {
     /// `x` `[n_head_kv, HS]`
     pub(crate) fn keep(self, row: Row<'_>, x: &[f32]) {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.keep(row, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.keep(row, x),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.keep(row, x),
             #[cfg(kernel_thumb2)]
@@ -442,6 +450,18 @@ impl Isa {
     /// up to the last product.
     pub(crate) fn attend(self, attention: Attention<'_>, heads: Heads<'_>) {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(isa) => isa.vectorized(|| {
+                attention.each_group(heads, |group, heads| {
+                    scalar::attend_with(isa, group, heads);
+                });
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.avx2.vectorized(|| {
+                attention.each_group(heads, |group, heads| {
+                    scalar::attend_with(isa, group, heads);
+                });
+            }),
             #[cfg(kernel_dsp)]
             Self::Dsp(isa) => isa.attend(attention, heads),
             #[cfg(kernel_thumb2)]

@@ -6,6 +6,8 @@ mod gate;
 
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::attention::{EXP2, Loops, attend_with, exponent_and_factor};
 #[cfg(any(kernel_dsp, kernel_thumb2))]
 pub(super) use self::attention::{EXP2, factor, lead};
 pub(super) use self::attention::{attend, integers, keep};

@@ -1,5 +1,7 @@
 //! Every instruction set against `scalar`, on fresh random inputs and odd sizes.
 
+mod integer_attention;
+
 use std::io::Write;
 use std::vec;
 use std::vec::Vec;

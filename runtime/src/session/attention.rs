@@ -6,13 +6,15 @@ mod integer;
 
 use core::ops::Range;
 
+#[cfg(feature = "rayon")]
+use self::float::SharedFloats;
 #[cfg(feature = "kv-float")]
 pub(crate) use self::float::{FloatCache, Floats};
+#[cfg(feature = "rayon")]
+use self::integer::SharedIntegers;
 pub(crate) use self::integer::{CacheShape, IntegerCache};
 use crate::config::Config;
 use crate::kernels::Isa;
-#[cfg(feature = "kv-float")]
-use crate::parts::part;
 
 /// Keys and values of all layers, with the room that attention needs.
 #[derive(Debug)]
@@ -65,24 +67,96 @@ impl Cache<'_> {
         queries: &[f32],
         out: &mut [f32],
     ) {
-        let group_size = (config.n_head() / config.n_head_kv().max(1)).max(1);
         match self {
             #[cfg(feature = "kv-float")]
-            Self::Float(cache) => {
-                let head_size = config.head_size();
-                let outs = out.chunks_exact_mut(head_size.max(1));
-                for (head, out) in heads.zip(outs) {
-                    let query = part(queries, head * head_size, head_size);
-                    let group = head / group_size;
-                    cache.attend(isa, config, place, group, query, out);
-                }
-            }
+            Self::Float(cache) => cache.attend(isa, config, place, heads, queries, out),
             Self::Integer(cache) => {
                 if heads.start == 0 {
                     cache.ask(isa, queries);
                 }
-                cache.attend(isa, place, group_size, heads, out);
+                cache.attend(isa, place, group_size(config), heads, out);
             }
         }
     }
+
+    /// What threads may read at the same time.
+    #[cfg(feature = "rayon")]
+    pub(super) const fn shared(&self) -> SharedCache<'_, '_> {
+        match self {
+            Self::Float(cache) => SharedCache::Float(cache.shared()),
+            Self::Integer(cache) => SharedCache::Integer(cache.shared()),
+        }
+    }
+}
+
+/// Keys and values of all layers, to be read.
+#[cfg(feature = "rayon")]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SharedCache<'b, 'a> {
+    Float(SharedFloats<'b, 'a>),
+    Integer(SharedIntegers<'b>),
+}
+
+#[cfg(feature = "rayon")]
+impl SharedCache<'_, '_> {
+    /// See [`Cache::attend`].
+    pub(super) fn attend(
+        &self,
+        room: &mut Room,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        heads: Range<usize>,
+        queries: &[f32],
+        out: &mut [f32],
+    ) {
+        match self {
+            Self::Float(cache) => {
+                cache.attend_in(&mut room.floats, isa, config, place, heads, queries, out);
+            }
+            Self::Integer(cache) => {
+                let (room, group_size) = (&mut room.integers, group_size(config));
+                cache.attend_in(room, isa, place, group_size, heads, queries, out);
+            }
+        }
+    }
+
+    /// Whether [`Self::attend_tile`] is there.
+    pub(super) const fn has_tiles(&self, isa: Isa) -> bool {
+        match self {
+            Self::Float(cache) => cache.has_tiles(isa),
+            Self::Integer(_) => false,
+        }
+    }
+
+    /// [`Self::attend`] of all heads of the tokens of a [`crate::kernels::Tile`], the first at `place`.
+    ///
+    /// # Shapes
+    /// `queries` those of all tokens from the first on, `out` `[TOKENS, n_embd]`.
+    pub(super) fn attend_tile(
+        &self,
+        room: &mut Room,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        queries: &[f32],
+        out: &mut [f32],
+    ) {
+        if let Self::Float(cache) = self {
+            cache.attend_tile(&mut room.floats, isa, config, place, queries, out);
+        }
+    }
+}
+
+/// What attention on a thread works in, whatever the cache.
+#[cfg(feature = "rayon")]
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    floats: float::FloatRoom,
+    integers: integer::IntegerRoom,
+}
+
+/// Heads that share keys and values.
+fn group_size(config: &Config) -> usize {
+    (config.n_head() / config.n_head_kv().max(1)).max(1)
 }

@@ -48,7 +48,10 @@ const MIRI_TESTS: [&str; 3] = ["bytes::", "kernels::", "quant::"];
 
 /// What Miri runs with the vector instructions of `avx2.rs`, which it does not detect by itself. It has
 /// no conversion from `f32` to `f16`, so kernels whose tests make an `f16` stay with the ordinary tests.
-const MIRI_AVX2_TESTS: [&str; 1] = ["kernels::tests::quantize"];
+const MIRI_AVX2_TESTS: [&str; 2] = [
+    "kernels::tests::quantize",
+    "kernels::tests::integer_attention",
+];
 const AVX2: &str = "-Ctarget-feature=+avx2,+fma,+f16c";
 
 /// A check: its name, what it does, and how.

@@ -1,8 +1,12 @@
 //! Attention over a cache of floats.
 
+use core::ops::Range;
+#[cfg(feature = "rayon")]
+use std::vec::Vec;
+
 use half::f16;
 
-use super::Place;
+use super::{Place, group_size};
 use crate::config::Config;
 use crate::kernels::Isa;
 #[cfg(feature = "rayon")]
@@ -36,6 +40,14 @@ pub(in crate::session) struct SharedFloats<'b, 'a> {
     keys: &'b Floats<'a>,
     values: &'b Floats<'a>,
     n_ctx: usize,
+}
+
+/// What attention on a thread works in, see [`FloatCache`].
+#[cfg(feature = "rayon")]
+#[derive(Debug, Default)]
+pub(super) struct FloatRoom {
+    scores: Vec<f32>,
+    head: Vec<f32>,
 }
 
 impl Floats<'_> {
@@ -76,27 +88,28 @@ impl FloatCache<'_> {
         }
     }
 
+    /// See [`super::Cache::attend`].
     pub(super) fn attend(
         &mut self,
         isa: Isa,
         config: &Config,
         place: Place,
-        group: usize,
-        query: &[f32],
+        heads: Range<usize>,
+        queries: &[f32],
         out: &mut [f32],
     ) {
-        let scores = part_mut(self.scores, 0, place.position + 1);
         let layer = SharedFloats {
             keys: &self.keys,
             values: &self.values,
             n_ctx: self.n_ctx,
         };
-        layer.attend(isa, config, place, group, query, out, scores, self.head);
+        let scores = &mut *self.scores;
+        layer.attend(isa, config, place, heads, queries, out, scores, self.head);
     }
 
     /// What threads may read at the same time.
     #[cfg(feature = "rayon")]
-    pub(in crate::session) const fn shared(&self) -> SharedFloats<'_, '_> {
+    pub(super) const fn shared(&self) -> SharedFloats<'_, '_> {
         SharedFloats {
             keys: &self.keys,
             values: &self.values,
@@ -107,7 +120,27 @@ impl FloatCache<'_> {
 
 impl SharedFloats<'_, '_> {
     /// With `scores` for as many tokens as the context has, and `room` as [`FloatCache::head`].
-    pub(in crate::session) fn attend(
+    fn attend(
+        &self,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        heads: Range<usize>,
+        queries: &[f32],
+        out: &mut [f32],
+        scores: &mut [f32],
+        room: &mut [f32],
+    ) {
+        let head_size = config.head_size().max(1);
+        let scores = part_mut(scores, 0, place.position + 1);
+        for (head, out) in heads.zip(out.chunks_exact_mut(head_size)) {
+            let query = part(queries, head * head_size, head_size);
+            let group = head / group_size(config);
+            self.attend_head(isa, config, place, group, query, out, scores, room);
+        }
+    }
+
+    fn attend_head(
         &self,
         isa: Isa,
         config: &Config,
@@ -152,42 +185,58 @@ impl SharedFloats<'_, '_> {
 #[cfg(feature = "rayon")]
 impl SharedFloats<'_, '_> {
     /// Whether [`Self::attend_tile`] is there.
-    pub(in crate::session) const fn has_tiles(&self, isa: Isa) -> bool {
+    pub(super) const fn has_tiles(&self, isa: Isa) -> bool {
         matches!((self.keys, self.values), (Floats::F16(_), Floats::F16(_))) && isa.has_tiles()
     }
 
-    /// [`Self::attend`] of a head of the tokens from `place` on.
-    ///
-    /// # Shapes
-    /// `queries` those of all tokens from the head's first on, `out` `[TOKENS, n_embd]` from there on, `scores` as many
-    /// as [`Tile::scores`] says of the last token.
-    pub(in crate::session) fn attend_tile(
+    /// See [`super::SharedCache::attend`].
+    pub(super) fn attend_in(
         &self,
+        room: &mut FloatRoom,
         isa: Isa,
         config: &Config,
         place: Place,
-        group: usize,
+        heads: Range<usize>,
         queries: &[f32],
         out: &mut [f32],
-        scores: &mut [f32],
+    ) {
+        let FloatRoom { scores, head } = room;
+        scores.resize(scores.len().max(place.position + 1), 0.0);
+        head.resize(config.head_size(), 0.0);
+        self.attend(isa, config, place, heads, queries, out, scores, head);
+    }
+
+    /// See [`super::SharedCache::attend_tile`].
+    pub(super) fn attend_tile(
+        &self,
+        room: &mut FloatRoom,
+        isa: Isa,
+        config: &Config,
+        place: Place,
+        queries: &[f32],
+        out: &mut [f32],
     ) {
         let (Floats::F16(keys), Floats::F16(values)) = (self.keys, self.values) else {
             return;
         };
         let head_size = config.head_size();
-        let start = head(config, place.layer, group, self.n_ctx);
         let n = place.position + Tile::TOKENS;
-        isa.attend_tile(Tile {
-            out,
-            out_stride: config.n_embd(),
-            queries,
-            query_stride: config.n_qkv(),
-            scores,
-            keys: part(keys, start, n * head_size),
-            values: part(values, start, n * head_size),
-            head_size,
-            n: place.position + 1,
-        });
+        let scores = &mut room.scores;
+        scores.resize(scores.len().max(Tile::scores(n)), 0.0);
+        for i in 0..config.n_head() {
+            let start = head(config, place.layer, i / group_size(config), self.n_ctx);
+            isa.attend_tile(Tile {
+                out: out.get_mut(i * head_size..).unwrap_or_default(),
+                out_stride: config.n_embd(),
+                queries: queries.get(i * head_size..).unwrap_or_default(),
+                query_stride: config.n_qkv(),
+                scores,
+                keys: part(keys, start, n * head_size),
+                values: part(values, start, n * head_size),
+                head_size,
+                n: place.position + 1,
+            });
+        }
     }
 }
 

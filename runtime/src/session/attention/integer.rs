@@ -5,6 +5,8 @@
 //! without floating point pays for two conversions a head and not for every token.
 
 use core::ops::Range;
+#[cfg(feature = "rayon")]
+use std::vec::Vec;
 
 use super::Place;
 use crate::config::Config;
@@ -52,6 +54,27 @@ impl CacheShape {
     pub(crate) const fn exponents(&self) -> u64 {
         self.n_layer as u64 * self.n_head_kv as u64 * self.n_ctx as u64
     }
+}
+
+/// Keys and values of all layers, to be read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session) struct SharedIntegers<'b> {
+    shape: CacheShape,
+    keys: &'b [i8],
+    values: &'b [i8],
+    key_exponents: &'b [i8],
+    value_exponents: &'b [i8],
+    scale: BaseScale,
+}
+
+/// What attention on a thread works in, see [`IntegerCache`].
+#[cfg(feature = "rayon")]
+#[derive(Debug, Default)]
+pub(super) struct IntegerRoom {
+    heads: Vec<i16>,
+    head_exponents: Vec<i8>,
+    scores: Vec<i32>,
+    sums: Vec<i32>,
 }
 
 /// A cache of integers.
@@ -124,6 +147,50 @@ impl IntegerCache<'_> {
         heads: Range<usize>,
         out: &mut [f32],
     ) {
+        let width = self.shape.width;
+        let shared = SharedIntegers {
+            shape: self.shape,
+            keys: self.keys,
+            values: self.values,
+            key_exponents: self.key_exponents,
+            value_exponents: self.value_exponents,
+            scale: self.scale,
+        };
+        let heads = Heads {
+            first: heads.start,
+            queries: part_mut(self.heads, heads.start * width, heads.len() * width),
+            exponents: part(self.head_exponents, heads.start, heads.len()),
+            out,
+        };
+        shared.attend(isa, place, group_size, heads, self.scores, self.sums);
+    }
+
+    /// What threads may read at the same time.
+    #[cfg(feature = "rayon")]
+    pub(super) const fn shared(&self) -> SharedIntegers<'_> {
+        SharedIntegers {
+            shape: self.shape,
+            keys: self.keys,
+            values: self.values,
+            key_exponents: self.key_exponents,
+            value_exponents: self.value_exponents,
+            scale: self.scale,
+        }
+    }
+}
+
+impl SharedIntegers<'_> {
+    /// With room for `scores` and `sums` as [`IntegerCache`] has it.
+    #[inline(always)]
+    fn attend(
+        &self,
+        isa: Isa,
+        place: Place,
+        group_size: usize,
+        heads: Heads<'_>,
+        scores: &mut [i32],
+        sums: &mut [i32],
+    ) {
         let CacheShape {
             n_ctx,
             n_head_kv,
@@ -141,17 +208,51 @@ impl IntegerCache<'_> {
             key_exponents: part(self.key_exponents, first, exponents),
             values: part(self.values, first * width, integers),
             value_exponents: part(self.value_exponents, first, exponents),
-            scores: self.scores,
-            sums: self.sums,
+            scores,
+            sums,
             scale: self.scale,
         };
+        isa.attend(attention, heads);
+    }
+
+    /// See [`super::SharedCache::attend`].
+    #[cfg(feature = "rayon")]
+    pub(super) fn attend_in(
+        &self,
+        room: &mut IntegerRoom,
+        isa: Isa,
+        place: Place,
+        group_size: usize,
+        heads: Range<usize>,
+        queries: &[f32],
+        out: &mut [f32],
+    ) {
+        let CacheShape {
+            n_ctx,
+            head_size,
+            width,
+            ..
+        } = self.shape;
+        let IntegerRoom {
+            heads: integers,
+            head_exponents: exponents,
+            scores,
+            sums,
+        } = room;
+        integers.resize(heads.len() * width, 0);
+        exponents.resize(heads.len(), 0);
+        scores.resize(scores.len().max(n_ctx), 0);
+        sums.resize(width, 0);
+        let (first, bits) = (heads.start, self.shape.query_bits());
+        let queries = part(queries, first * head_size, heads.len() * head_size);
+        isa.integers(integers, exponents, queries, head_size, bits);
         let heads = Heads {
-            first: heads.start,
-            queries: part_mut(self.heads, heads.start * width, heads.len() * width),
-            exponents: part(self.head_exponents, heads.start, heads.len()),
+            first,
+            queries: integers,
+            exponents,
             out,
         };
-        isa.attend(attention, heads);
+        self.attend(isa, place, group_size, heads, scores, sums);
     }
 }
 

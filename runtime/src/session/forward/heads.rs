@@ -1,9 +1,9 @@
 //! Attention and the nonlinearity: what stands between matrices.
 
 use super::super::Session;
-#[cfg(feature = "rayon")]
-use super::super::attention::Cache;
 use super::super::attention::Place;
+#[cfg(feature = "rayon")]
+use super::super::attention::Room;
 use super::{Pass, Stage, VALUE_WORK};
 use crate::config::{Config, Mlp};
 #[cfg(feature = "rayon")]
@@ -26,50 +26,40 @@ impl<W: WeightFormat> Session<'_, W> {
         let Pass { n, layer, done, .. } = self.pass;
         let position = self.position;
         let work = 2 * n * config.n_embd() * (position + n);
-        let Cache::Float(cache) = &self.arena.cache else {
-            return false;
-        };
-        let (isa, cache) = (self.isa, cache.shared());
+        let (isa, cache) = (self.isa, self.arena.cache.shared());
         let parts = self.threads.parts(work);
-        // Fewer would leave threads without any.
-        let tiles = n >= Tile::TOKENS * parts && cache.has_tiles(isa);
+        // Pieces of several heads of fewer tokens would leave threads without any.
+        let several = n >= Tile::TOKENS * parts;
+        let tiles = several && cache.has_tiles(isa);
         if done > 0 || !(tiles || parts > 1) {
             return false;
         }
-        let (n_head, head_size, n_qkv) = (config.n_head(), config.head_size(), config.n_qkv());
-        let group_size = n_head / config.n_head_kv();
+        let (n_embd, n_qkv) = (config.n_embd(), config.n_qkv());
+        let (n_head, head_size) = (config.n_head(), config.head_size());
         let place = |t| Place {
             layer,
             position: position + t,
         };
         let wide = &*self.arena.wide;
-        let queries = |t, head| {
-            let start = t * n_qkv + head * head_size;
-            wide.get(start..).unwrap_or_default()
+        let queries = |t| wide.get(t * n_qkv..).unwrap_or_default();
+        // Heads that are one piece of work: those of a tile, of a token, or one.
+        let count = match tiles {
+            true => Tile::TOKENS * n_head,
+            false if several => n_head,
+            false => 1,
         };
-        // Heads that are one piece of work: a tile's, or one.
-        let count = if tiles { Tile::TOKENS * n_head } else { 1 };
-        let attend = |i, out: &mut [f32], scores: &mut [f32], room: &mut [f32]| {
-            if tiles && out.len() == count * head_size {
-                let t = i * Tile::TOKENS;
-                for head in 0..n_head {
-                    let (query, group) = (queries(t, head), head / group_size);
-                    let out = out.get_mut(head * head_size..).unwrap_or_default();
-                    cache.attend_tile(isa, &config, place(t), group, query, out, scores);
-                }
-                return;
+        let attend = |i, out: &mut [f32], room: &mut Room| {
+            let (t, head) = (i * count / n_head, i * count % n_head);
+            if tiles && out.len() == Tile::TOKENS * n_embd {
+                return cache.attend_tile(room, isa, &config, place(t), queries(t), out);
             }
-            for (j, out) in out.chunks_exact_mut(head_size).enumerate() {
-                let (t, head) = ((i * count + j) / n_head, (i * count + j) % n_head);
-                let (place, group) = (place(t), head / group_size);
-                let query = part(queries(t, head), 0, head_size);
-                let scores = part_mut(scores, 0, place.position + 1);
-                cache.attend(isa, &config, place, group, query, out, scores, room);
+            for (t, out) in (t..).zip(out.chunks_mut(n_embd)) {
+                let heads = head..head + out.len() / head_size;
+                cache.attend(room, isa, &config, place(t), heads, queries(t), out);
             }
         };
-        let out = part_mut(self.arena.branch, 0, n * config.n_embd());
-        let room = (Tile::scores(position + n), head_size);
-        threads::for_each_chunk(parts > 1, out, count * head_size, room, attend);
+        let out = part_mut(self.arena.branch, 0, n * n_embd);
+        threads::for_each_chunk(parts > 1, out, count * head_size, attend);
         self.pass.stage = Stage::AttnProj;
         true
     }

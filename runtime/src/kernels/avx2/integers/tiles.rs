@@ -1,7 +1,7 @@
 //! Sixteen rows of a tile in two registers.
 //!
-//! `q8` becomes 16 bits: `madd` multiplies two neighbours and adds them, exactly. `q4` stays unsigned bytes: the sums
-//! of a whole block fit 16 bits, 16 times at most `15 * 127`.
+//! `q8` becomes 16 bits as it is read: `madd` multiplies two neighbours and adds them, exactly. `q4` stays unsigned
+//! bytes: a block adds up within 16 bits, in each place 16 products of at most `15 * 127`.
 
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -78,6 +78,7 @@ impl Format for Bytes {
                 (_, scales[t], x[t]) = tokens.block(t, block);
             }
             for i in 0..BLOCK / 4 {
+                // Of rows of this part: pair `i`, then pair `8 + i`.
                 let halves = |part: usize| ptr::from_ref(&block.words[part][i]).cast::<__m128i>();
                 for half in 0..2 {
                     let a = _mm256_cvtepi8_epi16(_mm_load_si128(halves(0).add(half)));
