@@ -24,7 +24,7 @@ const MANY_Q8: usize = 8;
 const MANY_Q4: usize = 3;
 
 /// Blocks of tokens that meet a tile while it is kept: with what is prepared of them they stay in the second cache.
-const PREPARED_Q8: usize = 2048;
+const PREPARED_Q8: usize = 1024;
 
 /// Those of `q4`, of which less is prepared.
 const PREPARED_Q4: usize = 4096;
@@ -32,7 +32,7 @@ const PREPARED_Q4: usize = 4096;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
     if are_many(x, MANY_Q8) {
-        // SAFETY: this function has the instructions.
+        // SAFETY: `are_many` knows the blocks.
         return unsafe { as_tiles::<_, PREPARED_Q8>(out, tiles::Bytes, w.stored(), x) };
     }
     crate::kernels::matmul(out, w.rows(), x.rows(), |w, x| {
@@ -57,11 +57,13 @@ fn are_many(x: Q8Activations<'_>, many: usize) -> bool {
     (1..=MOST_BLOCKS).contains(&n) && x.scales.len() >= many * n
 }
 
-/// [`crate::kernels::tiles::matmul`] of what is stored.
+/// [`crate::kernels::tiles::matmul`] of what is stored. By itself, so that one token does not pay for its room on the
+/// stack.
 ///
 /// # Safety
-/// The caller has the instructions of `F`; there are blocks, at most [`MOST_BLOCKS`] a row.
-#[inline(always)]
+/// There are blocks, at most [`MOST_BLOCKS`] a row.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn as_tiles<F: Format, const PREPARED: usize>(
     out: Output<'_>,
     format: F,
@@ -69,7 +71,7 @@ unsafe fn as_tiles<F: Format, const PREPARED: usize>(
     x: Q8Activations<'_>,
 ) {
     let matrix = Matrix::new(stored, x.blocks.n, F::BYTES);
-    // SAFETY: the caller's.
+    // SAFETY: this function has the instructions, the rest is the caller's.
     unsafe { crate::kernels::tiles::matmul::<_, PREPARED>(out, format, matrix, x) }
 }
 
