@@ -20,6 +20,12 @@ use crate::ops::LANES;
 use crate::parts::copy;
 use crate::quant::{BLOCK, Q4Matrix, Q8Activations, Q8Matrix};
 
+/// How far ahead keys are asked for.
+const AHEAD_BYTES: usize = 4096;
+
+/// What the processor's cache is filled with at a time.
+const LINE_BYTES: usize = 64;
+
 /// Proof that AVX2, FMA and F16C are present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
@@ -171,6 +177,26 @@ fn load_f16(x: &[f16; LANES]) -> __m256 {
 fn store(out: &mut [f32; 4], x: __m128) {
     // SAFETY: the array is 16 writable bytes; the store needs no alignment.
     unsafe { _mm_storeu_ps(out.as_mut_ptr(), x) };
+}
+
+/// Lines of the processor's cache that so many bytes of keys take; none if they are few: short heads have small caches.
+#[inline(always)]
+fn lines(bytes: usize) -> usize {
+    match bytes / LINE_BYTES {
+        ..4 => 0,
+        n => n,
+    }
+}
+
+/// Asks for keys that come [`AHEAD_BYTES`] later, and for the values of these: a head's are too few for the processor to
+/// find out which come next.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn ask_ahead(key: *const i8, value: *const i8, lines: usize) {
+    for line in 0..lines {
+        _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(AHEAD_BYTES + line * LINE_BYTES));
+        _mm_prefetch::<_MM_HINT_T1>(value.wrapping_add(line * LINE_BYTES));
+    }
 }
 
 /// The first values, and zeros.

@@ -19,7 +19,7 @@ use crate::ops;
 use crate::quant::{Activations, BLOCK, Q4, Q8, Q8Activations, WeightFormat};
 use crate::rng::Rng;
 
-const SIZES: [(usize, usize, usize); 21] = [
+const SIZES: [(usize, usize, usize); 22] = [
     (1, 1, 1),
     (3, 7, 2),
     (2, 32, 1),
@@ -38,6 +38,7 @@ const SIZES: [(usize, usize, usize); 21] = [
     (2, 8192, 40),
     (17, 288, 12),
     (35, 1030, 11),
+    (17, 4096, 21),
     (33, 64, 1),
     (7, 128, 1),
     (67, 20, 1),

@@ -25,11 +25,8 @@ pub(super) const ROWS: usize = 16;
 /// Tokens that share the words of a block: as many chains of products as keep the processor busy.
 const TOKENS: usize = 4;
 
-/// Blocks of tiles that are kept, those of half their rows' sums.
-const KEPT: usize = 128;
-
-/// The longest row.
-pub(super) const MOST_BLOCKS: usize = 2 * KEPT;
+/// The longest row that any format takes.
+pub(super) const MOST_BLOCKS: usize = 256;
 
 /// The sums of the specification in the order that it adds them in: `(0 + 4) + (2 + 6)`, and the others likewise.
 const HALVES: [[usize; 4]; 2] = [[0, 4, 2, 6], [1, 5, 3, 7]];
@@ -44,7 +41,7 @@ pub(super) trait Format: Copy {
     type Sums: Copy;
 
     /// A block of each row of a tile.
-    type Words;
+    type Words: Copy;
 
     /// What is made of a block of a token before it meets the rows.
     type Prepared;
@@ -183,19 +180,21 @@ impl<'a, F: Format> Tokens<'a, F> {
     }
 }
 
-/// Every row with every token. `PREPARED` blocks of tokens, [`MOST_BLOCKS`] or more, meet a tile while it is kept.
+/// Every row with every token. `PREPARED` blocks of tokens meet a tile while `KEPT` of its blocks are kept, those of
+/// half its sums.
 ///
 /// # Safety
-/// The caller has the instructions of the format; rows have at most [`MOST_BLOCKS`] blocks.
+/// The caller has the instructions of the format; rows have a block at least.
 #[inline(always)]
-pub(super) unsafe fn matmul<F: Format, const PREPARED: usize>(
+pub(super) unsafe fn matmul<F: Format, const PREPARED: usize, const KEPT: usize>(
     out: Output<'_>,
     format: F,
     matrix: Matrix<'_>,
     x: Q8Activations<'_>,
 ) {
-    const { assert!(PREPARED >= MOST_BLOCKS, "there is room for a token") };
+    const { assert!(PREPARED >= 2 * KEPT, "there is room for a token") };
     let (n, n_rows) = (matrix.n, matrix.n_rows());
+    assert!(n <= 2 * KEPT, "half of a row's blocks are kept");
     assert!(
         x.quants.len() == x.scales.len() * BLOCK && x.scales.len().is_multiple_of(n),
         "tokens are whole, and each of their blocks has a scale"
@@ -248,7 +247,7 @@ pub(super) unsafe fn matmul<F: Format, const PREPARED: usize>(
 /// These blocks of a tile as they are multiplied. As many bytes of the next tile are fetched ahead.
 #[inline(always)]
 unsafe fn keep<'r, F: Format>(
-    room: &'r mut [MaybeUninit<Block<F>>; KEPT],
+    room: &'r mut [MaybeUninit<Block<F>>],
     format: F,
     tile: &[Row<'_>; ROWS],
     next: *const i8,

@@ -4,20 +4,13 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::{filled, load, load_f16, reduce_four, store};
+use super::{ask_ahead, filled, lines, load, load_f16, reduce_four, store};
 use crate::math;
 use crate::ops::{self, LANES};
 use crate::parts::{copy, part};
 
 /// Registers of a head that are summed up together.
 const WIDE: usize = 8;
-
-/// How far ahead keys are asked for, and values while keys are read: a head's are too few for the processor to find out
-/// which come next.
-const AHEAD_BYTES: usize = 4096;
-
-/// What the cache is filled with at a time.
-const LINE_BYTES: usize = 64;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn attend_f32(
@@ -87,11 +80,7 @@ fn dots<T: Copy + Default, const N: usize>(
 ) {
     let head_size = query.len();
     let scale = _mm_set1_ps(1.0 / math::sqrt(head_size as f32));
-    let lines = match 4 * head_size * size_of::<T>() / LINE_BYTES {
-        // So short heads have small caches.
-        ..4 => 0,
-        n => n,
-    };
+    let lines = lines(4 * head_size * size_of::<T>());
     let mut wide = [_mm256_setzero_ps(); N];
     for (wide, query) in wide.iter_mut().zip(query.as_chunks().0) {
         *wide = load(query);
@@ -101,11 +90,7 @@ fn dots<T: Copy + Default, const N: usize>(
     let size = head_size.max(1);
     let cache = keys.chunks(4 * size).zip(values.chunks(4 * size));
     for (scores, (keys, values)) in fours.iter_mut().zip(cache) {
-        for line in 0..lines {
-            let (key, value) = (keys.as_ptr().cast::<i8>(), values.as_ptr().cast::<i8>());
-            _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(AHEAD_BYTES + line * LINE_BYTES));
-            _mm_prefetch::<_MM_HINT_T1>(value.wrapping_add(line * LINE_BYTES));
-        }
+        ask_ahead(keys.as_ptr().cast(), values.as_ptr().cast(), lines);
         let mut lanes = [_mm256_setzero_ps(); 4];
         if N > 0 {
             let keys = keys.as_chunks().0.chunks_exact(N.max(1));

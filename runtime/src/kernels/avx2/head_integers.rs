@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::load;
+use super::{filled, load};
 use crate::kernels::attention::{KEPT_BITS, Row};
 use crate::kernels::scalar::exponent_and_factor;
 use crate::math::ROUND;
@@ -91,9 +91,7 @@ impl Scale {
         for x in chunks {
             lanes = _mm256_max_epi32(lanes, magnitudes(load(x)));
         }
-        let mut last = [0.0; LANES];
-        copy(&mut last, rest);
-        lanes = _mm256_max_epi32(lanes, magnitudes(load(&last)));
+        lanes = _mm256_max_epi32(lanes, magnitudes(load(&filled(rest))));
         let mut magnitudes = [0u32; LANES];
         // SAFETY: the array is 32 writable bytes; the store needs no alignment.
         unsafe { _mm256_storeu_si256(magnitudes.as_mut_ptr().cast(), lanes) };
@@ -126,8 +124,7 @@ fn eight(x: &mut &[f32], scale: Scale) -> __m128i {
             load(chunk)
         }
         None => {
-            let mut last = [0.0; LANES];
-            copy(&mut last, x);
+            let last = filled(x);
             *x = &[];
             load(&last)
         }

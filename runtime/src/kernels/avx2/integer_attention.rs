@@ -4,7 +4,7 @@ mod sums;
 
 use core::arch::x86_64::*;
 
-use super::Avx2;
+use super::{Avx2, ask_ahead, filled, lines};
 use crate::kernels::attention::{SCORE_FRACTION, ScoreScale};
 use crate::kernels::scalar::{EXP2, Loops};
 use crate::ops::LANES;
@@ -18,13 +18,6 @@ const CHUNK: usize = 16;
 
 /// Values of a key of which two are multiplied together.
 const NARROW: usize = 8;
-
-/// How far ahead keys are asked for, and values while keys are read: a head's are too few for the processor to find out
-/// which come next.
-const AHEAD_BYTES: usize = 4096;
-
-/// What the cache is filled with at a time.
-const LINE_BYTES: usize = 64;
 
 impl Loops for Avx2 {
     #[inline(always)]
@@ -105,19 +98,12 @@ fn scores(
         out.len() == n && keys.len() == n * width && width.is_multiple_of(4),
         "each token has a score and a key of whole words"
     );
-    let lines = match KEYS * width / LINE_BYTES {
-        // So short heads have small caches.
-        ..4 => 0,
-        n => n,
-    };
+    let lines = lines(KEYS * width);
     let mut most = _mm256_set1_epi32(i32::MIN);
     let (groups, rest) = exponents.as_chunks::<KEYS>();
     let (mut key, mut value) = (keys.as_ptr(), values.as_ptr());
     for (out, exponents) in out.chunks_mut(KEYS).zip(groups) {
-        for line in 0..lines {
-            _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(AHEAD_BYTES + line * LINE_BYTES));
-            _mm_prefetch::<_MM_HINT_T1>(value.wrapping_add(line * LINE_BYTES));
-        }
+        ask_ahead(key, value, lines);
         let dots = match query.as_array() {
             // SAFETY: as many keys as exponents, of the query's width.
             Some(query) => unsafe { narrow_dots(query, key) },
@@ -248,13 +234,9 @@ fn weights(x: &mut [i32], exponents: &[i8], most: i32, most_exponent: i32) -> (u
     let (mut sums, mut all) = (_mm256_setzero_si256(), _mm256_setzero_si256());
     for (x, exponents) in x.chunks_mut(LANES).zip(exponents.chunks(LANES)) {
         let there = words_below(x.len());
-        let mut shifts = [0; LANES];
         let exponents = match exponents.as_array() {
-            Some(exponents) => exponents,
-            None => {
-                copy(&mut shifts, exponents);
-                &shifts
-            }
+            Some(exponents) => *exponents,
+            None => filled(exponents),
         };
         // SAFETY: only numbers of `x` are read; the load needs no alignment.
         let score = unsafe { _mm256_maskload_epi32(x.as_ptr(), there) };
@@ -266,7 +248,7 @@ fn weights(x: &mut [i32], exponents: &[i8], most: i32, most_exponent: i32) -> (u
         let whole = _mm256_srli_epi32::<{ SCORE_FRACTION as i32 }>(below);
         let power = _mm256_and_si256(_mm256_srlv_epi32(power, whole), there);
         sums = _mm256_add_epi32(sums, _mm256_srli_epi32::<10>(power));
-        let shift = _mm256_sub_epi32(most_exponent, widened(exponents));
+        let shift = _mm256_sub_epi32(most_exponent, widened(&exponents));
         let weight = _mm256_srlv_epi32(power, shift);
         all = _mm256_or_si256(all, weight);
         store(x, weight);

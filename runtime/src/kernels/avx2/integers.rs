@@ -1,6 +1,6 @@
 //! Products of integer weights, in the order of the specification.
 //!
-//! Few tokens meet the rows one by one, many meet sixteen rows at a time ([`tiles`]). One by one with `q8`: `maddubs`
+//! Few tokens meet the rows one by one, many meet sixteen rows at a time ([`tiles`]). One by one, `maddubs`
 //! multiplies unsigned by signed bytes, so the weight's sign moves to the activation. |w| is at most 128 and |x| at
 //! most 127, so a pair's sum fits `i16` and nothing saturates. Eight blocks end as the eight lanes of the
 //! specification.
@@ -29,11 +29,16 @@ const PREPARED_Q8: usize = 1024;
 /// Those of `q4`, of which less is prepared.
 const PREPARED_Q4: usize = 4096;
 
+/// The longest rows of `q8`: of longer ones fewer tokens would meet a tile than pay for it.
+const MOST_Q8: usize = PREPARED_Q8 / MANY_Q8;
+
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) {
-    if are_many(x, MANY_Q8) {
+    if are_many(x, MANY_Q8, MOST_Q8) {
         // SAFETY: `are_many` knows the blocks.
-        return unsafe { as_tiles::<_, PREPARED_Q8>(out, tiles::Bytes, w.stored(), x) };
+        return unsafe {
+            as_tiles::<_, PREPARED_Q8, { MOST_Q8 / 2 }>(out, tiles::Bytes, w.stored(), x)
+        };
     }
     crate::kernels::matmul(out, w.rows(), x.rows(), |w, x| {
         dot_blocks(w.quants, w.scales, x, |w: &[i8; BLOCK]| load_i8(w))
@@ -42,29 +47,31 @@ pub(super) fn matmul_q8(out: Output<'_>, w: Q8Matrix<'_>, x: Q8Activations<'_>) 
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q4(out: Output<'_>, w: Q4Matrix<'_>, x: Q8Activations<'_>) {
-    if are_many(x, MANY_Q4) {
+    if are_many(x, MANY_Q4, MOST_BLOCKS) {
         // SAFETY: as above.
-        return unsafe { as_tiles::<_, PREPARED_Q4>(out, tiles::Nibbles, w.stored(), x) };
+        return unsafe {
+            as_tiles::<_, PREPARED_Q4, { MOST_BLOCKS / 2 }>(out, tiles::Nibbles, w.stored(), x)
+        };
     }
     crate::kernels::matmul(out, w.rows(), x.rows(), |w, x| {
         dot_blocks(w.nibbles, w.scales, x, |w| load_q4(w))
     });
 }
 
-/// Whether there are so many tokens, of a length that tiles can have.
-fn are_many(x: Q8Activations<'_>, many: usize) -> bool {
+/// Whether there are so many tokens, of at most so many blocks.
+fn are_many(x: Q8Activations<'_>, many: usize, most: usize) -> bool {
     let n = x.blocks.n;
-    (1..=MOST_BLOCKS).contains(&n) && x.scales.len() >= many * n
+    (1..=most).contains(&n) && x.scales.len() >= many * n
 }
 
 /// [`crate::kernels::tiles::matmul`] of what is stored. By itself, so that one token does not pay for its room on the
 /// stack.
 ///
 /// # Safety
-/// There are blocks, at most [`MOST_BLOCKS`] a row.
+/// Rows have a block at least.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn as_tiles<F: Format, const PREPARED: usize>(
+unsafe fn as_tiles<F: Format, const PREPARED: usize, const KEPT: usize>(
     out: Output<'_>,
     format: F,
     stored: (&[i8], &[f16]),
@@ -72,7 +79,7 @@ unsafe fn as_tiles<F: Format, const PREPARED: usize>(
 ) {
     let matrix = Matrix::new(stored, x.blocks.n, F::BYTES);
     // SAFETY: this function has the instructions, the rest is the caller's.
-    unsafe { crate::kernels::tiles::matmul::<_, PREPARED>(out, format, matrix, x) }
+    unsafe { crate::kernels::tiles::matmul::<_, PREPARED, KEPT>(out, format, matrix, x) }
 }
 
 /// Dot product of a row of blocks of `BYTES` with one token's activations.

@@ -16,12 +16,15 @@ use half::f16;
 use self::tiles::Tiled;
 use self::weights::{Bytes, Nibbles, Weights};
 use crate::kernels::Output;
-use crate::kernels::tiles::Matrix;
+use crate::kernels::tiles::{MOST_BLOCKS, Matrix};
 use crate::ops::LANES;
 use crate::quant::{Q4Matrix, Q8Activations, Q8Matrix};
 
 /// Blocks of tokens that meet a tile while it is kept.
 const PREPARED: usize = 4096;
+
+/// Blocks of half the sums of the longest row.
+const KEPT: usize = MOST_BLOCKS / 2;
 
 /// Fewer tokens than this do not pay for what [`tiles`] does to the weights first.
 const MANY: usize = 10;
@@ -79,6 +82,8 @@ unsafe fn matmul<W: Weights>(
         unsafe { rows::few_tokens(out, weights, matrix, x) }
     } else {
         // SAFETY: as above.
-        unsafe { crate::kernels::tiles::matmul::<_, PREPARED>(out, Tiled(weights), matrix, x) }
+        unsafe {
+            crate::kernels::tiles::matmul::<_, PREPARED, KEPT>(out, Tiled(weights), matrix, x)
+        }
     }
 }

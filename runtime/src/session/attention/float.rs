@@ -119,7 +119,7 @@ impl FloatCache<'_> {
 }
 
 impl SharedFloats<'_, '_> {
-    /// With `scores` for as many tokens as the context has, and `room` as [`FloatCache::head`].
+    /// With `scores` for the tokens so far at least, and `room` as [`FloatCache::head`].
     fn attend(
         &self,
         isa: Isa,
