@@ -211,7 +211,7 @@ pub trait Backend: Memory {
     /// Root of the sum of squares of all `gradients`.
     fn gradient_norm(&mut self, gradients: &[Self::Buffer]) -> Result<Self::Scalar, BackendError>;
 
-    /// Step number `step` (from 1) of each tensor's [`Rule`] on gradients of norm `norm`, clipped; clears
+    /// Step number `step` (from 1) of each tensor's [rule](Optimized::rules) on gradients of norm `norm`, clipped; clears
     /// the gradients, which is all it does if there is no `norm` or it is not finite.
     fn update(
         &mut self,

@@ -56,7 +56,7 @@ impl Corpora {
     }
 }
 
-/// [`crate::backend::Backend::corpus`].
+/// [`crate::backend::Memory::corpus`].
 pub(super) fn corpus(work: &mut Work, file: &TokenFile) -> Result<Corpus, BackendError> {
     let bytes = file.bytes();
     let mut memory = None;
@@ -78,7 +78,7 @@ pub(super) fn corpus(work: &mut Work, file: &TokenFile) -> Result<Corpus, Backen
     })
 }
 
-/// [`crate::backend::Backend::draw`].
+/// [`crate::backend::Memory::draw`].
 pub(super) fn draw(
     work: &mut Work,
     tokens: &mut Ids,
