@@ -12,6 +12,7 @@ mod serial;
 
 use std::env;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 /// Bare-metal and browser targets that the runtime must build for.
 const TARGETS: [&str; 5] = [
@@ -198,7 +199,9 @@ fn main() -> ExitCode {
     };
     for step in chosen {
         println!("xtask: {}: {}", step.name, step.about);
+        let start = Instant::now();
         let code = finished(step.name, (step.run)());
+        println!("xtask: {}: {} s", step.name, start.elapsed().as_secs());
         if code != ExitCode::SUCCESS {
             return code;
         }
