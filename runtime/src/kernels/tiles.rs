@@ -38,7 +38,7 @@ const HALVES: [[usize; 4]; 2] = [[0, 4, 2, 6], [1, 5, 3, 7]];
 /// the block that is asked for.
 pub(super) trait Format: Copy {
     /// A number for each row of a tile.
-    type Sums: Copy;
+    type Sums: Sums;
 
     /// A block of each row of a tile.
     type Words: Copy;
@@ -64,13 +64,19 @@ pub(super) trait Format: Copy {
         block: &Block<Self>,
         x: Tokens<'_, Self>,
     ) -> [Self::Sums; T];
+}
 
-    unsafe fn zeros(self) -> Self::Sums;
+/// A number for each row of a tile, in the registers of an instruction set.
+///
+/// # Safety
+/// As of [`Format`].
+pub(super) trait Sums: Copy {
+    unsafe fn zeros() -> Self;
 
-    unsafe fn add(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+    unsafe fn add(self, other: Self) -> Self;
 
-    /// Writes as many sums as there are places, or adds them to what is there.
-    unsafe fn put(self, out: &mut [f32], sums: Self::Sums, adds: bool);
+    /// Writes as many as there are places, or adds them to what is there.
+    unsafe fn put(self, out: &mut [f32], adds: bool);
 }
 
 /// A matrix: integers and scales of `n` blocks a row.
@@ -344,8 +350,8 @@ unsafe fn some<F: Format, const T: usize>(
         let out = part_mut(out, t * place.stride + place.first, place.rows);
         // SAFETY: as above.
         unsafe {
-            let sum = format.add(format.add(a[t], b[t]), format.add(c[t], d[t]));
-            format.put(out, sum, place.adds);
+            let sum = a[t].add(b[t]).add(c[t].add(d[t]));
+            sum.put(out, place.adds);
         }
     }
 }
@@ -362,11 +368,11 @@ unsafe fn sum<F: Format, const T: usize>(
 ) -> [F::Sums; T] {
     // SAFETY: as above.
     unsafe {
-        let mut sums = [format.zeros(); T];
+        let mut sums = [F::Sums::zeros(); T];
         for block in blocks {
             let products = format.products::<T>(block, tokens);
             for t in 0..T {
-                sums[t] = format.add(sums[t], products[t]);
+                sums[t] = sums[t].add(products[t]);
             }
         }
         sums

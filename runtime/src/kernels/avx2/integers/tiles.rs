@@ -13,8 +13,9 @@ use core::mem::transmute;
 use core::ptr;
 
 use super::load_i8;
-use crate::kernels::tiles::{Block, Format, ROWS, Row, Tokens};
+use crate::kernels::tiles::{Block, Format, ROWS, Row, Sums, Tokens};
 use crate::ops::LANES;
+use crate::parts::copy;
 use crate::quant::{BLOCK, Q4_BYTES, Q4_OFFSET};
 
 /// Eight rows, and eight more.
@@ -94,24 +95,6 @@ impl Format for Bytes {
             scaled(dots, block.scales, scales)
         }
     }
-
-    #[inline(always)]
-    unsafe fn zeros(self) -> Self::Sums {
-        // SAFETY: as of the trait.
-        unsafe { [_mm256_setzero_ps(); PARTS] }
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
-        // SAFETY: as of the trait.
-        unsafe { add(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn put(self, out: &mut [f32], sums: Self::Sums, adds: bool) {
-        // SAFETY: as of the trait.
-        unsafe { put(out, sums, adds) }
-    }
 }
 
 impl Format for Nibbles {
@@ -179,23 +162,43 @@ impl Format for Nibbles {
             scaled(sums, block.scales, scales)
         }
     }
+}
 
+impl Sums for [__m256; PARTS] {
     #[inline(always)]
-    unsafe fn zeros(self) -> Self::Sums {
+    unsafe fn zeros() -> Self {
         // SAFETY: as of the trait.
         unsafe { [_mm256_setzero_ps(); PARTS] }
     }
 
     #[inline(always)]
-    unsafe fn add(self, a: Self::Sums, b: Self::Sums) -> Self::Sums {
+    unsafe fn add(self, other: Self) -> Self {
         // SAFETY: as of the trait.
-        unsafe { add(a, b) }
+        unsafe {
+            [
+                _mm256_add_ps(self[0], other[0]),
+                _mm256_add_ps(self[1], other[1]),
+            ]
+        }
     }
 
     #[inline(always)]
-    unsafe fn put(self, out: &mut [f32], sums: Self::Sums, adds: bool) {
-        // SAFETY: as of the trait.
-        unsafe { put(out, sums, adds) }
+    unsafe fn put(self, out: &mut [f32], adds: bool) {
+        // SAFETY: both are 64 bytes, and all bits are numbers.
+        let sums: [f32; ROWS] = unsafe { transmute(self) };
+        match out.as_mut_array::<ROWS>() {
+            Some(out) if adds => add_to(out, &sums),
+            Some(out) => *out = sums,
+            None if adds => add_to(out, &sums),
+            None => copy(out, &sums),
+        }
+    }
+}
+
+#[inline(always)]
+fn add_to(out: &mut [f32], sums: &[f32]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out += sum;
     }
 }
 
@@ -342,31 +345,5 @@ unsafe fn scaled<const T: usize>(
             }
         }
         products
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add(a: [__m256; PARTS], b: [__m256; PARTS]) -> [__m256; PARTS] {
-    [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])]
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn put(out: &mut [f32], sums: [__m256; PARTS], adds: bool) {
-    // SAFETY: both are 64 bytes, and all bits are numbers.
-    let sums: [f32; ROWS] = unsafe { transmute(sums) };
-    match out.as_mut_array::<ROWS>() {
-        Some(out) if adds => add_to(out, &sums),
-        Some(out) => *out = sums,
-        None if adds => add_to(out, &sums),
-        None => out.copy_from_slice(&sums[..out.len()]),
-    }
-}
-
-#[inline(always)]
-fn add_to(out: &mut [f32], sums: &[f32]) {
-    for (out, sum) in out.iter_mut().zip(sums) {
-        *out += sum;
     }
 }

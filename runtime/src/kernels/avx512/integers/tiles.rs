@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 use super::load::tile_scales;
 use super::weights::Weights;
 use crate::kernels::avx512::lanes_below;
-use crate::kernels::tiles::{Block, Format, ROWS, Row, Tokens};
+use crate::kernels::tiles::{Block, Format, ROWS, Row, Sums, Tokens};
 use crate::quant::BLOCK;
 
 /// Words of a block: word `i` of each row.
@@ -81,29 +81,31 @@ impl<W: Weights> Format for Tiled<W> {
             products
         }
     }
+}
 
+impl Sums for __m512 {
     #[inline(always)]
-    unsafe fn zeros(self) -> __m512 {
+    unsafe fn zeros() -> Self {
         // SAFETY: as of the trait.
         unsafe { _mm512_setzero_ps() }
     }
 
     #[inline(always)]
-    unsafe fn add(self, a: __m512, b: __m512) -> __m512 {
+    unsafe fn add(self, other: Self) -> Self {
         // SAFETY: as of the trait.
-        unsafe { _mm512_add_ps(a, b) }
+        unsafe { _mm512_add_ps(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn put(self, out: &mut [f32], mut sums: __m512, adds: bool) {
+    unsafe fn put(mut self, out: &mut [f32], adds: bool) {
         let mask = lanes_below(out.len()) as u16;
         let out = out.as_mut_ptr();
         // SAFETY: as of the trait, and the mask has a lane for each place.
         unsafe {
             if adds {
-                sums = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), sums);
+                self = _mm512_maskz_loadu_ps(mask, out).add(self);
             }
-            _mm512_mask_storeu_ps(out, mask, sums);
+            _mm512_mask_storeu_ps(out, mask, self);
         }
     }
 }
