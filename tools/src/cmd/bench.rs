@@ -8,14 +8,14 @@ mod train;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 use minigpt_runtime::{Format, Isa, KvFormat};
 use serde::Serialize;
 
 use self::measure::{Lengths, Speed};
 use self::shape::Shape;
-use super::{count, format_parser, kv_parser, open_model};
+use super::{count, format_parser, kv_parser, open_model, parser_of};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, say};
 
@@ -213,11 +213,7 @@ fn row(
 
 /// Names of the instruction sets of this machine to these.
 fn isa_parser() -> impl TypedValueParser<Value = Isa> {
-    let names: Vec<&str> = Isa::available().map(Isa::name).collect();
-    PossibleValuesParser::new(names).map(|name| {
-        let isa = Isa::available().find(|isa| isa.name() == name);
-        isa.unwrap_or_else(Isa::detect)
-    })
+    parser_of(Isa::available(), Isa::name)
 }
 
 /// The numbers of `--threads`, or 1 and all.

@@ -99,20 +99,24 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 
 /// [`format_parser`] of these formats alone.
 fn format_parser_of(formats: &'static [Format]) -> impl TypedValueParser<Value = Format> {
-    let names = PossibleValuesParser::new(formats.iter().map(|format| format.name()));
-    names.map(|name| {
-        let format = formats.iter().find(|format| format.name() == name);
-        format.copied().unwrap_or(Format::F32)
-    })
+    parser_of(formats.iter().copied(), Format::name)
 }
 
 /// Names of the formats of a cache to the formats.
 fn kv_parser() -> impl TypedValueParser<Value = KvFormat> {
-    let names = PossibleValuesParser::new(KvFormat::ALL.map(|format| format.name()));
-    names.map(|name| {
-        let format = KvFormat::ALL
-            .into_iter()
-            .find(|format| format.name() == name);
-        format.unwrap_or(KvFormat::F32)
+    parser_of(KvFormat::ALL, KvFormat::name)
+}
+
+/// Names to the `values` that are called so.
+fn parser_of<T: Clone + Send + Sync + 'static>(
+    values: impl IntoIterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let named = values.into_iter().map(|value| (name(value.clone()), value));
+    let named: Vec<(&str, T)> = named.collect();
+    let names = PossibleValuesParser::new(named.iter().map(|(name, _)| *name));
+    names.try_map(move |given| {
+        let found = named.iter().find(|(name, _)| *name == given);
+        found.map(|(_, value)| value.clone()).ok_or("no such name")
     })
 }
