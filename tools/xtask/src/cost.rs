@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use self::program::{FOLDER, Program};
 use self::table::Row;
 use super::boards::Board;
@@ -110,19 +112,25 @@ fn boards(name: Option<&str>) -> Result<(Vec<Board>, bool), String> {
 
 /// The rows of the table.
 fn count(boards: &[Board]) -> Result<Vec<Row>, String> {
-    let (mut rows, mut forbidden) = (Vec::new(), BTreeSet::new());
+    let mut programs = Vec::new();
     for board in boards {
         for format in board.formats() {
             let shape = board.shape();
             let program = Program::build(board, &board.target, format, &shape.features())?;
             let model = shape.write(FOLDER.as_ref(), format)?;
-            let measured = program.measure(&model)?;
-            program.tell(&model)?;
-            let names = [&board.name, &board.core, shape.name, format.name()];
-            rows.push(Row::new(names, &program, &measured));
-            forbidden.extend(program.image.forbidden);
+            programs.push((board, format, program, model));
         }
     }
+    let rows = programs.par_iter().map(|(board, format, program, model)| {
+        let measured = program.measure(model)?;
+        program.tell(model)?;
+        let shape = board.shape().name;
+        let names = [&board.name, &board.core, shape, format.name()];
+        Ok(Row::new(names, program, &measured))
+    });
+    let rows = rows.collect::<Result<_, String>>()?;
+    let images = programs.iter().map(|(_, _, program, _)| &program.image);
+    let forbidden: BTreeSet<&String> = images.flat_map(|image| &image.forbidden).collect();
     for function in forbidden {
         eprintln!("xtask: a program has {function}");
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use minigpt_runtime::Isa;
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::boards::{self, Board};
@@ -104,20 +105,27 @@ pub(crate) fn check() -> Result<(), String> {
     for (i, (text, _)) in texts.iter().enumerate() {
         println!("{:>3}  {}", i + 1, text.name);
     }
+    let told = machines.par_iter().map(|machine| {
+        let told = texts
+            .iter()
+            .map(|(text, model)| machine.differs(text, model, &golden.kv));
+        let told: Vec<Option<String>> = told.collect::<Result<_, _>>()?;
+        let line = told.iter().zip(&texts).map(|(told, (text, _))| match told {
+            None if machine.is_without(text) => "   -",
+            None => "   =",
+            Some(_) => "   X",
+        });
+        println!("{:24}{}", machine.name(), line.collect::<String>());
+        Ok(told)
+    });
+    let told: Vec<Vec<Option<String>>> = told.collect::<Result<_, String>>()?;
     let mut wrong: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
-    for machine in &machines {
-        let mut line = format!("{:24}", machine.name());
-        for (i, (text, model)) in texts.iter().enumerate() {
-            line += match machine.differs(text, model, &golden.kv)? {
-                None if machine.is_without(text) => "   -",
-                None => "   =",
-                Some(told) => {
-                    wrong.entry((i + 1, told)).or_default().push(machine.name());
-                    "   X"
-                }
-            };
+    for (machine, told) in machines.iter().zip(told) {
+        for (i, told) in told.into_iter().enumerate() {
+            if let Some(told) = told {
+                wrong.entry((i + 1, told)).or_default().push(machine.name());
+            }
         }
-        println!("{line}");
     }
     println!("=: the same text, X: another, -: the board is too small for the model");
     if wrong.is_empty() {

@@ -1,10 +1,11 @@
 //! The cost model: how it is fitted, and how far it is off.
 
+use std::fs;
 use std::path::PathBuf;
-use std::{fs, thread};
 
 use minigpt_models::cost::{COLUMNS, CoreCost, KINDS, WORK, parse, work};
 use minigpt_runtime::Format;
+use rayon::prelude::*;
 
 use super::least_squares;
 use super::program::{ANY_MODEL, FOLDER, Measured, Program};
@@ -58,32 +59,12 @@ fn benches(boards: &[Board]) -> Result<Vec<Bench<'_>>, String> {
 impl Bench<'_> {
     /// Measures models of all `shapes`, some at a time.
     fn measure(&self, shapes: &[Shape]) -> Result<Vec<Measured>, String> {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let models: Result<Vec<PathBuf>, String> = shapes
+        let models: Vec<PathBuf> = shapes
             .iter()
             .map(|shape| shape.write(FOLDER.as_ref(), self.format))
-            .collect();
-        let models = models?;
-        thread::scope(|scope| {
-            let parts = models.chunks(models.len().div_ceil(threads));
-            let running: Vec<_> = parts
-                .map(|part| {
-                    scope.spawn(|| {
-                        part.iter()
-                            .map(|model| self.program.measure(model))
-                            .collect()
-                    })
-                })
-                .collect();
-            let mut all = Vec::new();
-            for thread in running {
-                let part: Result<Vec<Measured>, String> = thread
-                    .join()
-                    .map_err(|_| "a measurement panicked".to_owned())?;
-                all.extend(part?);
-            }
-            Ok(all)
-        })
+            .collect::<Result<_, _>>()?;
+        let measured = models.par_iter().map(|model| self.program.measure(model));
+        measured.collect()
     }
 
     /// Fits the instructions of each kind of work.
