@@ -1,10 +1,13 @@
 //! Elementary functions, the same bits on every target.
 //!
-//! Nothing here uses the platform's mathematics: powers and logarithms come from `libm`, roots from
-//! there or from an instruction that rounds as correctly, the exponential, sine and cosine are polynomials
-//! of multiplications and additions that are never fused.
+//! Nothing here uses the platform's mathematics: logarithms come from `libm`, square roots from there or from
+//! an instruction that rounds as correctly, the exponential, sine and cosine are polynomials of
+//! multiplications and additions that are never fused, and what makes [`geometric`] sequences is integers.
 //! Everything else in the workspace calls these.
 
+mod scaled;
+
+use self::scaled::{MOST, Scaled};
 #[cfg(kernel_dsp)]
 use crate::kernels::root;
 
@@ -117,13 +120,22 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-/// `base^exponent`.
-#[must_use]
-pub fn pow(base: f32, exponent: f32) -> f32 {
-    libm::powf(base, exponent)
+/// `out[i] = base^(i / out.len())`, at most one unit in the last place off, and rounded correctly but for a few
+/// values in ten thousand where `out` has up to 2,048.
+///
+/// # Shapes
+/// `out` has at most `2^19` values. `base` is finite and above 0; a subnormal one counts as the least number that is
+/// none.
+pub fn geometric(out: &mut [f32], base: f32) {
+    let ratio = Scaled::new(base).root(out.len().clamp(1, MOST) as i32);
+    let mut power = Scaled::ONE;
+    for value in out {
+        *value = power.to_f32();
+        power = power.times(ratio);
+    }
 }
 
-/// [`pow`] in double precision, for what a host computes once a step.
+/// `base^exponent` in double precision, for what a host computes once a step.
 #[must_use]
 pub fn pow_f64(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)
@@ -143,6 +155,8 @@ pub fn ln(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use std::vec;
+
     use super::*;
 
     #[test]
@@ -178,6 +192,32 @@ mod tests {
         for x in [1e6, -1e9, 1e30, f32::MAX] {
             let (sin, cos) = sin_cos(x);
             assert!(sin.abs() <= 1.0 && cos.abs() <= 1.0, "{x}: {sin}, {cos}");
+        }
+    }
+
+    #[test]
+    fn geometric_sequences_are_rounded_correctly() {
+        let (mut values, mut wrong) = (0, 0);
+        for base in [10_000.0f32, 500_000.0, 1e6, 3.5, 1.0, 0.3, 1e-37, 1e38] {
+            for n in 1..=130 {
+                let mut powers = vec![0.0; n];
+                geometric(&mut powers, base);
+                assert_eq!(powers[0], 1.0);
+                for (i, power) in powers.iter().enumerate() {
+                    let exact = f64::from(base).powf(i as f64 / n as f64);
+                    let off = power.to_bits().abs_diff((exact as f32).to_bits());
+                    assert!(off <= 1, "{base}^({i}/{n}): {power}, but {exact}");
+                    values += 1;
+                    wrong += off;
+                }
+            }
+        }
+        assert!(wrong * 10_000 < values, "{wrong} of {values}");
+        let mut powers = vec![0.0; MOST];
+        geometric(&mut powers, 10_000.0);
+        for i in (0..MOST).step_by(999) {
+            let exact = 10_000f64.powf(i as f64 / MOST as f64) as f32;
+            assert!(powers[i].to_bits().abs_diff(exact.to_bits()) <= 1);
         }
     }
 

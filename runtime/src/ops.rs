@@ -229,14 +229,14 @@ pub fn softmax(x: &mut [f32]) {
 pub const SINUSOID_BASE: f32 = 10_000.0;
 
 /// By how many radians each pair turns from one position to the next:
-/// `out[i] = base^(-2i / (2 out.len()))`.
+/// `out[i] = base^(-2i / (2 out.len()))`. `base` is finite and above 0.
 ///
 /// # Shapes
 /// `out` `[HS / 2]` for [`rope_table`], `[C / 2]` for [`sinusoid`].
 pub fn frequencies(out: &mut [f32], base: f32) {
-    let width = (2 * out.len()) as f32;
-    for (i, frequency) in out.iter_mut().enumerate() {
-        *frequency = 1.0 / math::pow(base, (2 * i) as f32 / width);
+    math::geometric(out, base);
+    for frequency in out {
+        *frequency = 1.0 / *frequency;
     }
 }
 

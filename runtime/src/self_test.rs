@@ -68,7 +68,7 @@ impl core::error::Error for SelfTestError {}
 
 /// Checks sums, products and elementary functions, and the matrix products of `W` where those are
 /// the same bits everywhere, against results that are known. Takes about 1.5 KB of stack and the time
-/// of a few hundred multiplications.
+/// of a few thousand multiplications.
 ///
 /// # Errors
 /// A [`SelfTestError`] that says which part differs.

@@ -33,7 +33,7 @@ const STORY_TOKENS: i64 = 300;
 
 /// What it is drawn with, whatever the seed of the training: one with which the model of the built-in
 /// stories keeps its people apart.
-const STORY_SEED: u64 = 103;
+const STORY_SEED: u64 = 19;
 
 const EXAMPLES: &str = "\
 Examples:
