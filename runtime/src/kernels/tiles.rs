@@ -52,9 +52,6 @@ pub(super) trait Format: Copy {
     /// Block `block` of the rows of a tile.
     unsafe fn words(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Words;
 
-    /// Scale `block` of the rows of a tile.
-    unsafe fn scales(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Sums;
-
     unsafe fn prepare(self, x: &[i8; BLOCK]) -> Self::Prepared;
 
     /// The products of a block of the rows with the same of each of `T` tokens: there are so many, and they have such
@@ -71,6 +68,9 @@ pub(super) trait Format: Copy {
 /// # Safety
 /// As of [`Format`].
 pub(super) trait Sums: Copy {
+    /// Scale `block` of the rows of a tile.
+    unsafe fn scales(tile: &[Row<'_>; ROWS], block: usize) -> Self;
+
     unsafe fn zeros() -> Self;
 
     unsafe fn add(self, other: Self) -> Self;
@@ -271,7 +271,7 @@ unsafe fn keep<'r, F: Format>(
         // SAFETY: as above, and the place is there.
         unsafe {
             (*block).words = format.words(tile, index);
-            (*block).scales = format.scales(tile, index);
+            (*block).scales = F::Sums::scales(tile, index);
             (*block).index = index;
         }
         n += 1;

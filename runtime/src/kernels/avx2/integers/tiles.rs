@@ -47,12 +47,6 @@ impl Format for Bytes {
     }
 
     #[inline(always)]
-    unsafe fn scales(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Sums {
-        // SAFETY: as of the trait.
-        unsafe { tile_scales(tile, block) }
-    }
-
-    #[inline(always)]
     unsafe fn prepare(self, x: &[i8; BLOCK]) -> Self::Prepared {
         // SAFETY: as of the trait, and both are 64 bytes.
         unsafe {
@@ -115,12 +109,6 @@ impl Format for Nibbles {
     }
 
     #[inline(always)]
-    unsafe fn scales(self, tile: &[Row<'_>; ROWS], block: usize) -> Self::Sums {
-        // SAFETY: as of the trait.
-        unsafe { tile_scales(tile, block) }
-    }
-
-    #[inline(always)]
     unsafe fn prepare(self, x: &[i8; BLOCK]) -> i32 {
         -x.iter().map(|x| i32::from(*x)).sum::<i32>() * i32::from(Q4_OFFSET)
     }
@@ -165,6 +153,12 @@ impl Format for Nibbles {
 }
 
 impl Sums for [__m256; PARTS] {
+    #[inline(always)]
+    unsafe fn scales(tile: &[Row<'_>; ROWS], block: usize) -> Self {
+        // SAFETY: as of the trait.
+        unsafe { [eight_scales(tile, 0, block), eight_scales(tile, 1, block)] }
+    }
+
     #[inline(always)]
     unsafe fn zeros() -> Self {
         // SAFETY: as of the trait.
@@ -298,14 +292,7 @@ unsafe fn sixteen(row: &Row<'_>, i: usize) -> __m128i {
     unsafe { _mm_loadu_si128(row.bytes.as_ptr().add(16 * i).cast()) }
 }
 
-/// Scale `block` of each row of a tile.
-#[inline(always)]
-unsafe fn tile_scales(tile: &[Row<'_>; ROWS], block: usize) -> [__m256; PARTS] {
-    // SAFETY: as of the trait.
-    unsafe { [eight_scales(tile, 0, block), eight_scales(tile, 1, block)] }
-}
-
-/// Those of eight rows. Not by way of an array: a load waits for narrower stores before it.
+/// Scale `block` of eight rows. Not by way of an array: a load waits for narrower stores before it.
 #[inline(always)]
 unsafe fn eight_scales(tile: &[Row<'_>; ROWS], part: usize, block: usize) -> __m256 {
     // SAFETY: as of the trait, rows have such a block.

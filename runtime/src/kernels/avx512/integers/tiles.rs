@@ -36,12 +36,6 @@ impl<W: Weights> Format for Tiled<W> {
     }
 
     #[inline(always)]
-    unsafe fn scales(self, tile: &[Row<'_>; ROWS], block: usize) -> __m512 {
-        // SAFETY: as of the trait.
-        unsafe { tile_scales(tile, block) }
-    }
-
-    #[inline(always)]
     unsafe fn prepare(self, x: &[i8; BLOCK]) -> i32 {
         // SAFETY: as of the trait, and the array is 32 readable bytes; the load needs no alignment.
         unsafe {
@@ -84,6 +78,12 @@ impl<W: Weights> Format for Tiled<W> {
 }
 
 impl Sums for __m512 {
+    #[inline(always)]
+    unsafe fn scales(tile: &[Row<'_>; ROWS], block: usize) -> Self {
+        // SAFETY: as of the trait.
+        unsafe { tile_scales(tile, block) }
+    }
+
     #[inline(always)]
     unsafe fn zeros() -> Self {
         // SAFETY: as of the trait.
