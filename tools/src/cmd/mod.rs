@@ -108,15 +108,14 @@ fn kv_parser() -> impl TypedValueParser<Value = KvFormat> {
 }
 
 /// Names to the `values` that are called so.
-fn parser_of<T: Clone + Send + Sync + 'static>(
+fn parser_of<T: Copy + Send + Sync + 'static>(
     values: impl IntoIterator<Item = T>,
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {
-    let named = values.into_iter().map(|value| (name(value.clone()), value));
-    let named: Vec<(&str, T)> = named.collect();
-    let names = PossibleValuesParser::new(named.iter().map(|(name, _)| *name));
+    let values: Vec<T> = values.into_iter().collect();
+    let names = PossibleValuesParser::new(values.iter().map(|value| name(*value)));
     names.try_map(move |given| {
-        let found = named.iter().find(|(name, _)| *name == given);
-        found.map(|(_, value)| value.clone()).ok_or("no such name")
+        let found = values.iter().find(|value| name(**value) == given);
+        found.copied().ok_or("no such name")
     })
 }
