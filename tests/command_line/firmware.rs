@@ -471,14 +471,7 @@ fn a_text_that_begins_with_nothing_is_the_same_too() {
     let dir = directory();
     // Its tokenizer has no start token.
     let bytes = format_file("v1-f32-byte.mgpt").display().to_string();
-    let export = [
-        "export",
-        &bytes,
-        "--format=q8",
-        "--measure=0",
-        "-o",
-        "b.mgpt",
-    ];
+    let export = ["export", &bytes, "--format=q8", "-o", "b.mgpt"];
     assert!(run(dir.path(), &export).status.success());
     let how = [
         "--prompt=",
@@ -513,7 +506,7 @@ fn the_figures_are_those_of_the_board() {
         .spawn()
         .unwrap();
     use std::io::Write;
-    let lines = b"/info\n/seed x\n/max-tokens 3\n the\n";
+    let lines = b"/info\n/seed x\n/max-tokens 3\n the";
     child.stdin.take().unwrap().write_all(lines).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = stderr(&output);
@@ -537,6 +530,8 @@ fn the_figures_are_those_of_the_board() {
         figure("  context", "context ")
     );
     assert!(said.contains("error: this needs a number"), "{said}");
+    // A last line without an end is one line.
+    assert_eq!(said.matches("3 tokens after").count(), 1, "{said}");
 }
 
 #[test]
@@ -558,7 +553,7 @@ fn what_a_board_refuses_ends_in_one_sentence() {
         (
             &["--prompt", "a", "--temperature", "0.1234567"],
             2,
-            "up to 6 digits",
+            "6 of them behind the point",
         ),
         (&["--prompt", "a", "--seed", "-1"], 2, "--seed is -1"),
     ];

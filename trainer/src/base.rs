@@ -12,7 +12,7 @@ use minigpt_runtime::config::Hyperparameters;
 use crate::data::sources::Fingerprint;
 use crate::tokenizer::OwnedTokenizer;
 
-pub use error::BaseError;
+pub use error::{BaseError, Shown};
 pub use fit::{Fate, Fitted, Row};
 
 /// Prefixes that programs put before the names of a model's tensors: those of PyTorch's parallel and

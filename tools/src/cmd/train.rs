@@ -69,9 +69,9 @@ pub(crate) struct TrainArgs {
     /// Where the text of a document stands in JSON lines and Parquet files [default: text]
     #[arg(long, value_name = "NAME")]
     text_field: Option<String>,
-    /// Begin with the weights and the tokenizer of this run, model file or file .safetensors, as far as
-    /// they fit; shape and tokenizer are its own and the learning rate a tenth of the preset's where
-    /// nothing else is said
+    /// Begin with the weights of this run, model file or file .safetensors, as far as they fit; where nothing
+    /// else is said, shape and tokenizer are its own (a file .safetensors says neither: give both) and the
+    /// learning rate is a tenth of the preset's
     #[arg(long, value_name = "MODEL_OR_RUN")]
     from: Option<PathBuf>,
     /// char, byte, bpe or bpe:N (N tokens); auto is char for UTF-8 text of up to 256 different

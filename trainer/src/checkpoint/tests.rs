@@ -106,7 +106,7 @@ fn damage_and_foreign_shapes_are_told() {
     let state = fs::read_to_string(path.join(STATE)).unwrap();
     fs::write(
         path.join(STATE),
-        state.replace("\"version\": 2", "\"version\": 9"),
+        state.replace(&format!("\"version\": {VERSION}"), "\"version\": 9"),
     )
     .unwrap();
     assert!(matches!(

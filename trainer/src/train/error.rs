@@ -80,6 +80,9 @@ impl fmt::Display for Diverging {
     }
 }
 
+/// A learning rate of AdamW with which models of the sizes of the presets learn.
+const USUAL_RATE: f64 = 3e-3;
+
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -96,9 +99,13 @@ impl fmt::Display for Diverged {
         }
         write!(
             f,
-            "Try a new --out with a lower --learning-rate, such as {:.0e} (it is {:e}), \
+            "Try {} with a lower --learning-rate, such as {:.0e} (it is {:e}), \
              or a longer warm-up, such as --set warmup_steps={} (it is {})",
-            self.learning_rate / 3.0,
+            match self.checkpoint {
+                Some(_) => "a new --out",
+                None => "again",
+            },
+            (self.learning_rate / 3.0).min(USUAL_RATE),
             self.learning_rate,
             (self.warmup_steps * 3).max(100),
             self.warmup_steps

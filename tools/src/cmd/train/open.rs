@@ -71,8 +71,23 @@ impl TrainArgs {
                 );
                 begin(out, asked)
             }
-            adopted => adopted.map(|()| run).map_err(Failure::from),
+            adopted => {
+                adopted?;
+                if self.resume && !restated {
+                    say_changes(&run);
+                }
+                Ok(run)
+            }
         }
+    }
+}
+
+/// Says if the files that `run` learns from are others now.
+fn say_changes(run: &Run) {
+    if let Some(change) = library::changed(&run.settings) {
+        say!(
+            "{change}; the run goes on with the tokens that it keeps: to learn the new text, train into another --out"
+        );
     }
 }
 
