@@ -10,7 +10,7 @@ use minigpt_tests::gpu;
 use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
 
 /// Runs the binary in `dir` where `libcuda.so` is the one in `driver`, with the environment `given`.
-fn run(dir: &Path, driver: &Path, given: &[(&str, &str)], args: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, driver: &Path, given: &[(&str, &str)], args: &[&str]) -> Output {
     let mut command = Command::new(MINIGPT);
     command
         .current_dir(dir)
@@ -20,7 +20,7 @@ fn run(dir: &Path, driver: &Path, given: &[(&str, &str)], args: &[&str]) -> Outp
 }
 
 /// Arguments of a small training on the text of [`directory`]; of as many steps as `more` says, if it does.
-fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let stated = more.contains(&"--steps");
     let small = if stated { &SMALL[2..] } else { &SMALL[..] };
     [&["train", "--data", "fish.txt"], small, more].concat()
@@ -177,7 +177,7 @@ fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     let output = run(dir, &driver, &small, &train(&arguments));
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("simulated GPU has 30000000 bytes"), "{said}");
+    assert!(said.contains("simulated GPU has 29"), "{said}");
     assert!(!dir.join("run").exists());
     let batch = said
         .split("; at most --batch ")
@@ -210,47 +210,6 @@ fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     let again = ["--out", "lost", "--device", "cpu"];
     let output = run(dir, &driver, &[], &train(&again));
     assert!(output.status.success(), "{}", stderr(&output));
-}
-
-#[test]
-fn a_dry_run_measures_the_device_that_would_train() {
-    let Some(driver) = gpu::simulator() else {
-        return;
-    };
-    let dir = directory();
-    let gpu = [
-        "device      simulated GPU (cuda:0)\n",
-        " bytes of 1,073,741,824 free there; ",
-        "host memory at least ",
-        "on simulated GPU just now",
-    ];
-    let cpu = [
-        "device      the CPU\n",
-        " there are; ",
-        "on the CPU just now",
-    ];
-    let dry = |given: &[(&str, &str)], device| {
-        let arguments = ["--dry-run", "--device", device];
-        let output = run(dir.path(), &driver, given, &train(&arguments));
-        let said = stderr(&output);
-        assert!(output.status.success(), "{said}");
-        (String::from_utf8(output.stdout).unwrap(), said)
-    };
-    let cases: [(_, &[&str]); 3] = [("cuda", &gpu), ("auto", &gpu), ("cpu", &cpu)];
-    for (device, words) in cases {
-        let (report, said) = dry(&[], device);
-        for words in words {
-            assert!(report.contains(words), "{words:?} is not in {report}");
-        }
-        assert_eq!(report.contains("host memory"), device != "cpu");
-        assert!(!said.contains("training on"), "{said}");
-    }
-    let (report, said) = dry(&[("MINIGPT_FAKE_CAPABILITY", "75")], "auto");
-    assert!(report.contains(cpu[0]), "{report}");
-    assert!(
-        said.contains("on the CPU: simulated GPU has compute capability"),
-        "{said}"
-    );
 }
 
 #[test]

@@ -11,14 +11,14 @@ use crate::optimizer::AdamW;
 use crate::run_config::{ModelSettings, RunConfig};
 use crate::{Backend, Cpu};
 
-/// How far a loss may be from the CPU's, relative to it. The GPU multiplies in `bf16`, whose 8 bits are half a
-/// last bit off at most, `2^-9`; the mean over the rows of a batch comes ten times nearer.
+/// How far a loss may be from the CPU's, relative to it. The GPU multiplies in `bf16`, whose 8 bits are up to
+/// `2^-9` off; of that, 3e-4 is left in the mean over a batch, on the simulated device, which rounds as a GPU does.
 const LOSS: f64 = 3e-3;
 
-/// How far the change of a tensor may be from the CPU's, relative to it. Rounding to `bf16` makes 1% of it, 5%
-/// with a ReLU, whose derivative jumps where rounding takes a value across its kink, and 10% with Muon, which
-/// brings directions that are small in the gradient to the length of all others: of the simulated device, which
-/// rounds as a GPU does. A step that is not taken is 1 away, one of something else more.
+/// How far the change of a tensor may be from the CPU's, relative to it. There, rounding makes 1% of it, 5% with
+/// a ReLU, whose derivative jumps where rounding takes a value across its kink, and 10% with Muon, which gives
+/// directions that are short in the gradient the length of all others. A step that is not taken is 1 away, one of
+/// something else more.
 const CHANGE: f64 = 0.3;
 
 /// Added to the root of AdamW's second moment, as large as the gradients are here. With less, an update has the
@@ -138,7 +138,7 @@ impl Step {
             let distance = distance(own, expected);
             if beyond(distance, CHANGE) {
                 return Some(format!(
-                    "a step changes {} by something {distance:.3} times as long away from it",
+                    "what a step adds to {} is {distance:.2} of the length of what it should add away from it",
                     spec.id
                 ));
             }

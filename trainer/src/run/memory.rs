@@ -214,6 +214,12 @@ mod tests {
         settings.model.n_ctx = 1 << 24;
         let largest = Config::new(settings.model.hyperparameters(1 << 24)).unwrap();
         assert!(of_cpu(&settings, &largest).is_err());
+        let refused = beside_gpu(&largest, &settings.training).unwrap_err();
+        let message = refused.to_string();
+        assert!(
+            message.contains("bytes of the host's memory, and there are"),
+            "{message}"
+        );
         assert!(check_stories(u64::MAX).is_err());
     }
 
