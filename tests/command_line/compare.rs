@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use minigpt_tests::curve;
+use minigpt_tests::{curve, gpu};
 use serde_json::{Value, from_slice};
 
 use crate::train::{command, small};
-use crate::{MINIGPT, SMALL, assert_refused, directory, stderr};
+use crate::{MINIGPT, SMALL, assert_refused, devices, directory, stderr};
 
 fn compare(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(MINIGPT);
@@ -174,4 +174,45 @@ fn a_dry_run_says_what_a_run_will_be_and_makes_nothing() {
     ];
     let output = command(dir, &[&args[..], &huge].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn a_dry_run_measures_the_device_that_would_train() {
+    let Some(driver) = gpu::simulator() else {
+        return;
+    };
+    let dir = directory();
+    let gpu = [
+        "device      simulated GPU (cuda:0)\n",
+        " free there; ",
+        "host memory at least ",
+        "on simulated GPU just now",
+    ];
+    let cpu = [
+        "device      the CPU\n",
+        " there are; ",
+        "on the CPU just now",
+    ];
+    let dry = |given: &[(&str, &str)], device| {
+        let arguments = ["--dry-run", "--device", device];
+        let output = devices::run(dir.path(), &driver, given, &devices::train(&arguments));
+        let said = stderr(&output);
+        assert!(output.status.success(), "{said}");
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let cases: [(_, &[&str]); 3] = [("cuda", &gpu), ("auto", &gpu), ("cpu", &cpu)];
+    for (device, words) in cases {
+        let (report, said) = dry(&[], device);
+        for words in words {
+            assert!(report.contains(words), "{words:?} is not in {report}");
+        }
+        assert_eq!(report.contains("host memory"), device != "cpu");
+        assert!(!said.contains("training on"), "{said}");
+    }
+    let (report, said) = dry(&[("MINIGPT_FAKE_CAPABILITY", "75")], "auto");
+    assert!(report.contains(cpu[0]), "{report}");
+    assert!(
+        said.contains("on the CPU: simulated GPU has compute capability"),
+        "{said}"
+    );
 }

@@ -59,7 +59,7 @@ fn a_run_repeats_and_its_products_are_in_the_graph() {
         };
         let mut run = create(&dir, "run", &more);
         let before = gpu::calls();
-        train(&mut run, library().with_ahead(ahead), &mut ()).unwrap();
+        train(&mut run, library().with_ahead(ahead), false, &mut ()).unwrap();
         if let (Some(before), Some(after)) = (before, gpu::calls()) {
             // Two passes a step, all but the first few as graphs.
             let replayed = after["cuGraphLaunch"] - before.get("cuGraphLaunch").unwrap_or(&0);

@@ -49,7 +49,7 @@ fn the_record_and_the_weights_are_the_same_however_late_losses_are_read() {
     let results = [0, 1, 4, 100].map(|steps| {
         let mut run = create(&dir, &steps.to_string(), &more);
         let mut seen = Seen::default();
-        let summary = train(&mut run, ahead(&cuda, steps), &mut seen).unwrap();
+        let summary = train(&mut run, ahead(&cuda, steps), false, &mut seen).unwrap();
         assert_eq!((summary.ending, summary.step), (Ending::Finished, 24));
         assert_eq!(seen.0.len(), 24);
         let seconds = run.log.history().last().unwrap().seconds;
@@ -70,7 +70,7 @@ fn who_stops_a_run_loses_nothing_of_what_the_device_was_at() {
     let dir = TempDir::new().unwrap();
     let more = ["dropout=0.1", "checkpoint_interval=12", "eval_interval=12"];
     let mut whole = create(&dir, "whole", &more);
-    train(&mut whole, ahead(&cuda, 0), &mut ()).unwrap();
+    train(&mut whole, ahead(&cuda, 0), false, &mut ()).unwrap();
     // Steps 4 to 7 are owed when step 3 is seen; at 12 and at the end all are settled.
     for (name, stops, steps) in [
         ("none", [3, 6], 0),
@@ -81,7 +81,7 @@ fn who_stops_a_run_loses_nothing_of_what_the_device_was_at() {
         let path = run.path().to_owned();
         for (after, expected) in [3, 3].into_iter().zip(stops) {
             let mut seen = After(after);
-            let summary = train(&mut run, ahead(&cuda, steps), &mut seen).unwrap();
+            let summary = train(&mut run, ahead(&cuda, steps), false, &mut seen).unwrap();
             assert_eq!(summary.step, expected, "{name}");
             let (saved, _) = checkpoint::list(&run.checkpoints()).unwrap().pop().unwrap();
             assert_eq!(saved, expected);
@@ -89,7 +89,7 @@ fn who_stops_a_run_loses_nothing_of_what_the_device_was_at() {
             run = Run::open(&path).unwrap();
             assert_eq!(curve(&path).last().unwrap().step, expected);
         }
-        train(&mut run, ahead(&cuda, steps), &mut ()).unwrap();
+        train(&mut run, ahead(&cuda, steps), false, &mut ()).unwrap();
         assert_eq!(curve(&path), curve(whole.path()));
         assert_eq!(last_weights(&path), last_weights(whole.path()));
     }
@@ -111,7 +111,7 @@ fn a_run_that_diverges_while_others_are_owed_goes_back_to_steps_that_were_seen()
     let more = [&slow[..], &more].concat();
     let [late, waited] = [7, 0].map(|steps| {
         let mut run = create(&dir, &steps.to_string(), &more);
-        let error = train(&mut run, ahead(&cuda, steps), &mut ()).unwrap_err();
+        let error = train(&mut run, ahead(&cuda, steps), false, &mut ()).unwrap_err();
         let TrainError::Diverged(diverged) = &error else {
             panic!("{error}");
         };
@@ -143,7 +143,7 @@ fn outliers_are_judged_one_by_one() {
     let results = [0, 9].map(|steps| {
         let more = ["skip_z=3", "eval_interval=24", "checkpoint_interval=24"];
         let mut run = create(&dir, &steps.to_string(), &more);
-        let summary = train(&mut run, ahead(&cuda, steps), &mut ()).unwrap();
+        let summary = train(&mut run, ahead(&cuda, steps), false, &mut ()).unwrap();
         (summary.skipped, curve(run.path()), last_weights(run.path()))
     });
     assert_eq!(results[0], results[1]);

@@ -6,6 +6,7 @@ mod cuda;
 mod cuda_corpus;
 mod cuda_draw;
 mod cuda_lt;
+mod cuda_plans;
 mod cuda_runs;
 mod firmware;
 mod gradients;

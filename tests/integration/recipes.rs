@@ -36,7 +36,7 @@ fn skipped_steps_are_said_counted_and_not_learned() {
     let dir = TempDir::new().unwrap();
     let mut run = create(&dir, "run", &SKIPS);
     let mut seen = Skipped::default();
-    let summary = train(&mut run, Cpu::new(Some(1)), &mut seen).unwrap();
+    let summary = train(&mut run, Cpu::new(Some(1)), false, &mut seen).unwrap();
     assert!(seen.0.len() > 2, "{:?}", seen.0);
     assert_eq!(summary.skipped, seen.0.len() as u64);
     let (mut before, mut found) = (0, Vec::new());
@@ -51,7 +51,7 @@ fn skipped_steps_are_said_counted_and_not_learned() {
     let first = seen.0[0];
     let ends = [first - 1, first].map(|steps| {
         let mut part = create(&dir, &steps.to_string(), &SKIPS);
-        train(&mut part, Cpu::new(Some(1)), &mut After(steps)).unwrap();
+        train(&mut part, Cpu::new(Some(1)), false, &mut After(steps)).unwrap();
         last_weights(part.path())
     });
     assert!(ends[0] == ends[1]);
@@ -75,7 +75,7 @@ fn everything_together_survives_interruptions() {
     let mut run = create(&dir, "parts", &more);
     let path = run.path().to_owned();
     for steps in [1, 39, 95, 13] {
-        train(&mut run, Cpu::new(Some(2)), &mut After(steps)).unwrap();
+        train(&mut run, Cpu::new(Some(2)), false, &mut After(steps)).unwrap();
         drop(run);
         run = Run::open(&path).unwrap();
     }

@@ -279,7 +279,7 @@ fn a_run_is_interrupted_before_at_and_behind_the_switch() {
         let mut run = create(&dir, &format!("{ends:?}"), &more);
         let path = run.path().to_owned();
         for steps in ends {
-            train(&mut run, Cpu::new(Some(2)), &mut After(steps)).unwrap();
+            train(&mut run, Cpu::new(Some(2)), false, &mut After(steps)).unwrap();
             drop(run);
             run = Run::open(&path).unwrap();
         }
@@ -287,8 +287,8 @@ fn a_run_is_interrupted_before_at_and_behind_the_switch() {
         assert_eq!(curve(&path), curve(whole.path()), "{ends:?}");
         assert!(last_weights(&path) == last_weights(whole.path()));
     }
-    let mut recomputed = create(&dir, "recomputed", &[&more[..], &["recompute=on"]].concat());
-    go(&mut recomputed, 2);
+    let mut recomputed = create(&dir, "recomputed", &more);
+    train(&mut recomputed, Cpu::new(Some(2)), true, &mut ()).unwrap();
     assert_eq!(curve(recomputed.path()), curve(whole.path()));
     assert!(last_weights(recomputed.path()) == last_weights(whole.path()));
 }

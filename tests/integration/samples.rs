@@ -41,11 +41,11 @@ fn texts_are_written_and_change_nothing_that_is_learned<B: Backend>(
         "dropout=0.1",
     ];
     let mut silent = create(&dir, "silent", &more);
-    train(&mut silent, new(), &mut Heard::default()).unwrap();
+    train(&mut silent, new(), false, &mut Heard::default()).unwrap();
     assert!(!silent.samples().exists());
     let mut run = create(&dir, "run", &[&more[..], &["sample_interval=4"]].concat());
     let mut heard = Heard::default();
-    train(&mut run, new(), &mut heard).unwrap();
+    train(&mut run, new(), false, &mut heard).unwrap();
     assert_eq!(curve(run.path()), curve(silent.path()));
     assert_eq!(last_weights(run.path()), last_weights(silent.path()));
     // The text of the last step, 24, is for the finished model to write.
@@ -113,7 +113,7 @@ fn a_text_is_what_the_runtime_writes_with_the_same_weights() {
         let more = [&shape[..], &often, &["steps=12"]].concat();
         let mut run = create(&dir, &i.to_string(), &more);
         let mut heard = Heard::default();
-        train(&mut run, cpu(), &mut heard).unwrap();
+        train(&mut run, cpu(), false, &mut heard).unwrap();
         let n = run.config.n_ctx().min(100);
         assert_eq!(heard.0, [(6, told(&run, 6, n))]);
     }

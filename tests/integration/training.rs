@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use minigpt_tests::curve;
 use minigpt_trainer::Cpu;
 use minigpt_trainer::checkpoint;
+use minigpt_trainer::device::Choice;
 use minigpt_trainer::run::{Inputs, Run, Trained};
 use minigpt_trainer::run_config::{Overlay, RunConfig};
 use minigpt_trainer::train::{Ending, Observer, Summary, TrainError, train};
@@ -34,7 +35,7 @@ fn text(dir: &TempDir) -> PathBuf {
     path
 }
 
-fn settings(dir: &TempDir, more: &[&str]) -> RunConfig {
+pub(crate) fn settings(dir: &TempDir, more: &[&str]) -> RunConfig {
     let mut overlay = Overlay::new(&RunConfig::default());
     for assignment in SMALL.iter().chain(more) {
         overlay.assign(assignment).unwrap();
@@ -47,7 +48,14 @@ fn settings(dir: &TempDir, more: &[&str]) -> RunConfig {
 pub(crate) fn create(dir: &TempDir, name: &str, more: &[&str]) -> Run {
     let settings = settings(dir, more);
     let inputs = Inputs::read(&settings.data).unwrap();
-    Run::create(&dir.path().join(name), settings, &inputs, &mut |_| ()).unwrap()
+    Run::create(
+        &dir.path().join(name),
+        settings,
+        &inputs,
+        Choice::Cpu,
+        &mut |_| (),
+    )
+    .unwrap()
 }
 
 /// A run whose validation gets worse and worse: a fresh model likes to repeat what it reads, and
@@ -58,11 +66,18 @@ fn create_hopeless(dir: &TempDir, more: &[&str]) -> Run {
     let mut settings = settings(dir, more);
     settings.data.val_files = vec![val];
     let inputs = Inputs::read(&settings.data).unwrap();
-    Run::create(&dir.path().join("run"), settings, &inputs, &mut |_| ()).unwrap()
+    Run::create(
+        &dir.path().join("run"),
+        settings,
+        &inputs,
+        Choice::Cpu,
+        &mut |_| (),
+    )
+    .unwrap()
 }
 
 pub(crate) fn go(run: &mut Run, threads: usize) -> Summary {
-    train(run, Cpu::new(Some(threads)), &mut ()).unwrap()
+    train(run, Cpu::new(Some(threads)), false, &mut ()).unwrap()
 }
 
 /// The weights, the moments and the average, if there is one, of the last checkpoint, byte for byte.
@@ -100,7 +115,7 @@ fn interruptions_leave_no_trace() {
     let path = run.path().to_owned();
     // In the middle of everything, on a checkpoint, and on a validation.
     for steps in [7, 3, 2] {
-        let summary = train(&mut run, Cpu::new(Some(1)), &mut After(steps)).unwrap();
+        let summary = train(&mut run, Cpu::new(Some(1)), false, &mut After(steps)).unwrap();
         assert_eq!(summary.ending, Ending::Stopped);
         drop(run);
         run = Run::open(&path).unwrap();
@@ -197,7 +212,7 @@ fn early_stopping_counts_validations_and_survives_resuming() {
     let more = ["steps=400", "eval_interval=4", "patience=2"];
     let mut run = create_hopeless(&dir, &more);
     // Stopped between the two validations that count, so that the count must be kept.
-    let summary = train(&mut run, Cpu::new(Some(1)), &mut After(9)).unwrap();
+    let summary = train(&mut run, Cpu::new(Some(1)), false, &mut After(9)).unwrap();
     assert_eq!(
         (summary.ending, summary.best.unwrap().step),
         (Ending::Stopped, 4)
@@ -218,7 +233,7 @@ fn numbers_beyond_floats_stop_training_with_advice() {
         "checkpoint_interval=1",
     ];
     let mut run = create(&dir, "run", &more);
-    let Err(error) = train(&mut run, Cpu::new(Some(1)), &mut ()) else {
+    let Err(error) = train(&mut run, Cpu::new(Some(1)), false, &mut ()) else {
         panic!("such a learning rate cannot work");
     };
     assert!(matches!(error, TrainError::Diverged(_)));
@@ -248,7 +263,7 @@ fn a_rate_that_makes_it_worse_than_it_began_goes_back_to_the_last_checkpoint() {
         "schedule=constant",
     ];
     let mut run = create(&dir, "run", &more);
-    let error = train(&mut run, Cpu::new(Some(1)), &mut ()).unwrap_err();
+    let error = train(&mut run, Cpu::new(Some(1)), false, &mut ()).unwrap_err();
     let message = error.to_string();
     assert!(
         message.contains("three times that of the first step"),
@@ -275,7 +290,7 @@ fn a_checkpoint_of_another_configuration_is_refused() {
     )
     .unwrap();
     let mut run = Run::open(&path).unwrap();
-    let message = train(&mut run, Cpu::new(Some(1)), &mut ())
+    let message = train(&mut run, Cpu::new(Some(1)), false, &mut ())
         .unwrap_err()
         .to_string();
     assert!(
@@ -295,7 +310,7 @@ fn validation_text_of_its_own_and_every_tokenizer() {
         settings.data.val_files = vec![val.clone()];
         let inputs = Inputs::read(&settings.data).unwrap();
         let path = dir.path().join(tokenizer);
-        let mut run = Run::create(&path, settings, &inputs, &mut |_| ()).unwrap();
+        let mut run = Run::create(&path, settings, &inputs, Choice::Cpu, &mut |_| ()).unwrap();
         let best = go(&mut run, 1).best.unwrap();
         assert!(
             best.val_bits_per_byte > 0.0 && best.val_bits_per_byte < 12.0,

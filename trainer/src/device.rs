@@ -1,16 +1,20 @@
 //! Which device trains: the CPU, or a GPU that is found and can do it.
 
+mod check;
+mod needs;
+
 use core::fmt;
 use core::str::FromStr;
 
-use minigpt_runtime::config::{Config, Hyperparameters, Mlp, Norm, Positions};
+use minigpt_runtime::config::Config;
 
-use crate::backend::cuda::{Cuda, Demands, FindError, Found};
-use crate::backend::{BackendError, Batch};
-use crate::model::{Gpt, PassOptions};
-use crate::optimizer::AdamW;
-use crate::run_config::{Recompute, RunConfig};
-use crate::{Backend, Cpu};
+use crate::backend::BackendError;
+use crate::backend::cuda::{Cuda, FindError, Found};
+use crate::run_config::RunConfig;
+
+pub use check::check;
+pub use needs::Needs;
+pub(crate) use needs::of_gpu;
 
 /// What is asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +39,8 @@ pub enum Device {
     Cuda {
         /// Which.
         found: Found,
-        /// Whether activations are made again in backward: as asked for, and always where its memory will
-        /// not do otherwise and that is left open.
-        recompute: Recompute,
+        /// Bytes of its memory that a run may take.
+        free: u64,
     },
 }
 
@@ -55,6 +58,8 @@ pub enum DeviceError {
         device: String,
         /// Bytes that are needed at least.
         needed: u64,
+        /// The same under another setting, and which.
+        other: (&'static str, u64),
         /// Bytes that are free.
         free: u64,
         /// Largest batch that fits; 0 for none.
@@ -90,9 +95,12 @@ fn unknown(text: &str) -> String {
     format!("there is no device {text}; there are auto, cpu, cuda and cuda:N, such as cuda:1")
 }
 
+/// Says how many bytes of a GPU's memory a run may take.
+type Free<'a> = &'a dyn Fn(&Found) -> Result<u64, DeviceError>;
+
 impl Choice {
-    /// The device for a run of `settings`, whose model has the shape `config`. `auto` never fails; if
-    /// there is a GPU that it does not take, `reason` is told why.
+    /// The device for a run of `settings`, whose model has the shape `config`; a GPU has shown that it computes
+    /// right ([`check`]). `auto` never fails; if there is a GPU that it does not take, `reason` is told why.
     ///
     /// # Errors
     /// A [`DeviceError`] if the GPU that was asked for cannot do it.
@@ -102,10 +110,37 @@ impl Choice {
         config: &Config,
         reason: &mut dyn FnMut(&DeviceError),
     ) -> Result<Device, DeviceError> {
+        let free = |found: &Found| check(found, settings);
+        self.with_memory(settings, config, &free, reason)
+    }
+
+    /// The device that it may come to at best: of a GPU it is not asked whether it computes right, and all of
+    /// its memory counts. The vocabulary of `config` may be a lower bound.
+    ///
+    /// # Errors
+    /// A [`DeviceError`] if the GPU that was asked for can never do it.
+    pub(crate) fn at_best(
+        self,
+        settings: &RunConfig,
+        config: &Config,
+    ) -> Result<Device, DeviceError> {
+        let choose = |free| self.with_memory(settings, config, free, &mut |_| ());
+        // A refusal says what is free, which is known of a GPU in use only.
+        let in_use = |found: &Found| Ok(Cuda::new(found.clone())?.free());
+        choose(&|found| Ok(found.memory)).or_else(|_| choose(&in_use))
+    }
+
+    fn with_memory(
+        self,
+        settings: &RunConfig,
+        config: &Config,
+        free: Free<'_>,
+        reason: &mut dyn FnMut(&DeviceError),
+    ) -> Result<Device, DeviceError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(number) => gpu(number, settings, config),
-            Self::Auto => Ok(match gpu(0, settings, config) {
+            Self::Cuda(number) => gpu(number, settings, config, free),
+            Self::Auto => Ok(match gpu(0, settings, config, free) {
                 Ok(device) => device,
                 Err(error) => {
                     if !error.is_absence() {
@@ -119,113 +154,28 @@ impl Choice {
 }
 
 /// GPU number `number`, if it trains the model.
-fn gpu(number: usize, settings: &RunConfig, config: &Config) -> Result<Device, DeviceError> {
+fn gpu(
+    number: usize,
+    settings: &RunConfig,
+    config: &Config,
+    free: Free<'_>,
+) -> Result<Device, DeviceError> {
     let found = Cuda::find(number)?;
     Cuda::supports(&found, config)?;
-    let free = check(&found)?;
-    let n_batch = settings.training.batch as usize;
-    let fits = |n_batch, recompute| {
-        let demands = Demands {
-            method: settings.training.optimizer,
-            averaged: settings.training.ema_decay > 0.0,
-            recompute,
-            rounded: settings.training.quantize_aware.format().is_some(),
-            cublaslt: settings.training.cublaslt,
-        };
-        let needed = found.needed(config, n_batch, demands);
-        if needed <= free { Ok(()) } else { Err(needed) }
-    };
-    let recompute = match settings.run.recompute {
-        Recompute::Auto if fits(n_batch, false).is_err() => Recompute::On,
-        asked => asked,
-    };
-    let fits = |n_batch| fits(n_batch, recompute == Recompute::On);
-    let Err(needed) = fits(n_batch) else {
-        return Ok(Device::Cuda { found, recompute });
-    };
-    // Needs grow with the batch: the largest that fits, by halving.
-    let (mut fitting, mut over) = (0, n_batch);
-    while over - fitting > 1 {
-        let middle = fitting.midpoint(over);
-        match fits(middle) {
-            Ok(()) => fitting = middle,
-            Err(_) => over = middle,
+    let free = free(&found)?;
+    of_gpu(&found, free, settings, config)?;
+    Ok(Device::Cuda { found, free })
+}
+
+impl Device {
+    /// What a person calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cpu => "the CPU",
+            Self::Cuda { found, .. } => &found.name,
         }
     }
-    Err(DeviceError::Memory {
-        device: found.name,
-        needed,
-        free,
-        batch: fitting,
-    })
-}
-
-/// Has a small model take a step on `found` and on the CPU, and compares losses and parameters.
-/// Returns the free bytes of the device.
-///
-/// # Errors
-/// A [`DeviceError`] if it fails, or if the two differ by more than rounding.
-///
-/// # Panics
-/// Never: the model's shape is valid.
-pub fn check(found: &Found) -> Result<u64, DeviceError> {
-    let config = Config::new(CHECKED).expect("the sizes divide");
-    let cuda = Cuda::new(found.clone())?;
-    let free = cuda.free();
-    let (own, expected) = (
-        small_step(cuda, config)?,
-        small_step(Cpu::new(None), config)?,
-    );
-    let far = own.iter().zip(expected).any(|(own, expected)| {
-        let distance = (own - expected).abs();
-        distance.is_nan() || distance > 0.01 * expected
-    });
-    match far {
-        false => Ok(free),
-        true => Err(DeviceError::Wrong {
-            device: found.name.clone(),
-            message: format!("losses {own:?} where the CPU has {expected:?}"),
-        }),
-    }
-}
-
-/// The model of [`check`]: no size is round.
-const CHECKED: Hyperparameters = Hyperparameters {
-    n_vocab: 83,
-    n_ctx: 70,
-    n_embd: 72,
-    n_head: 3,
-    n_head_kv: 1,
-    n_layer: 2,
-    n_ff: 200,
-    positions: Positions::Rope,
-    rope_theta: 10_000.0,
-    norm: Norm::LayerNorm,
-    mlp: Mlp::Gelu,
-    bias: true,
-    tied_head: true,
-};
-
-/// Losses of a small model before and after a large step on one batch.
-fn small_step<B: Backend>(backend: B, config: Config) -> Result<[f64; 2], BackendError> {
-    let batch = Batch {
-        n_batch: 2,
-        n_time: config.n_ctx(),
-    };
-    let mut model = Gpt::new(backend, config, batch, 1)?;
-    let id = |i: usize| (i * i % 83) as u32;
-    let tokens: Vec<u32> = (0..batch.rows()).map(id).collect();
-    let targets: Vec<u32> = (1..=batch.rows()).map(id).collect();
-    let pass = PassOptions {
-        dropout: 0.1,
-        seed: 1,
-        micro_step: 0,
-        accumulation: 1,
-    };
-    let first = model.accumulate(&tokens, &targets, pass)?;
-    model.update(&AdamW::default(), 1)?;
-    let second = model.evaluate(&tokens, &targets)?;
-    Ok([model.loss(&first)?.mean(), model.loss(&second)?.mean()])
 }
 
 impl DeviceError {
@@ -244,18 +194,19 @@ impl fmt::Display for DeviceError {
             Self::Memory {
                 device,
                 needed,
+                other: (setting, other),
                 free,
                 batch,
             } => {
                 write!(
                     f,
-                    "{device} has {free} bytes of memory free and {needed} are needed; "
+                    "{device} has {free} bytes of memory free and at least {needed} are needed, {other} {setting}; "
                 )?;
                 match batch {
                     0 => {
                         f.write_str("not even --batch 1 fits: use a smaller model or --device cpu")
                     }
-                    batch => write!(f, "--batch {batch} fits"),
+                    batch => write!(f, "at most --batch {batch} fits"),
                 }
             }
             Self::Wrong { device, message } => write!(

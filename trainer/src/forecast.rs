@@ -10,8 +10,6 @@ use crate::data::windows::{Draw, ValidationWindows, WindowBatch};
 use crate::model::{Gpt, GptOptions, PassOptions};
 use crate::optimizer::AdamW;
 use crate::run::Run;
-use crate::run::memory::{self, Needs};
-use crate::train::TrainError;
 
 /// Operations of a measured pass: a second or less on most machines. A batch that takes more is
 /// measured on fewer tokens.
@@ -28,12 +26,6 @@ const ENOUGH: Duration = Duration::from_millis(1500);
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Forecast {
-    /// Whether backward will make activations again.
-    pub recompute: bool,
-    /// Bytes of memory at least, where it does.
-    pub recomputed_bytes: u64,
-    /// The same where activations are kept.
-    pub kept_bytes: u64,
     /// Seconds of a step of the optimiser.
     pub step_seconds: f64,
     /// Seconds of the whole run, validation included.
@@ -42,19 +34,26 @@ pub struct Forecast {
     pub step_tokens: u64,
 }
 
-/// Measures some steps of `run` on a model that is then thrown away.
+/// Measures some steps of `run` on a model that `backend` trains and that is then thrown away. With `recompute`,
+/// backward makes activations again, as a [`Plan`](crate::run::Plan) says.
 ///
 /// # Errors
-/// A [`TrainError`], such as that there is not enough memory for the run.
-pub fn forecast<B: Backend>(run: &Run, backend: B) -> Result<Forecast, TrainError> {
-    let recompute = memory::plan(&run.settings, &run.config)?;
-    let needs = Needs::new(&run.config, &run.settings.training);
+/// A [`BackendError`].
+pub fn forecast<B: Backend>(
+    run: &Run,
+    backend: B,
+    recompute: bool,
+) -> Result<Forecast, BackendError> {
     let training = &run.settings.training;
     let full = Batch {
         n_batch: training.batch as usize,
         n_time: run.config.n_ctx(),
     };
-    let measured = affordable(full, layout::n_params(&run.config));
+    // A device that is asked ahead idles on less than it will get.
+    let measured = match backend.ahead().steps {
+        0 => affordable(full, layout::n_params(&run.config)),
+        _ => full,
+    };
     let share = full.rows() as f64 / measured.rows() as f64;
     let seconds = measure(run, backend, measured, recompute)?;
     let accumulation = u64::from(training.accumulation);
@@ -66,9 +65,6 @@ pub fn forecast<B: Backend>(run: &Run, backend: B) -> Result<Forecast, TrainErro
     let validations = training.steps.div_ceil(training.eval_interval) as f64;
     let validation = n_validation_batches(run, full) as f64 * seconds.evaluation * share;
     Ok(Forecast {
-        recompute,
-        recomputed_bytes: needs.recomputed,
-        kept_bytes: needs.kept,
         step_seconds,
         seconds: step_seconds * training.steps as f64 + validations * validation,
         step_tokens: full.rows() as u64 * accumulation,
@@ -93,32 +89,57 @@ fn measure<B: Backend>(
     recompute: bool,
 ) -> Result<Seconds, BackendError> {
     let training = &run.settings.training;
-    let seed = training.seed;
     let options = GptOptions {
-        seed,
+        seed: training.seed,
         method: training.optimizer,
         recompute,
     };
     let mut gpt = Gpt::with_options(backend, run.config, batch, options)?;
+    let [pass, update] = steps(run, &mut gpt)?;
     let mut windows = WindowBatch::new(batch.n_batch, batch.n_time);
+    let draw = Draw {
+        bos: None,
+        seed: training.seed,
+        micro_step: 0,
+    };
+    windows.draw(&run.train, &draw);
+    let mut evaluate = |format| {
+        let start = Instant::now();
+        gpt.round_to(format);
+        let pending = gpt.evaluate(&windows.tokens, &windows.targets)?;
+        gpt.loss(&pending)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let evaluation = evaluate(None)?;
+    let rounding = match training.quantize_aware.format() {
+        None => 0.0,
+        format => (evaluate(format)? - evaluation).max(0.0),
+    };
+    Ok(Seconds {
+        pass,
+        update,
+        evaluation,
+        rounding,
+    })
+}
+
+/// Seconds of a pass and of an update, each with all that is asked for in it done, or in the next one.
+fn steps<B: Backend>(run: &Run, gpt: &mut Gpt<B>) -> Result<[f64; 2], BackendError> {
+    let training = &run.settings.training;
+    let corpus = gpt.corpus(&run.train)?;
+    let bos = run.tokenizer.view().specials().bos;
     let (mut passes, mut updates) = (Vec::new(), Vec::new());
     let begin = Instant::now();
     // The first pass makes what later ones find.
     for pass in 0..=PASSES {
-        let draw = Draw {
-            bos: None,
-            seed,
-            micro_step: pass as u64,
-        };
-        windows.draw(&run.train, &draw);
         let options = PassOptions {
             dropout: training.dropout as f32,
-            seed,
+            seed: training.seed,
             micro_step: pass as u64,
             accumulation: 1,
         };
         let start = Instant::now();
-        let pending = gpt.accumulate(&windows.tokens, &windows.targets, options)?;
+        let pending = gpt.accumulate_drawn(&corpus, bos, options)?;
         gpt.loss(&pending)?;
         let update = Instant::now();
         let norm = gpt.update(&AdamW::default(), pass as u64 + 1)?;
@@ -131,23 +152,7 @@ fn measure<B: Backend>(
             break;
         }
     }
-    let mut evaluate = |format| {
-        let start = Instant::now();
-        gpt.round_to(format);
-        let pending = gpt.evaluate(&windows.tokens, &windows.targets)?;
-        gpt.loss(&pending)?;
-        Ok(start.elapsed().as_secs_f64())
-    };
-    let evaluation = evaluate(None)?;
-    Ok(Seconds {
-        pass: median(passes),
-        update: median(updates),
-        evaluation,
-        rounding: match training.quantize_aware.format() {
-            None => 0.0,
-            format => (evaluate(format)? - evaluation).max(0.0),
-        },
-    })
+    Ok([median(passes), median(updates)])
 }
 
 /// A batch of fewer windows, or of one shorter one, where `full` takes long.

@@ -19,8 +19,9 @@
 mod error;
 mod files;
 mod inputs;
-pub(crate) mod memory;
+mod memory;
 mod paths;
+mod plan;
 mod prepare;
 mod start;
 mod threads;
@@ -35,6 +36,7 @@ use minigpt_runtime::config::Config;
 
 use crate::checkpoint;
 use crate::data::token_file::TokenFile;
+use crate::device::Choice;
 use crate::durable;
 use crate::metrics::MetricsLog;
 use crate::run_config::{Difference, RunConfig, RunConfigError};
@@ -44,6 +46,8 @@ pub use self::memory::available as available_memory;
 pub use error::RunError;
 use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;
+pub use plan::Plan;
+use plan::foresee;
 use prepare::prepare;
 pub use threads::start_threads;
 pub use trained::Trained;
@@ -150,18 +154,19 @@ impl Run {
     /// nothing at all, or a run without a checkpoint, which is replaced.
     ///
     /// # Errors
-    /// A [`RunError`]; there is then no such run.
+    /// A [`RunError`], also if no device of `choice` has the memory to train it; there is then no such run.
     pub fn create(
         path: &Path,
         settings: RunConfig,
         inputs: &Inputs,
+        choice: Choice,
         progress: &mut dyn FnMut(Stage),
     ) -> Result<Self, RunError> {
         let settings = settings.resolve()?;
         let smallest = Config::new(settings.model.hyperparameters(1));
-        memory::plan(&settings, &smallest.map_err(RunConfigError::Model)?)?;
+        foresee(choice, &settings, &smallest.map_err(RunConfigError::Model)?)?;
         let unfinished = Unfinished::begin(path)?;
-        let prepared = prepare(path, settings, inputs, progress);
+        let prepared = prepare(path, settings, inputs, choice, progress);
         if let Err(error) = prepared {
             unfinished.remove();
             return Err(error);

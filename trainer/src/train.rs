@@ -17,7 +17,7 @@ use crate::checkpoint::{self, State};
 use crate::metrics::{Metrics, MetricsError};
 use crate::model::{Gpt, GptOptions, Single};
 use crate::outliers::Outlier;
-use crate::run::{Run, RunError, memory};
+use crate::run::{Run, RunError};
 
 use ahead::{Owed, Pace};
 pub use error::{Diverged, Diverging, TrainError};
@@ -51,30 +51,42 @@ pub trait Observer {
 /// Nobody watches.
 impl Observer for () {}
 
-/// Trains until the run is finished or has to stop, from its latest checkpoint if there is one.
+/// Trains until the run is finished or has to stop, from its latest checkpoint if there is one. With
+/// `recompute`, backward makes activations again, as a [`Plan`](crate::run::Plan) says.
 ///
-/// Everything that is learned depends on the settings alone: not on the number of threads, and not
-/// on how often it was interrupted.
+/// Everything that is learned depends on the settings alone: not on the number of threads, not on
+/// `recompute`, and not on how often it was interrupted.
 ///
 /// # Errors
 /// A [`TrainError`]; the checkpoints up to then are untouched.
 pub fn train<B: Backend>(
     run: &mut Run,
     backend: B,
+    recompute: bool,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
-    let latest = checkpoint::list(&run.checkpoints())?.pop();
-    if let Some((step, path)) = &latest {
-        let state = checkpoint::load_state(path)?;
-        if let Some(ending) = ending(&state, &run.settings.training) {
-            // It may have been killed between its last checkpoint and the picture.
-            warn(observer, draw(run));
-            keep_events(run)?;
-            return Ok(summary(ending, *step, &state, path.clone()));
-        }
+    match finished(run, observer)? {
+        Some(summary) => Ok(summary),
+        None => Training::start(run, backend, recompute)?.go(observer),
     }
-    let recompute = memory::plan(&run.settings, &run.config)?;
-    Training::start(run, backend, latest.map(|(_, path)| path), recompute)?.go(observer)
+}
+
+/// What came of the run, if nothing of it is left to train.
+///
+/// # Errors
+/// A [`TrainError`] if its latest checkpoint cannot be read, or its record not be kept.
+pub fn finished(run: &mut Run, observer: &mut dyn Observer) -> Result<Option<Summary>, TrainError> {
+    let Some((step, path)) = checkpoint::list(&run.checkpoints())?.pop() else {
+        return Ok(None);
+    };
+    let state = checkpoint::load_state(&path)?;
+    let Some(ending) = ending(&state, &run.settings.training) else {
+        return Ok(None);
+    };
+    // It may have been killed between its last checkpoint and the picture.
+    warn(observer, draw(run));
+    keep_events(run)?;
+    Ok(Some(summary(ending, step, &state, path)))
 }
 
 struct Training<'r, B: Backend> {
@@ -101,12 +113,9 @@ struct Training<'r, B: Backend> {
 }
 
 impl<'r, B: Backend> Training<'r, B> {
-    fn start(
-        run: &'r mut Run,
-        backend: B,
-        checkpoint: Option<PathBuf>,
-        recompute: bool,
-    ) -> Result<Self, TrainError> {
+    fn start(run: &'r mut Run, backend: B, recompute: bool) -> Result<Self, TrainError> {
+        let latest = checkpoint::list(&run.checkpoints())?.pop();
+        let checkpoint = latest.map(|(_, path)| path);
         let settings = &run.settings.training;
         let batch = Batch {
             n_batch: settings.batch as usize,

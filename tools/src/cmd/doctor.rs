@@ -4,14 +4,15 @@ use std::thread::available_parallelism;
 
 use clap::Args;
 use minigpt_trainer::backend::cuda::{self, Cuda, Found};
-use minigpt_trainer::device;
+use minigpt_trainer::run_config::RunConfig;
+use minigpt_trainer::{Method, device};
 
 use crate::failure::Outcome;
 use crate::output::{self, grouped};
 
 /// Say what this machine can train on, and why.
 ///
-/// On a GPU that is found a small model takes a step, which is compared with the CPU's.
+/// On a GPU that is found a small model takes a step of AdamW and one of Muon, which are compared with the CPU's.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {}
 
@@ -43,9 +44,15 @@ pub(crate) fn run(_: &DoctorArgs) -> Outcome {
 /// What is good or bad about a GPU.
 fn verdict(found: &Found) -> Result<String, String> {
     found.suits().map_err(|error| error.to_string())?;
-    let free = device::check(found).map_err(|error| error.to_string())?;
+    let check = |method| {
+        let mut settings = RunConfig::default();
+        settings.training.optimizer = method;
+        device::check(found, &settings).map_err(|error| error.to_string())
+    };
+    let free = check(Method::AdamW)?;
+    check(Method::Muon)?;
     Ok(format!(
-        "{} bytes free; a step of training on it is the CPU's within rounding",
+        "{} bytes free; steps of training on it, of AdamW and of Muon, are the CPU's within rounding",
         grouped(free)
     ))
 }

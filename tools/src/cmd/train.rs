@@ -15,9 +15,9 @@ use minigpt_trainer::Cpu;
 use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Run, Trained};
-use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
-use minigpt_trainer::train::{Ending, Summary, train};
+use minigpt_trainer::run::{Plan, Run, Trained};
+use minigpt_trainer::run_config::{Recompute, RunConfig, TokenizerChoice};
+use minigpt_trainer::train::{Ending, Summary, finished, train};
 
 use self::destination::Destination;
 use self::words::{say_arithmetic, say_ending};
@@ -162,27 +162,11 @@ fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> 
         );
     }
     say_arithmetic(&run.settings.training);
-    let device = choice.device(&run.settings, &run.config, &mut |error| {
-        say!("training on the CPU: {error}");
-    });
-    let cuda = match device.map_err(Failure::failed)? {
-        Device::Cuda { found, recompute } => {
-            say!("training on {}", found.name);
-            run.settings.run.recompute = recompute;
-            Some(cuda(found, &run.settings.training)?)
-        }
-        _ => None,
-    };
     let mut progress = TrainProgress::new(run.settings.training.steps, run.log.history());
-    interrupt::heed(true);
-    interrupt::made();
-    let result = match cuda {
-        Some(cuda) => train(run, cuda, &mut progress),
-        None => train(run, Cpu::default(), &mut progress),
+    let summary = match finished(run, &mut progress)? {
+        Some(summary) => summary,
+        None => go(run, choice, &mut progress)?,
     };
-    interrupt::heed(false);
-    progress.finish();
-    let summary = result?;
     let again = format!("minigpt train --out {} --resume", run.path().display());
     match summary.ending {
         Ending::Stopped => Err(Failure::Interrupted(format!(
@@ -193,6 +177,40 @@ fn advance(run: &mut Run, choice: Choice) -> Result<(Summary, String), Failure> 
         ))),
         _ => Ok((summary, again)),
     }
+}
+
+/// Trains `run` as is planned for it.
+fn go(run: &mut Run, choice: Choice, progress: &mut TrainProgress) -> Result<Summary, Failure> {
+    let plan = planned(run, choice)?;
+    let cuda = match plan.device {
+        Device::Cuda { found, .. } => {
+            say!("training on {}", found.name);
+            Some(cuda(found, &run.settings.training)?)
+        }
+        _ => None,
+    };
+    if plan.recompute && run.settings.run.recompute == Recompute::Auto {
+        say!(
+            "backward makes activations again, because there is no memory to keep them: recompute=on"
+        );
+    }
+    interrupt::heed(true);
+    interrupt::made();
+    let result = match cuda {
+        Some(cuda) => train(run, cuda, plan.recompute, progress),
+        None => train(run, Cpu::default(), plan.recompute, progress),
+    };
+    interrupt::heed(false);
+    progress.finish();
+    Ok(result?)
+}
+
+/// What of `choice` is to train `run`, and how; says so if that is not the GPU that is there.
+fn planned(run: &Run, choice: Choice) -> Result<Plan, Failure> {
+    let device = choice.device(&run.settings, &run.config, &mut |error| {
+        say!("training on the CPU: {error}");
+    });
+    Ok(run.plan(device.map_err(Failure::failed)?)?)
 }
 
 /// The format of a run's model where none is asked for: that which its weights were prepared for.

@@ -9,6 +9,7 @@ use minigpt_runtime::tokenizer::TokenizeError;
 use crate::base::BaseError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::device::DeviceError;
 use crate::durable::Writing;
 use crate::metrics::MetricsError;
 use crate::run_config::{Difference, RunConfigError};
@@ -46,8 +47,12 @@ pub enum RunError {
         /// What the system says.
         error: io::Error,
     },
-    /// Training takes more memory than there is.
+    /// What should train it cannot.
+    Device(DeviceError),
+    /// Training takes more memory of the host than there is.
     Memory {
+        /// What it is called.
+        memory: &'static str,
         /// Bytes it takes at least.
         needed: u64,
         /// The same under another setting, and which.
@@ -136,6 +141,7 @@ impl RunError {
             | Self::Differs { .. } => true,
             Self::Checkpoint(_)
             | Self::Metrics(_)
+            | Self::Device(_)
             | Self::File { .. }
             | Self::Damaged { .. }
             | Self::Malformed { .. } => false,
@@ -167,13 +173,15 @@ impl fmt::Display for RunError {
             Self::File { path, error } => {
                 write!(f, "cannot use {}: {}", path.display(), Writing(error))
             }
+            Self::Device(error) => error.fmt(f),
             Self::Memory {
+                memory,
                 needed,
                 other,
                 available,
                 advice,
             } => {
-                write!(f, "this needs at least {needed} bytes of memory")?;
+                write!(f, "this needs at least {needed} bytes of {memory}")?;
                 if let Some((setting, needed)) = other {
                     write!(f, ", {needed} {setting},")?;
                 }
@@ -252,6 +260,12 @@ impl From<DataError> for RunError {
 impl From<BaseError> for RunError {
     fn from(error: BaseError) -> Self {
         Self::Base(error)
+    }
+}
+
+impl From<DeviceError> for RunError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
     }
 }
 

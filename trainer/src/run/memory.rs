@@ -1,4 +1,4 @@
-//! Whether a run fits into memory, asked before anything is made: to run out of it ends a process
+//! Whether a run fits into the host's memory, asked before anything is made: to run out of it ends a process
 //! without a word.
 
 mod system;
@@ -7,83 +7,62 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout;
 
 use super::RunError;
+use crate::device::Needs;
 use crate::optimizer::Rule;
 use crate::run_config::{Recompute, RunConfig, TrainingSettings};
 pub use system::available;
 
-/// Arrays of the size of the parameters that exist at once while a checkpoint is written: the
-/// parameters, gradients and both moments, a copy of all but the gradients, and five on their way
-/// into files.
-const STATES: u128 = 4 + 3 + 5;
-/// The same of a moving average: it, its copy, and that on its way into a file.
-const AVERAGE: u128 = 3;
-/// The same of second moments, which Muon has none of: they, their copy, and two on their way into a
-/// file.
-const SECOND: u128 = 4;
+/// Arrays of the size of the parameters that lie where training runs: the parameters, gradients and both
+/// moments.
+const STATES: u128 = 4;
+/// Those that the host holds besides while a checkpoint is written: a copy of all but the gradients, and five
+/// on their way into files.
+const COPIES: u128 = 3 + 5;
+/// Of a moving average there are it, and besides its copy and that on its way into a file.
+const AVERAGE: [u128; 2] = [1, 2];
+/// Of second moments, which Muon has none of, there are they, and besides their copy and two on their way into
+/// a file.
+const SECOND: [u128; 2] = [1, 3];
 
-/// Whether training with `settings` makes activations again in backward, where that is left open because
-/// otherwise there is not enough memory. `n_vocab` may be a lower bound.
+/// What a refusal calls it where it is that of the device, too.
+const MEMORY: &str = "memory";
+
+/// What training on the CPU needs, and whether it makes activations again in backward.
 ///
 /// # Errors
 /// [`RunError::Memory`] if it takes more memory than there is.
-pub(crate) fn plan(settings: &RunConfig, config: &Config) -> Result<bool, RunError> {
-    choose(
-        settings.run.recompute,
-        Needs::new(config, &settings.training),
-        &is_there,
-    )
+pub(super) fn of_cpu(settings: &RunConfig, config: &Config) -> Result<(Needs, bool), RunError> {
+    let needs = cpu_needs(config, &settings.training);
+    let asked = settings.run.recompute;
+    let decided = needs.recompute(asked, &|bytes| is_there(bytes).is_ok());
+    let recompute = decided.map_err(|(needed, other)| RunError::Memory {
+        memory: MEMORY,
+        needed,
+        other: Some(other),
+        available: available(),
+        advice: match asked {
+            Recompute::Off => "--set recompute=auto, or lower --batch",
+            _ => "lower --batch, or n_ctx, n_embd or n_layer with --set",
+        },
+    })?;
+    Ok((needs, recompute))
 }
 
-/// Bytes that training keeps at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Needs {
-    /// With all activations.
-    pub(crate) kept: u64,
-    /// With those that backward does not make again.
-    pub(crate) recomputed: u64,
-}
-
-impl Needs {
-    /// Of a model of shape `config`.
-    pub(crate) fn new(config: &Config, training: &TrainingSettings) -> Self {
-        let bytes = |recompute| training_bytes(config, training, recompute);
-        let bytes = |recompute| u64::try_from(bytes(recompute)).unwrap_or(u64::MAX);
-        Self {
-            kept: bytes(false),
-            recomputed: bytes(true),
-        }
-    }
-}
-
-/// [`plan`], where `fits` says whether there are so many bytes, and how many else.
-fn choose(
-    recompute: Recompute,
-    needs: Needs,
-    fits: &dyn Fn(u64) -> Fits,
-) -> Result<bool, RunError> {
-    let Needs { kept, recomputed } = needs;
-    let check = |needed, other, advice| {
-        fits(needed).map_err(|available| RunError::Memory {
-            needed,
-            other,
-            available,
-            advice,
-        })
-    };
-    match recompute {
-        Recompute::Auto if fits(kept).is_ok() => Ok(false),
-        Recompute::Off => {
-            let other = Some(("with recompute=on", recomputed));
-            check(kept, other, "--set recompute=auto, or lower --batch")?;
-            Ok(false)
-        }
-        Recompute::Auto | Recompute::On => {
-            let other = Some(("with recompute=off", kept));
-            let advice = "lower --batch, or n_ctx, n_embd or n_layer with --set";
-            check(recomputed, other, advice)?;
-            Ok(true)
-        }
-    }
+/// Bytes that the host holds at least where a GPU trains: a checkpoint on its way into files.
+///
+/// # Errors
+/// [`RunError::Memory`] if that is more memory than there is.
+pub(super) fn beside_gpu(config: &Config, training: &TrainingSettings) -> Result<u64, RunError> {
+    let [_, copies] = arrays(config, training);
+    let needed = bytes(copies);
+    is_there(needed).map_err(|available| RunError::Memory {
+        memory: "the host's memory",
+        needed,
+        other: None,
+        available,
+        advice: "a checkpoint passes through it from the GPU: lower n_embd or n_layer with --set",
+    })?;
+    Ok(needed)
 }
 
 /// Fails if stories of `bytes` bytes and their tokens take more memory than there is.
@@ -91,6 +70,7 @@ pub(super) fn check_stories(bytes: u64) -> Result<(), RunError> {
     // A word or more is one token of four bytes, if not fewer.
     let needed = bytes.saturating_mul(2);
     is_there(needed).map_err(|available| RunError::Memory {
+        memory: MEMORY,
         needed,
         other: None,
         available,
@@ -98,9 +78,8 @@ pub(super) fn check_stories(bytes: u64) -> Result<(), RunError> {
     })
 }
 
-/// Bytes that training keeps at least: state, activations of a batch, and the scratch of the MLP's
-/// backward.
-fn training_bytes(config: &Config, training: &TrainingSettings, recompute: bool) -> u128 {
+/// What training on the CPU keeps: state, activations of a batch, and the scratch of the MLP's backward.
+fn cpu_needs(config: &Config, training: &TrainingSettings) -> Needs {
     let size = |n: usize| n as u128;
     let rows = u128::from(training.batch) * size(config.n_ctx());
     let width = size(config.n_embd());
@@ -109,20 +88,36 @@ fn training_bytes(config: &Config, training: &TrainingSettings, recompute: bool)
         + size(config.n_fc()) // MLP
         + 4; // statistics of two norms
     let layers = size(config.n_layer());
-    let saved = saved * if recompute { 1 } else { layers };
     let stream = (layers + 1) * width;
     let gradients = 2 * width;
     let scratch = 2 * width + size(config.n_ff()) + size(config.n_fc());
-    let activations = rows * (stream + saved + gradients + scratch);
-    let arrays = STATES
-        + if training.ema_decay > 0.0 { AVERAGE } else { 0 }
-        + u128::from(training.quantized().is_some());
+    let states: u128 = arrays(config, training).iter().sum();
+    let with = |places| bytes(rows * (stream + places * saved + gradients + scratch) + states);
+    Needs {
+        kept: with(layers),
+        recomputed: with(1),
+    }
+}
+
+/// Numbers where training runs that are neither activations nor scratch, and those that the host holds besides
+/// while a checkpoint is written.
+fn arrays(config: &Config, training: &TrainingSettings) -> [u128; 2] {
     let second = layout::tensors(config).map(|spec| {
         let rule = Rule::of(&spec, config, training.optimizer);
         (spec.len() - rule.second_len(spec.len())) as u128
     });
-    let states = arrays * u128::from(layout::n_params(config)) - SECOND * second.sum::<u128>();
-    (activations + states) * size(size_of::<f32>())
+    let (all, absent) = (u128::from(layout::n_params(config)), second.sum::<u128>());
+    let averaged = u128::from(training.ema_decay > 0.0);
+    let rounded = u128::from(training.quantized().is_some());
+    let numbers =
+        |place: usize, whole| (whole + averaged * AVERAGE[place]) * all - SECOND[place] * absent;
+    [numbers(0, STATES + rounded), numbers(1, COPIES)]
+}
+
+/// Of so many `f32`; the most there are where it is more.
+fn bytes(numbers: u128) -> u64 {
+    let bytes = numbers * size_of::<f32>() as u128;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Whether there is so much memory; else how much there is, where the system says.
@@ -194,16 +189,12 @@ mod tests {
             let second = second.iter().map(Vec::len).sum::<usize>() as u64;
             let absent = layout::n_params(&config) - second;
             let peak = model.bytes() + 4 * (arrays * layout::n_params(&config) - 3 * absent);
-            let needs = Needs::new(&config, &settings.training);
-            let needed = if recompute {
-                needs.recomputed
-            } else {
-                needs.kept
-            };
+            let needs = cpu_needs(&config, &settings.training);
+            let (needed, _) = needs.figures(recompute);
             assert!(needs.recomputed < needs.kept);
             assert!(needed <= peak && needed > peak / 2, "{needed} {peak}");
         }
-        assert!(!plan(&RunConfig::default(), &small()).unwrap());
+        assert!(!of_cpu(&RunConfig::default(), &small()).unwrap().1);
     }
 
     fn small() -> Config {
@@ -214,7 +205,7 @@ mod tests {
     fn absurd_sizes_are_refused_with_numbers() {
         let mut settings = RunConfig::default();
         settings.training.batch = u32::MAX;
-        let message = plan(&settings, &small()).unwrap_err().to_string();
+        let message = of_cpu(&settings, &small()).unwrap_err().to_string();
         assert!(message.contains("bytes of memory"), "{message}");
         settings.model.n_embd = 1 << 20;
         settings.model.n_head = 1;
@@ -222,39 +213,37 @@ mod tests {
         settings.model.n_ff = Some(1 << 20);
         settings.model.n_ctx = 1 << 24;
         let largest = Config::new(settings.model.hyperparameters(1 << 24)).unwrap();
-        assert!(plan(&settings, &largest).is_err());
+        assert!(of_cpu(&settings, &largest).is_err());
+        let refused = beside_gpu(&largest, &settings.training).unwrap_err();
+        let message = refused.to_string();
+        assert!(
+            message.contains("bytes of the host's memory, and there are"),
+            "{message}"
+        );
         assert!(check_stories(u64::MAX).is_err());
     }
 
     #[test]
-    fn activations_are_made_again_where_memory_will_not_do_otherwise() {
-        use Recompute::{Auto, Off, On};
-        let needs = Needs {
-            kept: 1000,
-            recomputed: 300,
-        };
-        let with = |recompute, bytes| {
-            let fits = |needed| {
-                if needed <= bytes {
-                    Ok(())
-                } else {
-                    Err(Some(bytes))
-                }
-            };
-            choose(recompute, needs, &fits).map_err(|error| error.to_string())
-        };
-        assert_eq!([with(Auto, 1000), with(Auto, 999)], [Ok(false), Ok(true)]);
-        assert_eq!([with(On, 5000), with(Off, 1000)], [Ok(true), Ok(false)]);
-        let refused = "this needs at least 300 bytes of memory, 1000 with recompute=off, and there are 299; \
-                       lower --batch";
-        for recompute in [Auto, On] {
-            let message = with(recompute, 299).unwrap_err();
-            assert!(message.starts_with(refused), "{message}");
+    fn a_refusal_says_what_would_do() {
+        let mut settings = RunConfig::default();
+        settings.training.batch = u32::MAX;
+        for (asked, words) in [
+            (
+                Recompute::Auto,
+                ["with recompute=off", "; lower --batch, or"],
+            ),
+            (Recompute::On, ["with recompute=off", "; lower --batch, or"]),
+            (
+                Recompute::Off,
+                ["with recompute=on", "; --set recompute=auto, or"],
+            ),
+        ] {
+            settings.run.recompute = asked;
+            let message = of_cpu(&settings, &small()).unwrap_err().to_string();
+            assert!(
+                words.iter().all(|words| message.contains(words)),
+                "{message}"
+            );
         }
-        let message = with(Off, 999).unwrap_err();
-        assert!(
-            message.contains("1000 bytes of memory, 300 with recompute=on, and there are 999; --set recompute=auto"),
-            "{message}"
-        );
     }
 }

@@ -7,9 +7,10 @@ use minigpt_runtime::config::Config;
 use minigpt_runtime::layout;
 
 use super::files::{enough, write_settings};
-use super::{DATA, Inputs, RunError, Stage, TOKENIZER, memory, start};
+use super::{DATA, Inputs, RunError, Stage, TOKENIZER, foresee, start};
 use crate::data::sources::hash;
 use crate::data::token_file::TokenFile;
+use crate::device::Choice;
 use crate::durable;
 use crate::run_config::{Facts, RunConfig, RunConfigError};
 
@@ -18,6 +19,7 @@ pub(super) fn prepare(
     path: &Path,
     mut settings: RunConfig,
     inputs: &Inputs,
+    choice: Choice,
     progress: &mut dyn FnMut(Stage),
 ) -> Result<(), RunError> {
     progress(Stage::Tokenizer);
@@ -26,7 +28,7 @@ pub(super) fn prepare(
     let n_vocab = tokenizer.view().n_vocab();
     let shape = settings.model.hyperparameters(n_vocab as u32);
     let config = Config::new(shape).map_err(RunConfigError::Model)?;
-    memory::plan(&settings, &config)?;
+    foresee(choice, &settings, &config)?;
     progress(Stage::Tokens);
     let data = path.join(DATA);
     fs::create_dir(&data).map_err(|error| RunError::file(&data, error))?;

@@ -22,7 +22,13 @@ fn inputs(text: &str) -> Inputs {
 
 fn create(path: &Path, assignments: &[&str]) -> Result<Run, RunError> {
     let inputs = inputs(&TEXT.repeat(10));
-    Run::create(path, settings(assignments), &inputs, &mut |_| ())
+    Run::create(
+        path,
+        settings(assignments),
+        &inputs,
+        Choice::Cpu,
+        &mut |_| (),
+    )
 }
 
 #[test]
@@ -52,7 +58,13 @@ fn a_directory_tells_what_it_holds() {
 fn a_run_that_cannot_be_prepared_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
-    let short = Run::create(&path, settings(&[]), &inputs("abcdefgh"), &mut |_| ());
+    let short = Run::create(
+        &path,
+        settings(&[]),
+        &inputs("abcdefgh"),
+        Choice::Cpu,
+        &mut |_| (),
+    );
     let message = short.unwrap_err().to_string();
     assert_eq!(
         message,

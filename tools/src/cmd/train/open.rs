@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use minigpt_trainer::device::Choice;
 use minigpt_trainer::run::{Run, RunError, start_threads};
 use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
 
@@ -23,7 +24,7 @@ impl TrainArgs {
         }
         let run = match found {
             true => self.take_up(&out, asked)?,
-            false => begin(&out, asked)?,
+            false => begin(&out, asked, self.device)?,
         };
         match destination {
             Some(destination) => destination.accept(run),
@@ -69,7 +70,7 @@ impl TrainArgs {
                     "the run in {} has no checkpoint yet: it is begun anew",
                     out.display()
                 );
-                begin(out, asked)
+                begin(out, asked, self.device)
             }
             adopted => {
                 adopted?;
@@ -100,14 +101,14 @@ fn default_out(settings: &RunConfig) -> PathBuf {
     Path::new("runs").join(if name.is_empty() { "text" } else { name })
 }
 
-/// Makes a run directory.
-pub(super) fn begin(out: &Path, settings: RunConfig) -> Result<Run, Failure> {
+/// Makes a run directory, for what `choice` can train.
+pub(super) fn begin(out: &Path, settings: RunConfig, choice: Choice) -> Result<Run, Failure> {
     interrupt::making(out);
     let run = library::inputs(&settings.data).and_then(|inputs| {
-        let choice = inputs.settle(settings.data.tokenizer);
+        let tokenizer = inputs.settle(settings.data.tokenizer);
         let bytes = inputs.train.iter().map(|source| source.bytes.len()).sum();
-        let run = Run::create(out, settings, &inputs, &mut |stage| {
-            say_stage(stage, choice, bytes)
+        let run = Run::create(out, settings, &inputs, choice, &mut |stage| {
+            say_stage(stage, tokenizer, bytes)
         });
         run.map_err(Failure::from)
     });

@@ -114,8 +114,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Bytes of its memory that training of a model of shape `config` by AdamW, on batches of
-    /// `n_batch` windows, takes at least.
+    /// Bytes of its memory that training of a model of shape `config`, on batches of `n_batch` windows, takes at
+    /// least.
     #[must_use]
     pub fn needed(&self, config: &Config, n_batch: usize, demands: Demands) -> u64 {
         memory::needed(self, config, n_batch, demands)
