@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use minigpt_runtime::format::Metadata;
 use minigpt_runtime::{Format, KvFormat};
-use minigpt_trainer::evaluate::{Evaluation, evaluate};
+use minigpt_trainer::evaluate::evaluate;
 use minigpt_trainer::export::with_metadata;
 use minigpt_trainer::inference::ModelBytes;
 use minigpt_trainer::run::Trained;
@@ -74,15 +74,17 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
         return Ok(());
     }
     let reference = export(Format::F32)?;
+    // Two models are enough to have in memory.
+    drop(trained);
     let exact = measure("f32", &reference, &tokens)?;
-    let stored = measure(format.name(), &model, &tokens)?;
-    let (exact, stored) = (exact.bits_per_byte(), stored.bits_per_byte());
+    let stored = (format != Format::F32).then(|| measure(format.name(), &model, &tokens));
+    let stored = stored.transpose()?;
     say!("on {} tokens of the validation text:", tokens.len() - 1);
     say!(
         "  f32  {:>12} bytes  {exact:.4} bits per byte",
         bytes(&reference)
     );
-    if format != Format::F32 {
+    if let Some(stored) = stored {
         say!(
             "  {:3}  {:>12} bytes  {stored:.4} bits per byte ({:+.3}%)",
             format.name(),
@@ -104,10 +106,11 @@ fn with_template(model: &ModelBytes, path: &Path) -> Result<ModelBytes, Failure>
     with_metadata(&file, metadata).map_err(Failure::failed)
 }
 
-fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {
+/// Bits per byte of `model` on `tokens`.
+fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<f64, Failure> {
     let file = model.file().map_err(Failure::failed)?;
     let mut progress = TokenProgress::new(what, tokens.len() - 1);
     let sums = evaluate(&file, tokens, KvFormat::F32, |n| progress.set(n));
     progress.finish();
-    sums.map_err(Failure::failed)
+    Ok(sums.map_err(Failure::failed)?.bits_per_byte())
 }
