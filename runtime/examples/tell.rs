@@ -119,19 +119,18 @@ fn tell_as<W: WeightFormat>(
     let memory = aligned(&mut room, needed);
     let mut session = Session::with_isa(file.model::<W>()?, memory, &options, request.isa)?;
     let mut sampler = <Sampler>::new(request.sampling)?;
-    let (tokenizer, specials) = (file.tokenizer(), file.tokenizer().specials());
+    let tokenizer = file.tokenizer();
     let prompt = request.prompt.as_bytes();
-    let mut tokens = vec![0; prompt.len() + 1];
-    let n = tokenizer.encode(prompt, &mut tokens)?;
+    let mut tokens = vec![0; prompt.len() + 2];
+    let n = tokenizer.encode_prompt(prompt, &mut tokens)?;
     tokens.truncate(n);
-    tokens.splice(0..0, specials.bos);
     let mut told = String::new();
     let mut decoder = StreamDecoder::new();
     decoder.push_bytes(prompt, &mut |part| told.push_str(part));
     for _ in 0..request.max_tokens {
         let logits = session.forward(&tokens)?;
         let token = sampler.sample(&mut logits[..tokenizer.n_vocab()]);
-        if specials.eos == Some(token) || specials.bos == Some(token) {
+        if tokenizer.specials().is_end(token) {
             break;
         }
         tokens = vec![token];

@@ -35,7 +35,7 @@
 //!
 //! let prompt = "the theatre";
 //! let mut tokens = [0; 32];
-//! let n = tokenizer.encode(prompt.as_bytes(), &mut tokens)?;
+//! let n = tokenizer.encode_prompt(prompt.as_bytes(), &mut tokens)?;
 //!
 //! let mut sampler: Sampler = Sampler::new(SamplerOptions {
 //!     temperature: 0.8,
@@ -51,7 +51,7 @@
 //! for _ in 0..10 {
 //!     // A model may have more rows than its tokenizer has tokens.
 //!     let token = sampler.sample(&mut logits[..tokenizer.n_vocab()]);
-//!     if tokenizer.specials().eos == Some(token) {
+//!     if tokenizer.specials().is_end(token) {
 //!         break;
 //!     }
 //!     decoder.push(tokenizer, token, &mut |part| text.push_str(part))?;

@@ -207,10 +207,10 @@ impl<'a, W: WeightFormat> Session<'a, W> {
     /// `[V]` if it is done, else with `None`.
     ///
     /// The logits are those of [`Self::forward`] to the bit. A step exceeds its budget by at most one piece
-    /// that is not divided: eight rows of a matrix and what follows its last ones, attention of one head (`2 * head_size` multiply-adds and
-    /// about ten more for each token of the context), the nonlinearity of 32 values (about 16 each), or what
-    /// happens before and after a matrix to its whole input and output: norm, rounding, rotation, the cache
-    /// (about 16 a value). But for attention and the nonlinearity, times the tokens that were begun with.
+    /// that is not divided: eight rows of a matrix and what follows its last ones, attention of one head
+    /// (`2 * head_size` multiply-adds and about ten more for each token of the context), the nonlinearity of 32
+    /// values (about 16 each), or what happens before and after a matrix to its whole input and output: norm,
+    /// rounding, rotation, the cache (about 16 a value). But for attention and the nonlinearity, times the tokens that were begun with.
     ///
     /// # Errors
     /// [`SessionError::NotBegun`] if there is nothing to go on with.

@@ -18,6 +18,7 @@ mod chars;
 mod decoder;
 mod error;
 mod merge;
+mod prompt;
 mod sentencepiece;
 #[cfg(test)]
 #[allow(clippy::std_instead_of_alloc, reason = "tests run on hosts")]

@@ -63,6 +63,17 @@ fn a_row_for_each_format_and_number_of_threads() {
 }
 
 #[test]
+fn a_model_of_few_characters_is_measured() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/data/format/v1-f16-char.mgpt");
+    let args = ["bench", model, "--prompt", "20", "--tokens", "5", "--json"];
+    let rows = json(&run(
+        directory().path(),
+        &[&args[..], &["--threads", "1"]].concat(),
+    ));
+    assert!(rows[0]["decode_tokens_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     let dir = directory();
     for (args, words) in [

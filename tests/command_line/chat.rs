@@ -335,24 +335,19 @@ fn what_cannot_be_said_is_one_sentence() {
     }
 }
 
+/// What `chat` with `args` says on a terminal on which `keys` are typed.
+///
 /// Other systems' `script` takes other options.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_terminal_edits_lines_and_keeps_a_history() {
-    let (dir, model) = (TempDir::new().unwrap(), storyteller());
-    let command = format!(
-        "{MINIGPT} chat {model} --template bare --seed 3 --max-tokens 20 --history said.txt"
-    );
+fn typed(dir: &Path, args: &str, keys: &[u8]) -> String {
     let script = Command::new("script")
-        .args(["-qec", &command, "/dev/null"])
-        .current_dir(dir.path())
+        .args(["-qec", &format!("{MINIGPT} chat {args}"), "/dev/null"])
+        .current_dir(dir)
         .env("TERM", "xterm")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
     let mut script = script.expect("`script`, which apt-get install bsdutils brings");
-    // Typed wrong, mended with backspaces; called back with an arrow; a wrong command does not end it.
-    let keys = b"One dayx\x7f\r/hepl\r/reset\r/seed 3\r\x1b[A\x1b[A\x1b[A\x1b[A\r/quit\r";
     let mut input = script.stdin.take().unwrap();
     for key in keys {
         input.write_all(&[*key]).unwrap();
@@ -360,7 +355,28 @@ fn a_terminal_edits_lines_and_keeps_a_history() {
     }
     let output = script.wait_with_output().unwrap();
     drop(input);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_refused_message_leaves_the_conversation_as_it_was() {
+    let (dir, model) = (TempDir::new().unwrap(), storyteller());
+    let args = format!("{model} --template bare --seed 3 --max-tokens 8 --context 64");
+    let keys = format!("One day\rOne day\r{}\r/stats\r/quit\r", "fish ".repeat(30));
+    let text = typed(dir.path(), &args, keys.as_bytes());
+    assert!(text.contains("and the context holds 64"), "{text}");
+    assert!(text.contains("4 messages, the first 0 left out"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_edits_lines_and_keeps_a_history() {
+    let (dir, model) = (TempDir::new().unwrap(), storyteller());
+    let args = format!("{model} --template bare --seed 3 --max-tokens 20 --history said.txt");
+    // Typed wrong, mended with backspaces; called back with an arrow; a wrong command does not end it.
+    let keys = b"One dayx\x7f\r/hepl\r/reset\r/seed 3\r\x1b[A\x1b[A\x1b[A\x1b[A\r/quit\r";
+    let text = typed(dir.path(), &args, keys);
     let args = [
         "generate",
         &model,

@@ -464,6 +464,40 @@ fn a_board_tells_what_the_desktop_tells() {
 }
 
 #[test]
+fn a_text_that_begins_with_nothing_is_the_same_too() {
+    if !has_qemu() {
+        return;
+    }
+    let dir = directory();
+    // Its tokenizer has no start token.
+    let bytes = format_file("v1-f32-byte.mgpt").display().to_string();
+    let export = [
+        "export",
+        &bytes,
+        "--format=q8",
+        "--measure=0",
+        "-o",
+        "b.mgpt",
+    ];
+    assert!(run(dir.path(), &export).status.success());
+    let how = [
+        "--prompt=",
+        "--max-tokens=20",
+        "--temperature=1",
+        "--seed=5",
+    ];
+    let desktop = ["generate", "b.mgpt", "--kv=q8"];
+    let desktop = run(dir.path(), &[&desktop[..], &how].concat());
+    let board = ["firmware", "--run", "--board=mps2-an385", "--model=b.mgpt"];
+    let board = run(dir.path(), &[&board[..], &how].concat());
+    assert!(board.status.success(), "{}", stderr(&board));
+    assert_eq!(
+        String::from_utf8_lossy(&board.stdout),
+        String::from_utf8_lossy(&desktop.stdout)
+    );
+}
+
+#[test]
 fn the_figures_are_those_of_the_board() {
     if !has_qemu() {
         return;

@@ -10,7 +10,7 @@ use minigpt_trainer::checkpoint;
 use minigpt_trainer::export::export;
 use minigpt_trainer::inference::{AnySession, arena};
 use minigpt_trainer::run::Run;
-use minigpt_trainer::sample::{OPTIONS, beginning};
+use minigpt_trainer::sample::OPTIONS;
 use minigpt_trainer::train::{Observer, train};
 use tempfile::TempDir;
 
@@ -84,7 +84,7 @@ fn told(run: &Run, step: u64, n: usize) -> String {
     let seed = run.settings.training.seed;
     let mut sampler: Sampler = Sampler::new(SamplerOptions { seed, ..OPTIONS }).unwrap();
     let (mut decoder, mut text) = (StreamDecoder::new(), String::new());
-    let mut token = beginning(&tokenizer);
+    let mut token = tokenizer.beginning();
     for _ in 0..n {
         token = sampler.sample(session.forward(&[token]).unwrap());
         let pushed = decoder.push(&tokenizer, token, &mut |part| text.push_str(part));

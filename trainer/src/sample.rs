@@ -1,4 +1,4 @@
-//! Texts of a model's own: how they begin and end, and how a model in training makes one.
+//! Texts of a model in training.
 
 use minigpt_runtime::{Sampler, SamplerOptions, StreamDecoder, Tokenizer};
 
@@ -12,28 +12,6 @@ pub const OPTIONS: SamplerOptions = SamplerOptions {
     top_p: 0.95,
     seed: 0,
 };
-
-/// The token that a text with nothing before it comes after: the start token, or a line's end, or the
-/// first token.
-#[must_use]
-pub fn beginning(tokenizer: &Tokenizer<'_>) -> u32 {
-    let mut newline = [0; 2];
-    match (
-        tokenizer.specials().bos,
-        tokenizer.encode(b"\n", &mut newline),
-    ) {
-        (Some(bos), _) => bos,
-        (None, Ok(1)) => newline[0],
-        _ => 0,
-    }
-}
-
-/// The tokens that end a text.
-#[must_use]
-pub fn ends(tokenizer: &Tokenizer<'_>) -> Vec<u32> {
-    let specials = tokenizer.specials();
-    [specials.eos, specials.bos].into_iter().flatten().collect()
-}
 
 /// A text by `gpt` as it is now, drawn by [`OPTIONS`] with `seed`. It ends where the model ends it, or where
 /// `single` has no more room; a character that is cut there is left out.
@@ -52,12 +30,12 @@ pub fn sample<B: Backend>(
     let options = SamplerOptions { seed, ..OPTIONS };
     let mut sampler: Sampler = Sampler::new(options).expect("the options are in their ranges");
     let (mut decoder, mut text) = (StreamDecoder::new(), String::new());
-    let (ends, mut history) = (ends(tokenizer), vec![beginning(tokenizer)]);
+    let mut history = vec![tokenizer.beginning()];
     while history.len() <= single.n_time() {
         let mut logits = gpt.next_logits(single, &history)?;
         // A model may have more rows than its tokenizer has tokens: they stand for no text.
         let token = sampler.sample(&mut logits[..tokenizer.n_vocab()]);
-        if ends.contains(&token) {
+        if tokenizer.specials().is_end(token) {
             decoder.finish(&mut |part| text.push_str(part));
             break;
         }

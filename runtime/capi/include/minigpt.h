@@ -312,9 +312,11 @@ minigpt_status minigpt_session_begin(minigpt_session *session, const uint32_t *t
 /* Goes on with what was begun for about `budget` multiply-adds, then comes back: with `*logits` NULL if
  * there is more to do, else with the logits, as minigpt_session_forward to the bit. A token takes about
  * as many multiply-adds as the model has weights. A step exceeds its budget by at most one piece that is
- * not divided: four rows of a matrix, attention of one head (2 * head_size multiply-adds and about ten
- * more for each token of the context), or what happens to a whole vector at once, its norm, rounding and
- * nonlinearity (about 16 a value).
+ * not divided: eight rows of a matrix and what follows its last ones, attention of one head (2 * head_size
+ * multiply-adds and about ten more for each token of the context), the nonlinearity of 32 values (about 16
+ * each), or what happens before and after a matrix to its whole input and output: norm, rounding, rotation,
+ * the cache (about 16 a value). But for attention and the nonlinearity, times the tokens that were begun
+ * with.
  *
  * Statuses: MINIGPT_NOT_BEGUN. */
 minigpt_status minigpt_session_step(minigpt_session *session, size_t budget, float **logits);
@@ -364,7 +366,7 @@ typedef struct minigpt_sampler_options {
 
 #define MINIGPT_SAMPLER_OPTIONS_INIT {sizeof(minigpt_sampler_options), 0.0f, 0, 0.0f, 0}
 
-/* Largest `top_k`: 1024, on bare metal 64. Choosing takes 16 bytes of stack for each of these. */
+/* Largest `top_k`: 1024, on bare metal 64. Choosing takes 8 bytes of stack for each of these. */
 uint32_t minigpt_max_top_k(void);
 
 /* Makes a sampler in `memory`. `options` may be NULL: always the most likely token.
@@ -504,8 +506,8 @@ typedef int32_t (*minigpt_on_text)(void *user, const char *text, size_t text_byt
  * the session's context, a text that outgrows the context goes on from its bos and its last half
  * context; else it ends with MINIGPT_STOP_CONTEXT.
  *
- * The same model, prompt, options and seed make the same text on every machine, if the weights are q8;
- * the command `minigpt generate` makes it too.
+ * The same model, prompt, options and seed make the same text on every machine, if the weights are q8 or
+ * q4; the command `minigpt generate` makes it too.
  *
  * Statuses: MINIGPT_OPTIONS_SIZE, MINIGPT_CONTEXT_FULL (a prompt of more tokens than the context),
  * those of minigpt_encode_prompt; MINIGPT_CLOSED if `on_text` closed the model. */

@@ -13,37 +13,6 @@ use crate::status::{Status, status};
 /// How a text is encoded.
 type Encode = fn(&Tokenizer<'_>, &[u8], &mut [u32]) -> Result<usize, TokenizeError>;
 
-/// The start token, if there is one, and the tokens of `text`; never nothing.
-pub(crate) fn encode_prompt(
-    tokenizer: &Tokenizer<'_>,
-    text: &[u8],
-    tokens: &mut [u32],
-) -> Result<usize, TokenizeError> {
-    let too_small = TokenizeError::BufferTooSmall {
-        needed: text.len().saturating_add(2),
-        given: tokens.len(),
-    };
-    let (first, rest) = tokens.split_first_mut().ok_or(too_small)?;
-    if let Some(bos) = tokenizer.specials().bos {
-        *first = bos;
-        let n = tokenizer.encode(text, rest);
-        return n.map(|n| n + 1).map_err(|error| match error {
-            TokenizeError::BufferTooSmall { .. } => too_small,
-            other => other,
-        });
-    }
-    let n = tokenizer.encode(text, tokens)?;
-    if n > 0 {
-        return Ok(n);
-    }
-    let mut newline = [0; 2];
-    let one = tokenizer.encode(b"\n", &mut newline) == Ok(1);
-    if let Some(first) = tokens.first_mut() {
-        *first = if one { newline[0] } else { 0 };
-    }
-    Ok(1)
-}
-
 /// # Safety
 /// As the crate says.
 unsafe fn encode(
@@ -109,8 +78,11 @@ pub unsafe extern "C" fn minigpt_encode_prompt(
     n_tokens: *mut usize,
 ) -> i32 {
     let (text, tokens) = ((text, text_bytes), (tokens, max_tokens));
+    let how = |tokenizer: &Tokenizer<'_>, text: &[u8], tokens: &mut [u32]| {
+        tokenizer.encode_prompt(text, tokens)
+    };
     // SAFETY: the caller promises it.
-    status(|| unsafe { encode(encode_prompt, model, text, tokens, n_tokens) })
+    status(|| unsafe { encode(how, model, text, tokens, n_tokens) })
 }
 
 /// The bytes of a token.

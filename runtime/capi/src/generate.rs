@@ -4,7 +4,6 @@ use core::ffi::{c_char, c_void};
 
 use minigpt_runtime::{StreamDecoder, Tokenizer};
 
-use crate::encode::encode_prompt;
 use crate::model::ModelRef;
 use crate::object::{self, Busy};
 use crate::options::{self, GenerateOptions, Generated, Room};
@@ -94,8 +93,7 @@ impl Writer<'_> {
                 return Ok((made, Stop::Context));
             };
             made += 1;
-            let specials = self.tokenizer.specials();
-            if specials.eos == Some(token) || specials.bos == Some(token) {
+            if self.tokenizer.specials().is_end(token) {
                 return Ok((made, Stop::EndOfText));
             }
             let sink = &mut self.sink;
@@ -194,7 +192,7 @@ fn tell(
     // SAFETY: `minigpt_generate` was promised it.
     let file = unsafe { model.get() }?.file;
     let tokenizer = file.tokenizer();
-    let n = encode_prompt(tokenizer, prompt, history)?;
+    let n = tokenizer.encode_prompt(prompt, history)?;
     if n > open.session.n_ctx() {
         return Err(Status::ContextFull);
     }

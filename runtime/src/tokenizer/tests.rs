@@ -331,6 +331,33 @@ fn a_continuation_keeps_its_space() {
 }
 
 #[test]
+fn a_prompt_is_never_nothing() {
+    let (mut room, refused) = (
+        [0; 16],
+        TokenizeError::BufferTooSmall {
+            needed: 2,
+            given: 0,
+        },
+    );
+    for bytes in all() {
+        let tokenizer = open(&bytes);
+        let bos = tokenizer.specials().bos;
+        let tokens = encode(&tokenizer, b" the");
+        let begun: Vec<u32> = bos.into_iter().chain(tokens).collect();
+        let n = tokenizer.encode_prompt(b" the", &mut room).unwrap();
+        assert_eq!(room[..n], begun);
+        assert_eq!(tokenizer.encode_prompt(b"", &mut room), Ok(1));
+        assert_eq!(room[0], bos.unwrap_or_else(|| encode(&tokenizer, b"\n")[0]));
+        assert_eq!(tokenizer.encode_prompt(b"", &mut []), Err(refused));
+    }
+    let no_newline = le([u32::from('a')]);
+    let chars = Chars {
+        code_points: &no_newline,
+    };
+    assert_eq!(Tokenizer::Char(chars).beginning(), 0);
+}
+
+#[test]
 fn special_tokens_never_come_from_text() {
     let pieces = [" ", "<", "u", "n", "k", ">", "<u", "<un", "<unk", "0", "x"];
     let pieces = pieces.map(|piece| (piece, -1.0));

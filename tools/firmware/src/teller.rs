@@ -71,7 +71,8 @@ impl<'a> Teller<'a> {
     #[inline(never)]
     fn continue_text(&mut self, prompt: &str) {
         let mut tokens = [0; MAX_PROMPT];
-        let n = match self.encode(prompt, &mut tokens) {
+        let tokenizer = self.file.tokenizer();
+        let n = match tokenizer.encode_prompt(prompt.as_bytes(), &mut tokens) {
             Ok(n) => n,
             Err(error) => return say!("error: ", error),
         };
@@ -113,7 +114,6 @@ impl<'a> Teller<'a> {
         watch: &mut Stopwatch,
     ) -> (usize, &'static str) {
         let tokenizer = self.file.tokenizer();
-        let specials = tokenizer.specials();
         let (mut next, mut input) = ([0], prompt);
         for made in 0..self.settings.max_tokens {
             if is_stopped() {
@@ -124,7 +124,7 @@ impl<'a> Teller<'a> {
             };
             let token = sampler.sample(logits.get_mut(..tokenizer.n_vocab()).unwrap_or_default());
             watch.lap();
-            if specials.eos == Some(token) || specials.bos == Some(token) {
+            if tokenizer.specials().is_end(token) {
                 return (made + 1, "");
             }
             // The sampler saw the tokenizer's tokens only.
@@ -133,19 +133,6 @@ impl<'a> Teller<'a> {
             input = &next;
         }
         (self.settings.max_tokens, "")
-    }
-
-    /// The start token, if there is one, and the tokens of `prompt`; their number.
-    #[inline(never)]
-    fn encode(&self, prompt: &str, tokens: &mut [u32]) -> Result<usize, TokenizeError> {
-        let tokenizer = self.file.tokenizer();
-        let bos = tokenizer.specials().bos;
-        let n = usize::from(bos.is_some() || prompt.is_empty());
-        if let Some(first) = tokens.first_mut() {
-            *first = bos.unwrap_or(0);
-        }
-        let rest = tokens.get_mut(n..).unwrap_or_default();
-        Ok(n + tokenizer.encode(prompt.as_bytes(), rest)?)
     }
 
     /// Says who is there.

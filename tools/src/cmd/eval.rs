@@ -9,12 +9,11 @@ use std::time::Instant;
 use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile};
 use minigpt_trainer::evaluate::{EvaluationOptions, Scored, evaluate_each};
-use minigpt_trainer::inference;
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 use serde::Serialize;
 
 use self::heat::{Heat, TokenReport};
-use super::{count, kv_parser, open_model, threads};
+use super::{count, kv_parser, on_threads, open_model, threads};
 use crate::failure::{Failure, Outcome};
 use crate::generation::{memory, sequence};
 use crate::library;
@@ -150,14 +149,14 @@ fn measure(
     let mut progress = TokenProgress::new("eval", tokens.len() - 1);
     let start = Instant::now();
     let (n, mut scores) = (threads(args.threads)?, Vec::new());
-    let sums = inference::on_threads(n, || {
+    let sums = on_threads(n, || {
         evaluate_each(file, tokens, options, |scored| {
             scores.push(scored);
             progress.set(scores.len());
         })
     });
     progress.finish();
-    let sums = sums.map_err(Failure::failed)?.map_err(Failure::failed)?;
+    let sums = sums?.map_err(Failure::failed)?;
     let report = Report {
         loss: sums.loss(),
         perplexity: sums.perplexity(),

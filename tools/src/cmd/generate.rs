@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use minigpt_runtime::{KvFormat, ModelFile, SessionOptions};
-use minigpt_trainer::inference;
 
-use super::{context, count, kv_parser, open_model, threads};
+use super::{context, count, kv_parser, on_threads, open_model, threads};
 use crate::failure::{Failure, Outcome};
 use crate::generation::prompt::{check_length, prompt_tokens, utf8};
 use crate::generation::sampling::{ORDER, SamplingArgs};
@@ -134,7 +133,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Outcome {
         Some(_) => 1,
         None => threads(args.threads)?,
     };
-    inference::on_threads(n, || generate(args)).map_err(Failure::failed)?
+    on_threads(n, || generate(args))?
 }
 
 fn generate(args: &GenerateArgs) -> Outcome {

@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod train;
 
+use core::fmt::Display;
 use core::num::NonZero;
 use std::path::Path;
 use std::thread;
@@ -20,7 +21,7 @@ use std::thread;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use minigpt_runtime::{Format, KvFormat, ModelFile};
 use minigpt_trainer::backend::cuda::{Cuda, Found};
-use minigpt_trainer::inference::{ModelBytes, OpenError};
+use minigpt_trainer::inference::{self, ModelBytes, OpenError};
 use minigpt_trainer::run;
 use minigpt_trainer::run_config::TrainingSettings;
 
@@ -80,6 +81,18 @@ fn threads(asked: Option<i64>) -> Result<usize, Failure> {
         ))),
         None => Ok(thread::available_parallelism().map_or(1, NonZero::get)),
     }
+}
+
+/// Runs `work` on `n` threads, see [`inference::on_threads`].
+fn on_threads<R: Send>(n: usize, work: impl FnOnce() -> R + Send) -> Result<R, Failure> {
+    inference::on_threads(n, work).map_err(|error| too_many_threads(n, &error))
+}
+
+/// Why `n` threads did not start.
+fn too_many_threads(n: usize, error: &dyn Display) -> Failure {
+    Failure::Failed(format!(
+        "cannot start {n} threads: {error}; give fewer with --threads"
+    ))
 }
 
 /// The number that `flag` was given, at least `least`.

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 
 use minigpt_runtime::Tokenizer;
 use minigpt_runtime::tokenizer::TokenizeError;
-use minigpt_trainer::sample::beginning;
 
 use crate::failure::Failure;
 
@@ -25,11 +24,8 @@ pub(crate) fn prompt_tokens(
     text: &str,
     what: &str,
 ) -> Result<Vec<u32>, Failure> {
-    let mut tokens = encode(tokenizer, text, what)?;
-    if tokens.is_empty() || tokenizer.specials().bos.is_some() {
-        tokens.insert(0, beginning(tokenizer));
-    }
-    Ok(tokens)
+    let encoded = |tokens: &mut [u32]| tokenizer.encode_prompt(text.as_bytes(), tokens);
+    tokens(vec![0; text.len() + 2], encoded, what)
 }
 
 /// The tokens of `text`, which is called `what`.
@@ -38,8 +34,17 @@ pub(crate) fn encode(
     text: &str,
     what: &str,
 ) -> Result<Vec<u32>, Failure> {
-    let mut tokens = vec![0; text.len() + 1];
-    let n = tokenizer.encode(text.as_bytes(), &mut tokens).map_err(|error| {
+    let encoded = |tokens: &mut [u32]| tokenizer.encode(text.as_bytes(), tokens);
+    tokens(vec![0; text.len() + 1], encoded, what)
+}
+
+/// What `encoded` makes in `room` of the text of `what`.
+fn tokens(
+    mut room: Vec<u32>,
+    encoded: impl Fn(&mut [u32]) -> Result<usize, TokenizeError>,
+    what: &str,
+) -> Result<Vec<u32>, Failure> {
+    let n = encoded(&mut room).map_err(|error| {
         Failure::Misuse(match error {
             TokenizeError::UnknownChar { .. } => format!(
                 "{error}; this model knows only the characters of the text it was trained on: leave it out of {what}"
@@ -47,8 +52,8 @@ pub(crate) fn encode(
             _ => format!("{what} cannot be encoded: {error}"),
         })
     })?;
-    tokens.truncate(n);
-    Ok(tokens)
+    room.truncate(n);
+    Ok(room)
 }
 
 /// Refuses a prompt of `n_tokens` that a context of `n_ctx` does not hold.

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use minigpt_runtime::{StopStrings, StreamDecoder, Tokenizer};
 use minigpt_trainer::evaluate::surprise;
-use minigpt_trainer::sample::ends;
 use serde::Serialize;
 
 use super::sampling::Sampling;
@@ -91,7 +90,7 @@ impl Teller<'_> {
     ) -> Result<Told, Failure> {
         let start = Instant::now();
         let mut text = Text::new(limits, in_text)?;
-        let ends = ends(self.tokenizer);
+        let ends: Vec<u32> = self.tokenizer.specials().ends().collect();
         let mut told = Told::NOTHING;
         while told.tokens.len() < limits.max_tokens {
             if halted() {

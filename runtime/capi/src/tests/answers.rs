@@ -106,7 +106,9 @@ fn rust_answer<W: WeightFormat>(
     .unwrap();
     let tokenizer = file.tokenizer();
     let mut history = [0; 64];
-    let n = encode_prompt(tokenizer, PROMPT.as_bytes(), &mut history).unwrap();
+    let n = tokenizer
+        .encode_prompt(PROMPT.as_bytes(), &mut history)
+        .unwrap();
     let mut history = history[..n].to_vec();
     let logits = bits(session.forward(&history).unwrap());
     session.reset();

@@ -8,7 +8,7 @@ use minigpt_runtime::{Isa, KvFormat, ModelFile, SessionError, SessionOptions, rn
 use minigpt_trainer::inference::{self, AnySession};
 use serde::Serialize;
 
-use crate::cmd::open_model;
+use crate::cmd::{on_threads, open_model};
 use crate::failure::Failure;
 
 /// How many tokens, and how often.
@@ -56,12 +56,13 @@ pub(super) fn measure(
         n_chunk: inference::CHUNK,
         kv,
     };
-    let measured = inference::on_threads(threads, || {
+    on_threads(threads, || {
         let (load_ms, first_token_ms) = starts(path, &options, isa, lengths.repeat)?;
         let mut memory = inference::arena(file, &options).map_err(Failure::failed)?;
         let mut session = AnySession::with_isa(file, memory.bytes_mut(), &options, isa)
             .map_err(Failure::failed)?;
-        let (prefill, decode) = rates(&mut session, lengths).map_err(Failure::failed)?;
+        let (prefill, decode) =
+            rates(&mut session, file.config().n_vocab(), lengths).map_err(Failure::failed)?;
         Ok(Speed {
             load_ms,
             first_token_ms,
@@ -72,8 +73,7 @@ pub(super) fn measure(
             bytes_per_token: weight_bytes(file),
             cache_bytes_per_token: cache_bytes(file, kv, lengths),
         })
-    });
-    measured.map_err(Failure::failed)?
+    })?
 }
 
 /// Milliseconds to a session and to its first token.
@@ -101,11 +101,11 @@ fn starts(
 /// Tokens a second of prompts, and of what follows them.
 fn rates(
     session: &mut AnySession<'_>,
+    n_vocab: usize,
     lengths: Lengths,
 ) -> Result<(Vec<f64>, Vec<f64>), SessionError> {
-    let prompt: Vec<u32> = (0..lengths.prompt as u64)
-        .map(|i| rng::below(rng::random(1, 0, i), 256) as u32)
-        .collect();
+    let token = |i| rng::below(rng::random(1, 0, i), n_vocab.min(256) as u64) as u32;
+    let prompt: Vec<u32> = (0..lengths.prompt as u64).map(token).collect();
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     // The first time is not counted: it fills the caches.
     for i in 0..=lengths.repeat {

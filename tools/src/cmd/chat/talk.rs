@@ -120,12 +120,13 @@ impl<'a> Talk<'a> {
         let n_ctx = self.teller.sequence.n_ctx();
         let room = n_ctx - self.max_tokens.min(n_ctx / 4);
         let last = self.conversation.messages.len() - 1;
-        let mut tokens = self.tokens(self.first)?;
+        let mut first = self.first;
+        let mut tokens = self.tokens(first)?;
         if tokens.len() > room {
             // To half of the context, so that not every turn begins anew.
-            while tokens.len() > n_ctx / 2 && self.first < last {
-                self.first += 2;
-                tokens = self.tokens(self.first)?;
+            while tokens.len() > n_ctx / 2 && first < last {
+                first += 2;
+                tokens = self.tokens(first)?;
             }
         }
         let what = match self.conversation.system.is_empty() {
@@ -136,6 +137,7 @@ impl<'a> Talk<'a> {
         let n_keep = self
             .template
             .n_keep(self.teller.tokenizer, &self.conversation)?;
+        self.first = first;
         Ok(Written { tokens, n_keep })
     }
 

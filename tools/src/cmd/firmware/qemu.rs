@@ -1,6 +1,7 @@
 //! `--run`: an image under QEMU, its text on our standard output.
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -192,7 +193,7 @@ impl Telling {
         if relayed.is_err() {
             kill(&child);
         }
-        let status = child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let status = ended(&child);
         let complaint = listener.join().unwrap_or_default();
         if STOPPED.load(Ordering::SeqCst) {
             return Err(Failure::Interrupted("stopped".to_owned()));
@@ -256,6 +257,21 @@ fn kill_when_stopped(child: &Arc<Mutex<Child>>) -> Outcome {
 fn kill(child: &Mutex<Child>) {
     // One that has ended cannot be killed, and need not.
     let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+}
+
+/// Waits until it has ended; between two looks, [`kill`] may have it.
+fn ended(child: &Mutex<Child>) -> io::Result<ExitStatus> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    loop {
+        let status = child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_wait()?;
+        match status {
+            Some(status) => return Ok(status),
+            None => thread::sleep(PAUSE),
+        }
+    }
 }
 
 /// Writes what the board tells as it comes.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::report::Report;
 use super::{GenerateArgs, Job};
-use crate::cmd::count;
+use crate::cmd::{count, threads, too_many_threads};
 use crate::failure::{Failure, Outcome};
 use crate::generation::memory;
 use crate::generation::prompt::{check_length, prompt_tokens};
@@ -32,11 +32,7 @@ type Made = (usize, Result<Vec<Report>, Failure>);
 
 pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, path: &Path) -> Outcome {
     let prompts = prompts(job, path)?;
-    let threads = match args.threads {
-        Some(threads) => count("--threads", threads, 1)?,
-        None => thread::available_parallelism().map_or(1, usize::from),
-    };
-    let threads = threads.min(prompts.len());
+    let threads = threads(args.threads)?.min(prompts.len());
     memory::check(&args.model, job.file, &job.options, threads)?;
     // Bad options are said once, before any thread begins.
     args.sampling.sampling(job.file.tokenizer(), job.seed)?;
@@ -50,17 +46,21 @@ pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, path: &Path) -> Outcome {
     };
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        for _ in 0..threads {
+        let started = (0..threads).try_for_each(|_| {
             let (sender, batch) = (sender.clone(), &batch);
-            scope.spawn(move || {
+            let work = move || {
                 if let Err(failure) = work(job, args, batch, &sender) {
                     // Nobody listens once another thread has failed.
                     let _ = sender.send((batch.take(), Err(failure)));
                 }
-            });
-        }
+            };
+            thread::Builder::new().spawn_scoped(scope, work).map(drop)
+        });
         drop(sender);
-        let written = write(&receiver);
+        let written = match started {
+            Ok(()) => write(&receiver),
+            Err(error) => Err(too_many_threads(threads, &error)),
+        };
         batch.closed.store(true, Ordering::Relaxed);
         written
     })

@@ -7,7 +7,6 @@ use std::time::Instant;
 use minigpt_runtime::{StreamDecoder, Tokenizer};
 use minigpt_trainer::aligned::AlignedBytes;
 use minigpt_trainer::inference;
-use minigpt_trainer::sample::ends;
 use serde::Serialize;
 
 use self::search::{Found, Predictor, Settings};
@@ -42,7 +41,7 @@ struct Report {
 pub(super) fn run(job: &Job<'_>, args: &GenerateArgs, width: i64) -> Outcome {
     let width = count("--beams", width, 1)?;
     let (prompt, tokens) = job.prompt(args)?;
-    let ends = ends(job.file.tokenizer());
+    let ends: Vec<u32> = job.file.tokenizer().specials().ends().collect();
     let settings = Settings {
         width,
         penalty: penalty(args)?,
