@@ -57,6 +57,9 @@ use unfinished::Unfinished;
 const CONFIG: &str = "config.toml";
 const TOKENIZER: &str = "tokenizer";
 const DATA: &str = "data";
+const SAMPLES: &str = "samples";
+/// The result of a run.
+pub const MODEL: &str = "model.mgpt";
 const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const PICTURE: &str = "loss.svg";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use minigpt_runtime::format::Metadata;
 use minigpt_runtime::{Format, KvFormat};
-use minigpt_trainer::evaluate::{Evaluation, evaluate};
+use minigpt_trainer::evaluate::evaluate;
 use minigpt_trainer::export::{self, with_metadata};
 use minigpt_trainer::inference::ModelBytes;
 use minigpt_trainer::run::Trained;
@@ -72,7 +72,11 @@ fn convert(args: &ExportArgs) -> Outcome {
     let format = args.format.unwrap_or(file.format());
     let model = export::converted(&file, format).map_err(Failure::failed)?;
     write(args, model, format)?;
-    if file.format() != Format::F32 && format.name() != file.format().name() {
+    let exact = matches!(
+        (file.format(), format),
+        (Format::F32, _) | (Format::Q8, Format::Q8Dsp)
+    );
+    if !exact && format != file.format() {
         say!("what {} had rounded stays so", file.format().name());
     }
     Ok(())
@@ -85,33 +89,28 @@ fn export_run(args: &ExportArgs) -> Outcome {
     let name = args.output.file_stem().unwrap_or_default();
     let name = name.to_string_lossy();
     let export = |format| trained.export(&name, format).map_err(Failure::failed);
-    let prepared = deployed(&trained.state.settings);
-    let format = args.format.unwrap_or(prepared);
+    let format = args.format.unwrap_or(deployed(&trained.state.settings));
     let model = write(args, export(format)?, format)?;
     let tokens = trained.validation_tokens(n_measured.saturating_add(1))?;
     if n_measured == 0 || tokens.len() < 2 {
         return Ok(());
     }
     let reference = export(Format::F32)?;
-    let exact = measure("f32", &reference, &tokens)?.bits_per_byte();
+    let aware = trained.state.settings.training.quantize_aware.format();
+    // Two models are enough to have in memory.
+    drop(trained);
+    let exact = measure("f32", &reference, &tokens)?;
     say!("on {} tokens of the validation text:", tokens.len() - 1);
     say!("  {}", Line("f32", &reference, exact));
     if format != Format::F32 {
-        let stored = measure(format.name(), &model, &tokens)?.bits_per_byte();
+        let stored = measure(format.name(), &model, &tokens)?;
         let line = Line(format.name(), &model, stored);
         say!("  {line} ({:+.3}%)", 100.0 * (stored / exact - 1.0));
     }
-    if trained
-        .state
-        .settings
-        .training
-        .quantize_aware
-        .format()
-        .is_some()
-    {
+    if let Some(aware) = aware {
         say!(
             "the run was made for {0}: its f32 are weights before they are rounded, which nothing was trained to use; what {0} costs says a run without quantize_aware",
-            prepared.name()
+            aware.name()
         );
     }
     Ok(())
@@ -155,10 +154,11 @@ fn with_template(model: &ModelBytes, path: &Path) -> Result<ModelBytes, Failure>
     with_metadata(&file, metadata).map_err(Failure::failed)
 }
 
-fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<Evaluation, Failure> {
+/// Bits per byte of `model` on `tokens`.
+fn measure(what: &'static str, model: &ModelBytes, tokens: &[u32]) -> Result<f64, Failure> {
     let file = model.file().map_err(Failure::failed)?;
     let mut progress = TokenProgress::new(what, tokens.len() - 1);
     let sums = evaluate(&file, tokens, KvFormat::F32, |n| progress.set(n));
     progress.finish();
-    sums.map_err(Failure::failed)
+    Ok(sums.map_err(Failure::failed)?.bits_per_byte())
 }

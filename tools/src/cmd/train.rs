@@ -15,6 +15,7 @@ use minigpt_trainer::Cpu;
 use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
+use minigpt_trainer::mapped::Mapped;
 use minigpt_trainer::run::{Plan, Run, Trained};
 use minigpt_trainer::run_config::{Recompute, RunConfig, TokenizerChoice};
 use minigpt_trainer::train::{Ending, Summary, finished, train};
@@ -226,7 +227,7 @@ fn finish(run: &Run, summary: &Summary) -> Outcome {
     let format = deployed(&run.settings);
     let model = trained.export(&name, format).map_err(Failure::failed)?;
     let path = run.model();
-    let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
+    let changed = Mapped::open(&path).map_or(true, |old| *old != *model.bytes());
     if changed {
         output::write_model(&path, model.bytes())?;
     }

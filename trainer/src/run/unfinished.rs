@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{
-    CHECKPOINTS, CONFIG, DATA, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, TABLE, TOKENIZER,
+    CHECKPOINTS, CONFIG, DATA, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, SAMPLES, TABLE,
+    TOKENIZER,
 };
 use crate::durable;
 use crate::metrics::{MetricsError, MetricsLog};
@@ -91,12 +92,13 @@ pub(super) fn discard(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Removes what preparation makes, and the settings first: without them there is no run.
+/// Removes what preparation makes, and training before its first checkpoint; the settings first: without them
+/// there is no run.
 fn clear(path: &Path) -> std::io::Result<()> {
     for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE, LOADED] {
         absent(fs::remove_file(path.join(name)))?;
     }
-    for name in [DATA, CHECKPOINTS, EVENTS] {
+    for name in [DATA, CHECKPOINTS, EVENTS, SAMPLES] {
         absent(fs::remove_dir_all(path.join(name)))?;
     }
     durable::remove_partial(path)

@@ -149,7 +149,10 @@ impl From<BackendError> for TrainError {
 
 impl From<CheckpointError> for TrainError {
     fn from(error: CheckpointError) -> Self {
-        Self::Checkpoint(error)
+        match error {
+            CheckpointError::Device(error) => error.into(),
+            error => Self::Checkpoint(error),
+        }
     }
 }
 

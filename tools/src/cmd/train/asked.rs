@@ -154,11 +154,8 @@ impl TrainArgs {
 /// Gives `settings` the shape and the tokenizer of the model at `from`, and a learning rate that does
 /// not undo what it has learned.
 fn fine_tuned(settings: &mut RunConfig, from: &Path) -> Result<(), Failure> {
-    let base = Base::open(from).map_err(RunError::from)?;
-    if let Some(shape) = &base.shape {
-        settings.model = ModelSettings::of(shape);
-    }
-    if base.tokenizer.is_some() {
+    if let Some(shape) = Base::shape_of(from).map_err(RunError::from)? {
+        settings.model = ModelSettings::of(&shape);
         settings.data.tokenizer = TokenizerChoice::Kept;
     }
     settings.training.learning_rate /= FINER;
