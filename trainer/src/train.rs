@@ -131,6 +131,7 @@ impl<'r, B: Backend> Training<'r, B> {
             state.settings = run.settings.clone();
         }
         run.log.take_back(state.step)?;
+        run.forget_divergence()?;
         keep_events(run)?;
         // Whether the device has it shows before any step; tokens take what is left.
         let single = room(&mut gpt, run)?;
@@ -179,14 +180,19 @@ impl<'r, B: Backend> Training<'r, B> {
         Ok(ending.map(|ending| (ending, path)))
     }
 
-    /// `error`, and where it is that the run diverged, the record ends with the last checkpoint.
+    /// `error`, and where it is that the run diverged, its directory says so and the record ends with the
+    /// last checkpoint.
     fn rolled_back(&mut self, error: TrainError) -> TrainError {
-        if let (TrainError::Diverged(_), Some(step)) = (&error, self.saved)
-            && let Err(error) = self.run.log.take_back(step)
-        {
-            return error.into();
-        }
-        self.located(error)
+        let TrainError::Diverged(diverged) = &error else {
+            return self.located(error);
+        };
+        let taken_back = match self.saved {
+            Some(step) => self.run.log.take_back(step),
+            None => Ok(()),
+        };
+        let noted = taken_back.map_err(TrainError::from);
+        let noted = noted.and_then(|()| Ok(self.run.note(&diverged.kept())?));
+        noted.err().unwrap_or(error)
     }
 
     /// `error`, with the checkpoint that is left if the device failed.

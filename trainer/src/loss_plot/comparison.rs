@@ -29,10 +29,13 @@ pub struct Curve {
     pub n_params: u64,
     /// Tokens, seconds of training and bits per byte of each validation.
     pub points: Vec<[f64; 3]>,
+    /// Whether training diverged behind them.
+    pub diverged: bool,
 }
 
-/// Draws validations in bits per byte against tokens and seconds, and the best of each run against
-/// its parameters.
+/// Draws validations in bits per byte against tokens and seconds, and the best of each run that did not
+/// diverge against its parameters. Those that did do not flatten the others: where they are worse, they
+/// stand at the upper edge.
 ///
 /// # Panics
 /// Never: a `String` takes whatever is written.
@@ -51,17 +54,20 @@ fn draw(svg: &mut String, title: &str, runs: &[Curve]) -> Result {
         let points = |run: &Curve| run.points.iter().map(|p| (p[column], p[2])).collect();
         runs.iter().map(points).collect()
     };
-    plot(svg, 0, "tokens", &against(0))?;
-    plot(svg, 1, "seconds", &against(1))?;
+    let heights = heights(runs);
+    plot(svg, 0, "tokens", &against(0), &heights)?;
+    plot(svg, 1, "seconds", &against(1), &heights)?;
     let best = |run: &Curve| {
-        let bits = run.points.iter().map(|point| point[2]);
+        let points = run.points.iter().filter(|_| !run.diverged);
+        let bits = points.map(|point| point[2]);
         let best = bits.reduce(f64::min);
         best.map(|best| (run.n_params as f64, best))
             .into_iter()
             .collect()
     };
     let best: Vec<Vec<Point>> = runs.iter().map(best).collect();
-    plot(svg, 2, "parameters", &best)?;
+    let heights: Vec<f64> = best.iter().flatten().map(|(_, bits)| *bits).collect();
+    plot(svg, 2, "parameters", &best, &heights)?;
     for (i, run) in runs.iter().enumerate() {
         let y = legend + LINE * i as f64;
         writeln!(
@@ -76,15 +82,29 @@ fn draw(svg: &mut String, title: &str, runs: &[Curve]) -> Result {
     writeln!(svg, "</svg>")
 }
 
-/// Plot number `index`: a line and dots for each run.
-fn plot(svg: &mut String, index: usize, what: &str, runs: &[Vec<Point>]) -> Result {
+/// What a plot has to have room for: runs that did not diverge, or all where there are no others.
+fn heights(runs: &[Curve]) -> Vec<f64> {
+    let all_diverged = runs.iter().all(|run| run.diverged);
+    let counted = runs.iter().filter(|run| all_diverged || !run.diverged);
+    let points = counted.flat_map(|run| &run.points);
+    points.map(|point| point[2]).collect()
+}
+
+/// Plot number `index`: a line and dots for each run, with room for `heights`.
+fn plot(
+    svg: &mut String,
+    index: usize,
+    what: &str,
+    runs: &[Vec<Point>],
+    heights: &[f64],
+) -> Result {
     let points = || runs.iter().flatten();
     let last = points().map(|(x, _)| *x).fold(0.0, f64::max);
     let (unit, name) = unit(last);
     let left = LEFT + (PLOT[0] + GAP) * index as f64;
     let frame = [left, TOP, left + PLOT[0], TOP + PLOT[1]];
     let last = if last > 0.0 { last / unit } else { 1.0 };
-    let axes = Axes::new(frame, last, points().map(|(_, y)| *y));
+    let axes = Axes::new(frame, last, heights.iter().copied());
     axes.draw(svg, &format!("{what}{name}"), "validation (bits per byte)")?;
     for (i, run) in runs.iter().enumerate() {
         let run: Vec<Point> = run.iter().map(|(x, y)| (x / unit, *y)).collect();
@@ -122,6 +142,7 @@ mod tests {
             points: (1..=n_points)
                 .map(|i| [i as f64 * 1e6, i as f64, 3.0 - i as f64 / 10.0])
                 .collect(),
+            diverged: false,
         };
         let svg = comparison_plot(
             "a & b",
@@ -141,5 +162,23 @@ mod tests {
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
         assert!(!comparison_plot("", &[]).contains("NaN"));
+    }
+
+    #[test]
+    fn a_run_that_diverged_does_not_flatten_the_others() {
+        let run = |points: &[f64], diverged| Curve {
+            name: "a".to_owned(),
+            n_params: 1000,
+            points: points.iter().map(|bits| [1.0, 1.0, *bits]).collect(),
+            diverged,
+        };
+        let good = run(&[3.0, 2.0], false);
+        let svg = comparison_plot("", &[good.clone(), run(&[3.0, 90.0], true)]);
+        // The worst of it, in two plots, at the upper edge of the frame; no best for its parameters.
+        assert_eq!(svg.matches(r#"cy="44.0""#).count(), 2);
+        assert_eq!(svg.matches("<circle").count(), 2 * 4 + 1);
+        assert!(!svg.contains(">90<"), "{svg}");
+        let alone = comparison_plot("", &[run(&[3.0, 90.0], true)]);
+        assert!(alone.contains(">80<"), "{alone}");
     }
 }
