@@ -54,7 +54,7 @@ fn runs_stand_side_by_side() {
     let bits = |i: usize| runs[i]["val_bits_per_byte"].as_f64().unwrap();
     assert!(bits(0) <= bits(1));
     let picture = fs::read_to_string(dir.join("both.svg")).unwrap();
-    assert_eq!(picture.matches("<circle").count(), 2 * 8 + 2);
+    assert_eq!(picture.matches("<circle").count(), 2 * 8 + 2 + 2);
 
     let output = compare(dir, &["a", "wide"]);
     let table = String::from_utf8(output.stdout).unwrap();
