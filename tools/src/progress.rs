@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::io::{self, IsTerminal};
 use std::time::Instant;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::outliers::Outlier;
@@ -195,9 +196,17 @@ impl Observer for TrainProgress {
         match &self.bar {
             Some(bar) if self.spoke.elapsed() >= FRAME || metrics.step == self.steps => {
                 self.spoke = Instant::now();
-                let val = Val(self.val_loss);
-                bar.set_message(self.curve.picture());
-                bar.set_prefix(format!("loss {loss:.3}{val}  {rate} tokens/s  {left}"));
+                let width = usize::from(Term::stderr().size().1);
+                let counter = format!(" {}/{}  ", metrics.step, self.steps);
+                let status = [
+                    format!("loss {loss:.3}"),
+                    self.val_loss
+                        .map_or_else(String::new, |loss| format!("val {loss:.3}")),
+                    left.to_string(),
+                    format!("{rate} tokens/s"),
+                ];
+                bar.set_message(self.curve.picture(width));
+                bar.set_prefix(fitting(width.saturating_sub(counter.len()), &status));
                 bar.set_position(metrics.step);
             }
             Some(_) => {}
@@ -225,6 +234,22 @@ impl Observer for TrainProgress {
     fn stops(&mut self) -> bool {
         interrupt::wanted()
     }
+}
+
+/// As many of `parts`, from the first on, as `room` characters hold.
+fn fitting(room: usize, parts: &[String]) -> String {
+    let mut line = String::new();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let longer = match line.is_empty() {
+            true => part.clone(),
+            false => format!("{line}  {part}"),
+        };
+        if longer.len() > room {
+            break;
+        }
+        line = longer;
+    }
+    line
 }
 
 /// `  val 1.234`, or nothing.
@@ -274,5 +299,14 @@ mod tests {
             assert_eq!(Left(Some(seconds)).to_string(), words);
         }
         assert_eq!(Left(None).to_string(), "");
+    }
+
+    #[test]
+    fn a_narrow_line_has_the_first_of_its_parts() {
+        let parts = ["loss 1.234", "", "1m 05s left", "9 tokens/s"].map(str::to_owned);
+        assert_eq!(fitting(80, &parts), "loss 1.234  1m 05s left  9 tokens/s");
+        assert_eq!(fitting(30, &parts), "loss 1.234  1m 05s left");
+        assert_eq!(fitting(22, &parts), "loss 1.234");
+        assert_eq!(fitting(9, &parts), "");
     }
 }
