@@ -1,5 +1,6 @@
 //! What a long job shows: a bar on a terminal, now and then a line elsewhere.
 
+mod bytes;
 mod curve;
 
 use core::fmt;
@@ -13,6 +14,7 @@ use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::outliers::Outlier;
 use minigpt_trainer::train::Observer;
 
+pub(crate) use self::bytes::ByteProgress;
 use self::curve::Curve;
 use crate::interrupt;
 use crate::output::{grouped, say};
@@ -62,56 +64,6 @@ impl TokenProgress {
             let rate = grouped((1.0 / seconds.max(1e-9)) as u64);
             let (what, tokens) = (self.what, self.tokens);
             say!("{what}: {done}/{tokens} tokens  {rate} tokens/s  {left}");
-        }
-    }
-
-    /// Leaves the terminal as it was.
-    pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// Counts bytes on standard error while a file comes.
-pub(crate) struct ByteProgress {
-    bar: Option<ProgressBar>,
-    what: String,
-    /// Bytes and time at the first ones seen.
-    origin: Option<(u64, Instant)>,
-    spoke: Instant,
-}
-
-impl ByteProgress {
-    /// For the file `what`.
-    pub(crate) fn new(what: &str) -> Self {
-        Self {
-            bar: None,
-            what: what.to_owned(),
-            origin: None,
-            spoke: Instant::now(),
-        }
-    }
-
-    /// `done` bytes are there, of `total` where that is known.
-    pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
-        if self.origin.is_none() {
-            say!("downloading {}", self.what);
-            self.bar = bar(
-                total.unwrap_or(0),
-                "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
-            );
-        }
-        let (first, since) = *self.origin.get_or_insert((done, Instant::now()));
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-        } else if self.spoke.elapsed() >= PAUSE {
-            self.spoke = Instant::now();
-            let rate = (done - first) as f64 / since.elapsed().as_secs_f64().max(1e-9);
-            let left = total.map(|total| total.saturating_sub(done) as f64 / rate.max(1.0));
-            let of = total.map_or_else(String::new, |total| format!("/{}", grouped(total)));
-            let (done, rate, left) = (grouped(done), grouped(rate as u64), Left(left));
-            say!("{}: {done}{of} bytes  {rate} bytes/s  {left}", self.what);
         }
     }
 

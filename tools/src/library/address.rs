@@ -61,12 +61,6 @@ impl Address {
         }))
     }
 
-    /// The host.
-    pub(super) fn host(&self) -> &str {
-        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split('/').next().unwrap_or_default()
-    }
-
     /// The last part of the path: how it ends says what the file holds.
     pub(super) fn file_name(&self) -> String {
         let path = self.url.split(['?', '#']).next().unwrap_or_default();
@@ -98,6 +92,12 @@ fn not_an_address(path: &Path, asked: &str) -> Result<Option<Address>, Failure> 
         )),
         _ => Ok(None),
     }
+}
+
+/// The host of `url`, with its port.
+pub(super) fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// Whether `url` is served by this machine, where nobody can listen.
