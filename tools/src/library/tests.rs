@@ -418,6 +418,14 @@ fn addresses_are_told_from_paths() {
             "64 hexadecimal digits and this one 2",
         ),
         ("shakespear", "did you mean shakespeare?"),
+        ("Shakespeare", "did you mean shakespeare?"),
+        ("tinyshakespeare", "did you mean shakespeare?"),
+        ("texts/shakespeare.txt", "did you mean shakespeare?"),
+        (
+            "foo",
+            "no file foo; data sets that have a name are shakespeare, wikitext-2, wikitext-2-valid, \
+             tinystories, tinystories-valid: check",
+        ),
     ] {
         let failure = of(asked).unwrap_err();
         assert!(
