@@ -136,6 +136,7 @@ impl<'r, B: Backend> Training<'r, B> {
             state.settings = run.settings.clone();
         }
         run.log.take_back(state.step)?;
+        run.forget_divergence()?;
         keep_events(run)?;
         // Whether the device has it shows before any step; tokens take what is left.
         let single = room(&mut gpt, run)?;
@@ -184,10 +185,14 @@ impl<'r, B: Backend> Training<'r, B> {
         Ok(ending.map(|ending| (ending, path)))
     }
 
-    /// `error`, and where it is that the run diverged, the record ends with the last checkpoint.
+    /// `error`, and where it is that the run diverged, its directory says so and the record ends with the
+    /// last checkpoint.
     fn rolled_back(&mut self, error: TrainError, observer: &mut dyn Observer) -> TrainError {
-        if let (TrainError::Diverged(_), Some(step)) = (&error, self.saved) {
-            warn(observer, self.run.log.take_back(step));
+        if let TrainError::Diverged(diverged) = &error {
+            if let Some(step) = self.saved {
+                warn(observer, self.run.log.take_back(step));
+            }
+            warn(observer, self.run.note(&diverged.kept()));
         }
         self.located(error)
     }

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{
-    CHECKPOINTS, CONFIG, DATA, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, SAMPLES, TABLE,
-    TOKENIZER,
+    CHECKPOINTS, CONFIG, DATA, DIVERGED, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, SAMPLES,
+    TABLE, TOKENIZER,
 };
 use crate::durable;
 use crate::metrics::{MetricsError, MetricsLog};
@@ -95,7 +95,7 @@ pub(super) fn discard(path: &Path) -> std::io::Result<()> {
 /// Removes what preparation makes, and training before its first checkpoint; the settings first: without them
 /// there is no run.
 fn clear(path: &Path) -> std::io::Result<()> {
-    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE, LOADED] {
+    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE, LOADED, DIVERGED] {
         absent(fs::remove_file(path.join(name)))?;
     }
     for name in [DATA, CHECKPOINTS, EVENTS, SAMPLES] {
@@ -105,7 +105,7 @@ fn clear(path: &Path) -> std::io::Result<()> {
 }
 
 /// That there was nothing to remove is fine.
-fn absent(removed: std::io::Result<()>) -> std::io::Result<()> {
+pub(super) fn absent(removed: std::io::Result<()>) -> std::io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,

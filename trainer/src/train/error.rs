@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::backend::BackendError;
 use crate::checkpoint::CheckpointError;
 use crate::metrics::MetricsError;
-use crate::run::RunError;
+use crate::run::{Divergence, RunError};
 
 /// Why training ended with nothing to show for its last steps.
 #[derive(Debug)]
@@ -69,6 +69,14 @@ impl TrainError {
     }
 }
 
+impl Diverged {
+    /// What its run directory keeps of it.
+    pub(super) fn kept(&self) -> Divergence {
+        let reason = format!("{} is {}", self.what, self.value);
+        Divergence::new(self.step, reason)
+    }
+}
+
 impl fmt::Display for Diverging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -85,10 +93,8 @@ const USUAL_RATE: f64 = 3e-3;
 
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            what, value, step, ..
-        } = self;
-        write!(f, "training diverged: {what} is {value} at step {step}; ")?;
+        let Divergence { step, reason, .. } = self.kept();
+        write!(f, "training diverged: {reason} at step {step}; ")?;
         match &self.checkpoint {
             Some(path) => write!(
                 f,
