@@ -173,6 +173,26 @@ fn four_bits_leave_room_for_more_parameters() {
     assert_refused(&refused, 2, &["f32", "q8, q4"]);
 }
 
+/// A model that fits the board as q4 alone is trained for q4, and ends as the image.
+#[test]
+fn settings_for_four_bits_are_trained_for_them() {
+    let dir = directory();
+    let dir = dir.path();
+    let place = ["fit", "--board", "microbit", "--format", "q4"];
+    let text = ["--data", "fish.txt", "--tokenizer", "byte", "-o", "q4.toml"];
+    let fitted = run(dir, &[&place[..], &text].concat());
+    let said = stderr(&fitted);
+    let train = "minigpt train --config q4.toml --board microbit";
+    assert!(said.contains(train), "{said}");
+    let train: Vec<&str> = train.split(' ').skip(1).collect();
+    let short = ["--steps=1", "--batch=1", "--set=eval_batches=1"];
+    let trained = run(dir, &[&train[..], &short].concat());
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let model = json(&run(dir, &["inspect", "runs/fish", "--json"]));
+    assert_eq!(model["format"], "q4");
+    assert!(dir.join("runs/fish/microbit.elf").exists());
+}
+
 #[test]
 fn a_speed_without_a_core_is_unknown() {
     let dir = directory();

@@ -4,7 +4,7 @@ use minigpt_models::cost::POSITIONS;
 use minigpt_runtime::config::{Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::format::{self, Header, Metadata};
 use minigpt_runtime::{Config, KvFormat, MemoryPlan, SessionOptions, layout};
-use minigpt_trainer::run_config::TokenizerChoice;
+use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 
 use super::place::Place;
@@ -180,6 +180,12 @@ impl Candidate {
             last_instructions: at(config.n_ctx() - 1),
             loss: loss(n_params, (config.n_vocab() * config.n_embd()) as u64),
         }
+    }
+
+    /// Gives `settings` its shape and its tokenizer.
+    pub(crate) fn settle(&self, settings: &mut RunConfig) {
+        settings.model = ModelSettings::of(&self.config.hyperparameters());
+        settings.data.tokenizer = self.choice;
     }
 
     /// Tokens a second at the end of the context.
