@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::{MINIGPT, assert_refused, directory, stderr};
+use crate::{MINIGPT, assert_refused, directory, stderr, words};
 
 fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(MINIGPT)
@@ -191,6 +191,85 @@ fn settings_for_four_bits_are_trained_for_them() {
     let model = json(&run(dir, &["inspect", "runs/fish", "--json"]));
     assert_eq!(model["format"], "q4");
     assert!(dir.join("runs/fish/microbit.elf").exists());
+}
+
+/// A text and a board are enough: where the usual model is too large, the best that fits is taken, and the same
+/// command goes on.
+#[test]
+fn a_small_board_has_a_model_that_fits() {
+    let dir = directory();
+    let dir = dir.path();
+    fs::write(dir.join("words.txt"), words()).unwrap();
+    let bare = [
+        "train",
+        "--data",
+        "words.txt",
+        "--board",
+        "microbit",
+        "--steps=1",
+        "--batch=1",
+        "--set=eval_batches=1",
+    ];
+    let output = run(dir, &bare);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    let chosen = said
+        .lines()
+        .find(|line| line.contains("too large for microbit"));
+    let chosen = chosen.unwrap_or_else(|| panic!("{said}"));
+    for word in [
+        "layers of",
+        "context",
+        "bytes of flash",
+        "minigpt fit --board microbit --data words.txt",
+        "--preset",
+    ] {
+        assert!(chosen.contains(word), "{word:?} is not in: {chosen}");
+    }
+    assert!(dir.join("runs/words/microbit.elf").exists());
+    // It is what fit suggests.
+    let fitted = fit(dir, &["--board=microbit", "--data", "words.txt"]);
+    let model = json(&run(dir, &["inspect", "runs/words", "--json"]));
+    assert_eq!(model["config"], fitted["suggestions"][0]["config"]);
+    let again = run(dir, &bare);
+    assert!(again.status.success(), "{}", stderr(&again));
+
+    // A shape that was asked for stays, and is refused.
+    for shape in [
+        &["--preset", "cpu"][..],
+        &["--set", "n_layer=4"],
+        &["--set=model.n_embd=128"],
+    ] {
+        let args = [&bare[..], shape, &["--out", "runs/asked"]].concat();
+        let fit = "minigpt fit --board microbit --data words.txt -o fit.toml";
+        let words = [
+            "holds 163,840",
+            fit,
+            "minigpt train --config fit.toml --board microbit",
+        ];
+        assert_refused(&run(dir, &args), 2, &words);
+    }
+    // A board with room has the usual model, and a tokenizer that was asked for is kept.
+    let dry = |args: &[&str]| {
+        let output = run(
+            dir,
+            &[
+                &["train", "--data=words.txt", "--dry-run", "--batch=1"],
+                args,
+            ]
+            .concat(),
+        );
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stderr(&output);
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let (_, said) = dry(&["--board=mps2-an500"]);
+    assert!(!said.contains("too large"), "{said}");
+    let (told, said) = dry(&["--board=microbit", "--tokenizer=byte"]);
+    assert!(
+        said.contains("too large for microbit") && told.contains(" byte\n"),
+        "{said}{told}"
+    );
 }
 
 #[test]

@@ -35,14 +35,14 @@ pub(super) struct Vocabulary {
 
 /// A model that could be, in figures.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    pub(super) config: Config,
-    pub(super) choice: TokenizerChoice,
-    pub(super) n_params: u64,
+pub(crate) struct Candidate {
+    pub(crate) config: Config,
+    pub(crate) choice: TokenizerChoice,
+    pub(crate) n_params: u64,
     pub(super) weights_bytes: u64,
     /// Header, tokenizer and weights, and room for a name and an origin.
-    pub(super) model_bytes: u64,
-    pub(super) arena_bytes: u64,
+    pub(crate) model_bytes: u64,
+    pub(crate) arena_bytes: u64,
     /// Mean over the first positions, as in the table of costs.
     pub(super) instructions: Option<f64>,
     /// At the end of the context.
