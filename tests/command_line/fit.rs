@@ -193,6 +193,59 @@ fn settings_for_four_bits_are_trained_for_them() {
     assert!(dir.join("runs/fish/microbit.elf").exists());
 }
 
+/// A text with fewer pairs to merge than were asked for: the settings say what the model has, and make it again.
+#[test]
+fn a_vocabulary_is_as_large_as_the_text_allows() {
+    let dir = directory();
+    let dir = dir.path();
+    let place = ["--flash", "256K", "--ram", "64K", "--context", "4"];
+    let asked = [
+        "--data",
+        "fish.txt",
+        "--tokenizer",
+        "bpe:70000",
+        "-o",
+        "fit.toml",
+    ];
+    let fitted = fit(dir, &[&place[..], &asked].concat());
+    let best = &fitted["suggestions"][0];
+    let n_vocab = number(&best["config"]["n_vocab"]);
+    assert!((257..1000).contains(&n_vocab), "{n_vocab}");
+    assert_eq!(best["tokenizer"], format!("bpe:{n_vocab}"));
+    let settings = fs::read_to_string(dir.join("fit.toml")).unwrap();
+    assert!(
+        settings.contains(&format!("\"bpe:{n_vocab}\"")),
+        "{settings}"
+    );
+    let again = fit(
+        dir,
+        &[
+            &place[..],
+            &[
+                "--data",
+                "fish.txt",
+                "--tokenizer",
+                &format!("bpe:{n_vocab}"),
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(again["suggestions"], fitted["suggestions"]);
+    let table = run(
+        dir,
+        &[
+            &["fit", "--data", "fish.txt", "--tokenizer=byte"],
+            &place[..],
+        ]
+        .concat(),
+    );
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.contains("for minigpt's firmware use --board"),
+        "{table}"
+    );
+}
+
 /// A text and a board are enough: where the usual model is too large, the best that fits is taken, and the same
 /// command goes on.
 #[test]
@@ -299,7 +352,15 @@ fn impossible_demands_are_one_sentence() {
     let dir = directory();
     let dir = dir.path();
     fs::write(dir.join("letter.txt"), "Dear all").unwrap();
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 15] = [
+        (
+            &["--flash", "1M", "--ram", "64K", "--clock", "16M"],
+            &["--clock needs --core, or --board"],
+        ),
+        (
+            &["--flash", "1M", "--ram", "64K", "--cycles", "1"],
+            &["--cycles needs --core, or --board"],
+        ),
         (
             &["--flash", "20K", "--ram", "64K"],
             &["--flash is 20,480 bytes", "give at least"],
@@ -372,5 +433,5 @@ fn impossible_demands_are_one_sentence() {
     );
     let output = run(dir, &["fit", "--flash", "1G", "--ram", "64K"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("1G is no amount, such as 256K or 1M"));
+    assert!(stderr(&output).contains("1G is no amount from 1 to 4096M, such as 256K or 1M"));
 }

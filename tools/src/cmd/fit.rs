@@ -151,8 +151,7 @@ fn vocabularies(
     };
     let mut found: Vec<Vocabulary> = Vec::new();
     for choice in choices {
-        let tokenizer = inputs.tokenizer(choice)?;
-        let vocabulary = Vocabulary { choice, tokenizer };
+        let vocabulary = Vocabulary::new(choice, inputs.tokenizer(choice)?);
         // Larger ones have no more tokens where the text has no more pairs to merge.
         let exhausted = found
             .last()

@@ -193,6 +193,11 @@ fn main() -> ExitCode {
         }
         [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
         _ => {
+            if let [step, option, ..] = args[..]
+                && is_step(step)
+            {
+                eprintln!("xtask: {step} has no option {option}");
+            }
             usage();
             return ExitCode::from(2);
         }

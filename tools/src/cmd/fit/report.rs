@@ -147,7 +147,8 @@ fn heading(place: &Place) -> String {
             )
         }
         None => format!(
-            "{flash} bytes of flash, of which the program takes {}; {ram} bytes of RAM, of which the stack takes {}\n",
+            "{flash} bytes of flash, of which the program takes {}; {ram} bytes of RAM, of which the stack takes {}\n\
+             for your own program with the runtime; for minigpt's firmware use --board\n",
             grouped(place.program_bytes),
             grouped(place.stack_bytes)
         ),

@@ -29,8 +29,8 @@ const ORIGIN_BYTES: usize = 232;
 
 /// A vocabulary, with the tokenizer that `train` would make.
 pub(super) struct Vocabulary {
-    pub(super) choice: TokenizerChoice,
-    pub(super) tokenizer: OwnedTokenizer,
+    choice: TokenizerChoice,
+    tokenizer: OwnedTokenizer,
 }
 
 /// A model that could be, in figures.
@@ -115,6 +115,16 @@ fn loss(n_params: u64, table: u64) -> f64 {
 }
 
 impl Vocabulary {
+    /// `tokenizer`, which was made as `choice` says. A text may have fewer pairs to merge than were asked for.
+    pub(super) fn new(choice: TokenizerChoice, tokenizer: OwnedTokenizer) -> Self {
+        let n_vocab = tokenizer.view().n_vocab() as u32;
+        let choice = match choice {
+            TokenizerChoice::Bpe { .. } => TokenizerChoice::Bpe { n_vocab },
+            other => other,
+        };
+        Self { choice, tokenizer }
+    }
+
     /// Bytes of the file of a model of `config` with this vocabulary.
     fn model_bytes(&self, config: &Config, place: &Place) -> Result<u64, Failure> {
         let header = Header {
