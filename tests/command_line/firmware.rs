@@ -347,13 +347,7 @@ fn a_model_that_does_not_fit_is_refused_with_numbers() {
     assert_refused(&run(dir, &args), 2, &words);
 
     // Small enough for the flash, too wide for the RAM: refused before the first step, and gone.
-    let mut state = 1u32;
-    let letters = (0..60_000).map(|i| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let letter = b'a' + (state >> 24) as u8 % 26;
-        if i % 8 == 7 { ' ' } else { char::from(letter) }
-    });
-    fs::write(dir.join("letters.txt"), letters.collect::<String>()).unwrap();
+    fs::write(dir.join("words.txt"), crate::words()).unwrap();
     let wide = [
         "--set=n_embd=32",
         "--set=n_ff=256",
@@ -369,7 +363,7 @@ fn a_model_that_does_not_fit_is_refused_with_numbers() {
     let train = [
         "train",
         "--data",
-        "letters.txt",
+        "words.txt",
         "--steps",
         "1",
         "--batch",

@@ -110,8 +110,8 @@ pub(crate) struct TrainArgs {
     /// Run directory [default: runs/ and the name of the data]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// End with an image for this board beside the model, see minigpt firmware --list; says before it
-    /// trains if the model would not fit
+    /// End with an image for this board beside the model, see minigpt firmware --list; where no shape is
+    /// asked for and the usual one is too large, it is what minigpt fit suggests
     #[arg(long, value_name = "BOARD")]
     pub(crate) board: Option<String>,
     /// Keep event files of TensorBoard in the run directory
