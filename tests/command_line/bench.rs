@@ -64,7 +64,10 @@ fn a_row_for_each_format_and_number_of_threads() {
 
 #[test]
 fn a_model_of_few_characters_is_measured() {
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/data/format/v1-f16-char.mgpt");
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/data/format/v1-f16-char.mgpt"
+    );
     let args = ["bench", model, "--prompt", "20", "--tokens", "5", "--json"];
     let rows = json(&run(
         directory().path(),

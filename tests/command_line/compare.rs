@@ -54,7 +54,7 @@ fn runs_stand_side_by_side() {
     let bits = |i: usize| runs[i]["val_bits_per_byte"].as_f64().unwrap();
     assert!(bits(0) <= bits(1));
     let picture = fs::read_to_string(dir.join("both.svg")).unwrap();
-    assert_eq!(picture.matches("<circle").count(), 2 * 8 + 2);
+    assert_eq!(picture.matches("<circle").count(), 2 * 8 + 2 + 2);
 
     let output = compare(dir, &["a", "wide"]);
     let table = String::from_utf8(output.stdout).unwrap();
@@ -113,6 +113,84 @@ fn variants_are_trained_once_and_compared() {
     let output = compare(dir, &args);
     assert!(output.status.success());
     assert_eq!(from_slice::<Vec<Value>>(&output.stdout).unwrap(), runs);
+}
+
+/// Learning rates of which the second cannot work, trained in `v`.
+const DIVERGING: [&str; 10] = [
+    "--vary",
+    "learning_rate=1e-3,1e6,2e-3",
+    "--data",
+    "fish.txt",
+    "--out",
+    "v",
+    "--set=warmup_steps=0",
+    "--set=grad_clip=0",
+    "--set=schedule=constant",
+    "--json",
+];
+
+#[test]
+fn a_variant_that_diverges_comes_last_and_the_others_go_on() {
+    let dir = directory();
+    let dir = dir.path();
+    let args = [&DIVERGING[..], &SMALL].concat();
+    let output = compare(dir, &args);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("variant 3 of 3"), "{said}");
+    assert!(said.contains("training diverged: the "), "{said}");
+    assert!(!said.contains("new --out"), "{said}");
+    let runs: Vec<Value> = from_slice(&output.stdout).unwrap();
+    assert_eq!(runs.len(), 3);
+    for run in &runs[..2] {
+        assert!(run["diverged"].is_null() && run["steps"] == 40, "{run}");
+    }
+    let worst = &runs[2];
+    assert_eq!(worst["name"], "learning_rate=1e6");
+    let step = worst["diverged"]["step"].as_u64().unwrap();
+    assert!((1..=40).contains(&step), "{worst}");
+    let mark = format!("diverged at step {step}");
+    let picture = fs::read_to_string(dir.join("v/compare.svg")).unwrap();
+    assert_eq!(picture.matches(&mark).count(), 1);
+
+    // Again: what diverged is not trained a second time, and is what it was.
+    let output = compare(dir, &args);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("diverged before: the "), "{said}");
+    assert!(!said.contains("training diverged"), "{said}");
+    assert_eq!(from_slice::<Vec<Value>>(&output.stdout).unwrap(), runs);
+
+    // Runs that are there are marked alike.
+    let output = compare(dir, &["v/learning_rate=1e6", "v/learning_rate=1e-3"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    let last = table.lines().last().unwrap();
+    assert!(
+        last.starts_with("v/learning_rate=1e6 ") && last.ends_with(&mark),
+        "{table}"
+    );
+}
+
+#[test]
+fn no_variant_that_finishes_is_a_failure() {
+    let dir = directory();
+    let dir = dir.path();
+    let args = [&DIVERGING[..], &SMALL, &["--vary", "beta2=0.9"]].concat();
+    let args: Vec<&str> = args
+        .into_iter()
+        .map(|arg| {
+            arg.strip_prefix("learning_rate=")
+                .map_or(arg, |_| "learning_rate=1e6")
+        })
+        .collect();
+    let output = compare(dir, &args);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("every variant diverged, learning_rate=1e6 beta2=0.9 at step "),
+        "{said}"
+    );
+    assert!(!dir.join("v/compare.svg").exists());
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn bad_addresses_are_one_sentence() {
     let url = serve(vec![("a.txt", lines())]);
     let absent = format!("{url}/b.txt");
     let wrong = format!("{url}/a.txt#sha256={}", "0".repeat(64));
-    let cases: [(&str, i32, &[&str]); 6] = [
+    let cases: [(&str, i32, &[&str]); 7] = [
         (
             "shakespeare",
             1,
@@ -143,6 +143,11 @@ fn bad_addresses_are_one_sentence() {
         (&wrong, 1, &["has the SHA-256", "and is not kept"]),
         ("http://a.org/a", 2, &["use https://"]),
         ("wikitext2", 2, &["did you mean wikitext-2?"]),
+        (
+            "foo",
+            2,
+            &["there is no file foo;", "tinystories", "check the path"],
+        ),
     ];
     for (data, code, words) in cases {
         assert_refused_after_download(&train(dir, &["--data", data]), code, words);

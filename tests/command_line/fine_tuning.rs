@@ -38,7 +38,11 @@ fn a_run_and_its_model_file_are_begun_with_and_keep_their_tokenizer() {
     assert!(long.status.success(), "{}", stderr(&long));
     // One letter is not in the alphabet of the fish.
     let output = tuned(dir, "base", "wrong", &[]);
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_refused(
+        &output,
+        2,
+        &["is not in the tokenizer's alphabet", "--tokenizer char"],
+    );
     let text = "two blue fish, one red fish, one blue fish. ".repeat(40);
     fs::write(dir.join("birds.txt"), text).unwrap();
 
@@ -101,7 +105,12 @@ fn what_does_not_fit_is_said_and_nothing_at_all_refused() {
     ] {
         assert!(text.contains(words), "{text}");
     }
-    let cases: [(&str, &[&str], &[&str]); 5] = [
+    let cases: [(&str, &[&str], &[&str]); 6] = [
+        (
+            "base/checkpoints/step-000040/model.safetensors",
+            &[],
+            &["does not say its shape", "n_embd=16 --set n_layer=1 "],
+        ),
         ("absent", &[], &["cannot begin with absent"]),
         (
             "fish.txt",

@@ -347,13 +347,7 @@ fn a_model_that_does_not_fit_is_refused_with_numbers() {
     assert_refused(&run(dir, &args), 2, &words);
 
     // Small enough for the flash, too wide for the RAM: refused before the first step, and gone.
-    let mut state = 1u32;
-    let letters = (0..60_000).map(|i| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let letter = b'a' + (state >> 24) as u8 % 26;
-        if i % 8 == 7 { ' ' } else { char::from(letter) }
-    });
-    fs::write(dir.join("letters.txt"), letters.collect::<String>()).unwrap();
+    fs::write(dir.join("words.txt"), crate::words()).unwrap();
     let wide = [
         "--set=n_embd=32",
         "--set=n_ff=256",
@@ -369,7 +363,7 @@ fn a_model_that_does_not_fit_is_refused_with_numbers() {
     let train = [
         "train",
         "--data",
-        "letters.txt",
+        "words.txt",
         "--steps",
         "1",
         "--batch",
@@ -471,14 +465,7 @@ fn a_text_that_begins_with_nothing_is_the_same_too() {
     let dir = directory();
     // Its tokenizer has no start token.
     let bytes = format_file("v1-f32-byte.mgpt").display().to_string();
-    let export = [
-        "export",
-        &bytes,
-        "--format=q8",
-        "--measure=0",
-        "-o",
-        "b.mgpt",
-    ];
+    let export = ["export", &bytes, "--format=q8", "-o", "b.mgpt"];
     assert!(run(dir.path(), &export).status.success());
     let how = [
         "--prompt=",
@@ -513,7 +500,7 @@ fn the_figures_are_those_of_the_board() {
         .spawn()
         .unwrap();
     use std::io::Write;
-    let lines = b"/info\n/seed x\n/max-tokens 3\n the\n";
+    let lines = b"/info\n/seed x\n/max-tokens 3\n the";
     child.stdin.take().unwrap().write_all(lines).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = stderr(&output);
@@ -537,6 +524,8 @@ fn the_figures_are_those_of_the_board() {
         figure("  context", "context ")
     );
     assert!(said.contains("error: this needs a number"), "{said}");
+    // A last line without an end is one line.
+    assert_eq!(said.matches("3 tokens after").count(), 1, "{said}");
 }
 
 #[test]
@@ -558,7 +547,7 @@ fn what_a_board_refuses_ends_in_one_sentence() {
         (
             &["--prompt", "a", "--temperature", "0.1234567"],
             2,
-            "up to 6 digits",
+            "6 of them behind the point",
         ),
         (&["--prompt", "a", "--seed", "-1"], 2, "--seed is -1"),
     ];

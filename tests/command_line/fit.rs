@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::{MINIGPT, assert_refused, directory, stderr};
+use crate::{MINIGPT, assert_refused, directory, stderr, words};
 
 fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(MINIGPT)
@@ -173,6 +173,158 @@ fn four_bits_leave_room_for_more_parameters() {
     assert_refused(&refused, 2, &["f32", "q8, q4"]);
 }
 
+/// A model that fits the board as q4 alone is trained for q4, and ends as the image.
+#[test]
+fn settings_for_four_bits_are_trained_for_them() {
+    let dir = directory();
+    let dir = dir.path();
+    let place = ["fit", "--board", "microbit", "--format", "q4"];
+    let text = ["--data", "fish.txt", "--tokenizer", "byte", "-o", "q4.toml"];
+    let fitted = run(dir, &[&place[..], &text].concat());
+    let said = stderr(&fitted);
+    let train = "minigpt train --config q4.toml --board microbit";
+    assert!(said.contains(train), "{said}");
+    let train: Vec<&str> = train.split(' ').skip(1).collect();
+    let short = ["--steps=1", "--batch=1", "--set=eval_batches=1"];
+    let trained = run(dir, &[&train[..], &short].concat());
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let model = json(&run(dir, &["inspect", "runs/fish", "--json"]));
+    assert_eq!(model["format"], "q4");
+    assert!(dir.join("runs/fish/microbit.elf").exists());
+}
+
+/// A text with fewer pairs to merge than were asked for: the settings say what the model has, and make it again.
+#[test]
+fn a_vocabulary_is_as_large_as_the_text_allows() {
+    let dir = directory();
+    let dir = dir.path();
+    let place = ["--flash", "256K", "--ram", "64K", "--context", "4"];
+    let asked = [
+        "--data",
+        "fish.txt",
+        "--tokenizer",
+        "bpe:70000",
+        "-o",
+        "fit.toml",
+    ];
+    let fitted = fit(dir, &[&place[..], &asked].concat());
+    let best = &fitted["suggestions"][0];
+    let n_vocab = number(&best["config"]["n_vocab"]);
+    assert!((257..1000).contains(&n_vocab), "{n_vocab}");
+    assert_eq!(best["tokenizer"], format!("bpe:{n_vocab}"));
+    let settings = fs::read_to_string(dir.join("fit.toml")).unwrap();
+    assert!(
+        settings.contains(&format!("\"bpe:{n_vocab}\"")),
+        "{settings}"
+    );
+    let again = fit(
+        dir,
+        &[
+            &place[..],
+            &[
+                "--data",
+                "fish.txt",
+                "--tokenizer",
+                &format!("bpe:{n_vocab}"),
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(again["suggestions"], fitted["suggestions"]);
+    let table = run(
+        dir,
+        &[
+            &["fit", "--data", "fish.txt", "--tokenizer=byte"],
+            &place[..],
+        ]
+        .concat(),
+    );
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.contains("for minigpt's firmware use --board"),
+        "{table}"
+    );
+}
+
+/// A text and a board are enough: where the usual model is too large, the best that fits is taken, and the same
+/// command goes on.
+#[test]
+fn a_small_board_has_a_model_that_fits() {
+    let dir = directory();
+    let dir = dir.path();
+    fs::write(dir.join("words.txt"), words()).unwrap();
+    let bare = [
+        "train",
+        "--data",
+        "words.txt",
+        "--board",
+        "microbit",
+        "--steps=1",
+        "--batch=1",
+        "--set=eval_batches=1",
+    ];
+    let output = run(dir, &bare);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    let chosen = said
+        .lines()
+        .find(|line| line.contains("too large for microbit"));
+    let chosen = chosen.unwrap_or_else(|| panic!("{said}"));
+    for word in [
+        "layers of",
+        "context",
+        "bytes of flash",
+        "minigpt fit --board microbit --data words.txt",
+        "--preset",
+    ] {
+        assert!(chosen.contains(word), "{word:?} is not in: {chosen}");
+    }
+    assert!(dir.join("runs/words/microbit.elf").exists());
+    // It is what fit suggests.
+    let fitted = fit(dir, &["--board=microbit", "--data", "words.txt"]);
+    let model = json(&run(dir, &["inspect", "runs/words", "--json"]));
+    assert_eq!(model["config"], fitted["suggestions"][0]["config"]);
+    let again = run(dir, &bare);
+    assert!(again.status.success(), "{}", stderr(&again));
+
+    // A shape that was asked for stays, and is refused.
+    for shape in [
+        &["--preset", "cpu"][..],
+        &["--set", "n_layer=4"],
+        &["--set=model.n_embd=128"],
+    ] {
+        let args = [&bare[..], shape, &["--out", "runs/asked"]].concat();
+        let fit = "minigpt fit --board microbit --data words.txt -o fit.toml";
+        let words = [
+            "holds 163,840",
+            fit,
+            "minigpt train --config fit.toml --board microbit",
+        ];
+        assert_refused(&run(dir, &args), 2, &words);
+    }
+    // A board with room has the usual model, and a tokenizer that was asked for is kept.
+    let dry = |args: &[&str]| {
+        let output = run(
+            dir,
+            &[
+                &["train", "--data=words.txt", "--dry-run", "--batch=1"],
+                args,
+            ]
+            .concat(),
+        );
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stderr(&output);
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let (_, said) = dry(&["--board=mps2-an500"]);
+    assert!(!said.contains("too large"), "{said}");
+    let (told, said) = dry(&["--board=microbit", "--tokenizer=byte"]);
+    assert!(
+        said.contains("too large for microbit") && told.contains(" byte\n"),
+        "{said}{told}"
+    );
+}
+
 #[test]
 fn a_speed_without_a_core_is_unknown() {
     let dir = directory();
@@ -200,7 +352,15 @@ fn impossible_demands_are_one_sentence() {
     let dir = directory();
     let dir = dir.path();
     fs::write(dir.join("letter.txt"), "Dear all").unwrap();
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 15] = [
+        (
+            &["--flash", "1M", "--ram", "64K", "--clock", "16M"],
+            &["--clock needs --core, or --board"],
+        ),
+        (
+            &["--flash", "1M", "--ram", "64K", "--cycles", "1"],
+            &["--cycles needs --core, or --board"],
+        ),
         (
             &["--flash", "20K", "--ram", "64K"],
             &["--flash is 20,480 bytes", "give at least"],
@@ -273,5 +433,5 @@ fn impossible_demands_are_one_sentence() {
     );
     let output = run(dir, &["fit", "--flash", "1G", "--ram", "64K"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("1G is no amount, such as 256K or 1M"));
+    assert!(stderr(&output).contains("1G is no amount from 1 to 4096M, such as 256K or 1M"));
 }

@@ -217,6 +217,35 @@ fn a_run_is_exported_and_measured() {
 }
 
 #[test]
+fn a_model_file_is_stored_otherwise() {
+    let dir = directory();
+    let dir = dir.path();
+    let fish = trained().join("runs/fish");
+    let run_dir = fish.to_str().unwrap();
+    let export = |source: &str, format: &str| {
+        let out = format!("{format}.mgpt");
+        let args = ["export", source, "--format", format, "-o", &out];
+        let output = run(dir, &args);
+        stdout(&output);
+        (fs::read(dir.join(out)).unwrap(), stderr(&output))
+    };
+    let (exact, _) = export(run_dir, "f32");
+    let (rounded, said) = export("f32.mgpt", "q8");
+    assert!(exact.len() > rounded.len() && !said.contains("had rounded"));
+    // The order of one kind of board, and back.
+    export("q8.mgpt", "q8-dsp");
+    let text = |model: &str| stdout(&run(dir, &["generate", model, "--seed=3", "--kv=q8"]));
+    assert_eq!(text("q8.mgpt"), text("q8-dsp.mgpt"));
+    let (again, _) = export("q8-dsp.mgpt", "q8");
+    assert_eq!(rounded, again);
+    let (_, said) = export("q8.mgpt", "f16");
+    assert!(said.contains("what q8 had rounded stays so"), "{said}");
+    let measured = ["export", "q8.mgpt", "--measure=9", "-o", "x.mgpt"];
+    let words = ["is a model file and has no validation text"];
+    assert_refused(&run(dir, &measured), 2, &words);
+}
+
+#[test]
 fn a_run_directory_stands_for_its_model() {
     let dir = trained();
     let args = ["--max-tokens", "9", "--seed", "3"];

@@ -56,6 +56,17 @@ pub(crate) fn directory() -> TempDir {
     dir
 }
 
+/// A text of 60 KB that a vocabulary of some thousand tokens can be learned of.
+pub(crate) fn words() -> String {
+    let mut state = 1u32;
+    let letters = (0..60_000).map(|i| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let letter = b'a' + (state >> 24) as u8 % 26;
+        if i % 8 == 7 { ' ' } else { char::from(letter) }
+    });
+    letters.collect()
+}
+
 /// What it said on standard error.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()

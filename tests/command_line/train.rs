@@ -70,10 +70,26 @@ fn the_same_command_again_and_another_one() {
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(curve(&run).len(), 50);
+    assert!(!stderr(&output).contains("goes on with the tokens"));
 
     fs::write(dir.join("fish.txt"), "Other fish. ".repeat(200)).unwrap();
     let output = small(dir, &again);
     assert_refused(&output, 2, &["data file is fish.txt (1640 bytes"]);
+    for (steps, change) in [
+        ("60", "fish.txt is not what it was"),
+        ("70", "there is no file fish.txt"),
+    ] {
+        let mut longer = command(dir, &["--out", "run", "--resume", "--steps", steps]);
+        let output = longer.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(change), "{said}");
+        assert!(
+            said.contains("goes on with the tokens that it keeps"),
+            "{said}"
+        );
+        fs::remove_file(dir.join("fish.txt")).unwrap_or_default();
+    }
 }
 
 #[test]
@@ -104,7 +120,9 @@ fn a_run_for_a_format_ends_with_a_model_of_it() {
         assert!(output.status.success(), "{}", stderr(&output));
         stderr(&output)
     };
-    assert!(export(&["run.mgpt"]).contains("bytes as q4"));
+    let said = export(&["run.mgpt"]);
+    assert!(said.contains("bytes as q4"), "{said}");
+    assert!(said.contains("which nothing was trained to use"), "{said}");
     assert!(export(&["f16.mgpt", "--format", "f16"]).contains("bytes as f16"));
     let bytes = |name| fs::metadata(dir.join(name)).unwrap().len();
     assert!(bytes("run/model.mgpt").abs_diff(bytes("run.mgpt")) < 16);

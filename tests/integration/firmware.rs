@@ -17,9 +17,10 @@ fn lines(bytes: &[u8], terminal: bool) -> Vec<Result<String, LineError>> {
             lines.push(line.text().map(str::to_owned));
         }
     }
-    if !line.is_empty() {
+    if line.end() {
         lines.push(line.text().map(str::to_owned));
     }
+    assert!(!line.end());
     lines
 }
 

@@ -2,11 +2,11 @@
 //! averaged.
 
 use minigpt_tests::curve;
-use minigpt_trainer::Cpu;
 use minigpt_trainer::checkpoint;
 use minigpt_trainer::outliers::Outlier;
 use minigpt_trainer::run::{Run, Trained};
 use minigpt_trainer::train::{Ending, Observer, train};
+use minigpt_trainer::{Cpu, Part};
 use tempfile::TempDir;
 
 use crate::training::{After, create, go, last_weights};
@@ -108,7 +108,16 @@ fn the_average_is_validated_and_exported() {
     assert!(plain_best.val_loss != best.val_loss);
     let trained = Trained::load(run.path()).unwrap();
     let path = run.checkpoints().join(checkpoint::name(best.step));
-    let snapshot = checkpoint::load(&path, &run.config).unwrap();
-    assert!(trained.parameters == snapshot.average.unwrap());
-    assert!(trained.parameters != snapshot.parameters);
+    let [mut parameters, mut average] = [(); 2].map(|()| Vec::new());
+    let state = checkpoint::load(&path, &run.config, &mut |part, _, values| {
+        match part {
+            Part::Parameters => parameters.push(values.to_vec()),
+            Part::Average => average.push(values.to_vec()),
+            _ => {}
+        }
+        Ok(())
+    });
+    assert_eq!(state.unwrap().step, best.step);
+    assert!(trained.parameters == average);
+    assert!(trained.parameters != parameters);
 }

@@ -242,7 +242,7 @@ fn numbers_beyond_floats_stop_training_with_advice() {
         "training diverged",
         " at step ",
         "the run is back at the last good checkpoint, ",
-        "--learning-rate",
+        "Try a new --out with a lower --learning-rate, such as 3e-3 (it is 1e30)",
         "--set warmup_steps=",
     ] {
         assert!(message.contains(part), "{message}");

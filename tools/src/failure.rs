@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use minigpt_trainer::durable::{Reading, Writing};
 use minigpt_trainer::run::RunError;
-use minigpt_trainer::train::TrainError;
+use minigpt_trainer::train::{Diverged, TrainError};
 
 use crate::output::say;
 
@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Misuse(String),
     /// It was tried and did not work: exit code 1.
     Failed(String),
+    /// Training diverged: exit code 1.
+    Diverged(Diverged),
     /// The user stopped it; the sentence says how to go on: exit code 130.
     Interrupted(String),
     /// Nobody reads the output any more, as with `| head`: quiet, exit code 0.
@@ -77,9 +79,10 @@ impl Failure {
 
     /// Says the sentence on standard error and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        let (sentence, code) = match self {
+        let (sentence, code): (&dyn Display, u8) = match self {
             Self::Misuse(sentence) => (sentence, 2),
             Self::Failed(sentence) => (sentence, 1),
+            Self::Diverged(diverged) => (diverged, 1),
             Self::Interrupted(sentence) => (sentence, 130),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
@@ -102,9 +105,10 @@ impl From<RunError> for Failure {
 
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
-        match error.is_misuse() {
-            true => Self::misuse(error),
-            false => Self::failed(error),
+        match error {
+            TrainError::Diverged(diverged) => Self::Diverged(diverged),
+            error if error.is_misuse() => Self::misuse(error),
+            error => Self::failed(error),
         }
     }
 }

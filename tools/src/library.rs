@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use minigpt_trainer::data::sources::{self, FIELD, Reading, Source};
 use minigpt_trainer::run::{Inputs, RunError};
-use minigpt_trainer::run_config::DataSettings;
+use minigpt_trainer::run_config::{DataSettings, RunConfig};
 
 use self::address::Address;
 use self::download::Client;
@@ -88,6 +88,37 @@ pub(crate) fn texts(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     let located = located(paths.iter())?;
     let texts = sources::read_as(paths, &Reading::new(FIELD, &located));
     Ok(texts.map_err(RunError::from)?)
+}
+
+/// What has become of the files that a run learned from, if they are not what they were. Names and addresses are
+/// not looked up.
+pub(crate) fn changed(settings: &RunConfig) -> Option<String> {
+    let (data, facts) = (&settings.data, settings.facts.as_ref()?);
+    let none = BTreeMap::new();
+    let reading = Reading::new(&data.text_field, &none);
+    let parts = [
+        (&data.files, &facts.data),
+        (&data.val_files, &facts.val_data),
+    ];
+    parts.into_iter().find_map(|(files, facts)| {
+        let is_file = |path: &PathBuf| matches!(Address::of(path), Ok(None));
+        if files.is_empty() || !files.iter().all(is_file) {
+            return None;
+        }
+        match sources::read_as(files, &reading) {
+            Err(error) => Some(error.to_string()),
+            Ok(texts) if texts.len() != facts.len() => Some(format!(
+                "the data were {} files and are {}",
+                facts.len(),
+                texts.len()
+            )),
+            Ok(texts) => {
+                let mut pairs = texts.iter().map(Source::fingerprint).zip(facts);
+                let (now, _) = pairs.find(|(now, then)| now != *then)?;
+                Some(format!("{} is not what it was", now.path))
+            }
+        }
+    })
 }
 
 /// The files of the cache that stand for those of `paths` that are names or addresses.

@@ -1,5 +1,6 @@
 //! What a long job shows: a bar on a terminal, now and then a line elsewhere.
 
+mod bytes;
 mod curve;
 
 use core::fmt;
@@ -7,11 +8,13 @@ use core::time::Duration;
 use std::io::{self, IsTerminal};
 use std::time::Instant;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use minigpt_trainer::metrics::Metrics;
 use minigpt_trainer::outliers::Outlier;
 use minigpt_trainer::train::Observer;
 
+pub(crate) use self::bytes::ByteProgress;
 use self::curve::Curve;
 use crate::interrupt;
 use crate::output::{grouped, say};
@@ -61,56 +64,6 @@ impl TokenProgress {
             let rate = grouped((1.0 / seconds.max(1e-9)) as u64);
             let (what, tokens) = (self.what, self.tokens);
             say!("{what}: {done}/{tokens} tokens  {rate} tokens/s  {left}");
-        }
-    }
-
-    /// Leaves the terminal as it was.
-    pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// Counts bytes on standard error while a file comes.
-pub(crate) struct ByteProgress {
-    bar: Option<ProgressBar>,
-    what: String,
-    /// Bytes and time at the first ones seen.
-    origin: Option<(u64, Instant)>,
-    spoke: Instant,
-}
-
-impl ByteProgress {
-    /// For the file `what`.
-    pub(crate) fn new(what: &str) -> Self {
-        Self {
-            bar: None,
-            what: what.to_owned(),
-            origin: None,
-            spoke: Instant::now(),
-        }
-    }
-
-    /// `done` bytes are there, of `total` where that is known.
-    pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
-        if self.origin.is_none() {
-            say!("downloading {}", self.what);
-            self.bar = bar(
-                total.unwrap_or(0),
-                "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
-            );
-        }
-        let (first, since) = *self.origin.get_or_insert((done, Instant::now()));
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-        } else if self.spoke.elapsed() >= PAUSE {
-            self.spoke = Instant::now();
-            let rate = (done - first) as f64 / since.elapsed().as_secs_f64().max(1e-9);
-            let left = total.map(|total| total.saturating_sub(done) as f64 / rate.max(1.0));
-            let of = total.map_or_else(String::new, |total| format!("/{}", grouped(total)));
-            let (done, rate, left) = (grouped(done), grouped(rate as u64), Left(left));
-            say!("{}: {done}{of} bytes  {rate} bytes/s  {left}", self.what);
         }
     }
 
@@ -195,9 +148,17 @@ impl Observer for TrainProgress {
         match &self.bar {
             Some(bar) if self.spoke.elapsed() >= FRAME || metrics.step == self.steps => {
                 self.spoke = Instant::now();
-                let val = Val(self.val_loss);
-                bar.set_message(self.curve.picture());
-                bar.set_prefix(format!("loss {loss:.3}{val}  {rate} tokens/s  {left}"));
+                let width = usize::from(Term::stderr().size().1);
+                let counter = format!(" {}/{}  ", metrics.step, self.steps);
+                let status = [
+                    format!("loss {loss:.3}"),
+                    self.val_loss
+                        .map_or_else(String::new, |loss| format!("val {loss:.3}")),
+                    left.to_string(),
+                    format!("{rate} tokens/s"),
+                ];
+                bar.set_message(self.curve.picture(width));
+                bar.set_prefix(fitting(width.saturating_sub(counter.len()), &status));
                 bar.set_position(metrics.step);
             }
             Some(_) => {}
@@ -225,6 +186,22 @@ impl Observer for TrainProgress {
     fn stops(&mut self) -> bool {
         interrupt::wanted()
     }
+}
+
+/// As many of `parts`, from the first on, as `room` characters hold.
+fn fitting(room: usize, parts: &[String]) -> String {
+    let mut line = String::new();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let longer = match line.is_empty() {
+            true => part.clone(),
+            false => format!("{line}  {part}"),
+        };
+        if longer.len() > room {
+            break;
+        }
+        line = longer;
+    }
+    line
 }
 
 /// `  val 1.234`, or nothing.
@@ -274,5 +251,14 @@ mod tests {
             assert_eq!(Left(Some(seconds)).to_string(), words);
         }
         assert_eq!(Left(None).to_string(), "");
+    }
+
+    #[test]
+    fn a_narrow_line_has_the_first_of_its_parts() {
+        let parts = ["loss 1.234", "", "1m 05s left", "9 tokens/s"].map(str::to_owned);
+        assert_eq!(fitting(80, &parts), "loss 1.234  1m 05s left  9 tokens/s");
+        assert_eq!(fitting(30, &parts), "loss 1.234  1m 05s left");
+        assert_eq!(fitting(22, &parts), "loss 1.234");
+        assert_eq!(fitting(9, &parts), "");
     }
 }

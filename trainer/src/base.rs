@@ -12,7 +12,7 @@ use minigpt_runtime::config::Hyperparameters;
 use crate::data::sources::Fingerprint;
 use crate::tokenizer::OwnedTokenizer;
 
-pub use error::BaseError;
+pub use error::{BaseError, Shown};
 pub use fit::{Fate, Fitted, Row};
 
 /// Prefixes that programs put before the names of a model's tensors: those of PyTorch's parallel and
@@ -25,8 +25,6 @@ const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "transformer."];
 pub struct Base {
     /// Where it is and what identifies its weights.
     pub fingerprint: Fingerprint,
-    /// Its shape, where it says so itself.
-    pub shape: Option<Hyperparameters>,
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<OwnedTokenizer>,
     /// Its tensors by their names without [`PREFIXES`].
@@ -46,20 +44,46 @@ impl Base {
     /// # Errors
     /// A [`BaseError`] that says what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, BaseError> {
-        let safetensors = path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors");
-        if path.is_dir() {
-            read::run(path)
-        } else if safetensors {
-            read::safetensors(path)
-        } else {
-            read::model(path)
+        match Kind::of(path) {
+            Kind::Run => read::run(path),
+            Kind::Safetensors => read::safetensors(path),
+            Kind::Model => read::model(path),
+        }
+    }
+
+    /// The shape of what [`Self::open`] reads, without its weights, where it says so itself. What does so has a
+    /// tokenizer too.
+    ///
+    /// # Errors
+    /// A [`BaseError`] that says what is wrong with it.
+    pub fn shape_of(path: &Path) -> Result<Option<Hyperparameters>, BaseError> {
+        match Kind::of(path) {
+            Kind::Run => read::run_shape(path).map(Some),
+            Kind::Safetensors => read::check_safetensors(path).map(|()| None),
+            Kind::Model => read::model_shape(path).map(Some),
         }
     }
 
     fn path(&self) -> PathBuf {
         PathBuf::from(&self.fingerprint.path)
+    }
+}
+
+/// How a model is kept.
+enum Kind {
+    Run,
+    Safetensors,
+    Model,
+}
+
+impl Kind {
+    /// Of what is at `path`.
+    fn of(path: &Path) -> Self {
+        match path.extension() {
+            _ if path.is_dir() => Self::Run,
+            Some(extension) if extension == "safetensors" => Self::Safetensors,
+            _ => Self::Model,
+        }
     }
 }
 

@@ -7,22 +7,27 @@
 //! generator to keep: every random number is a function of the seed and the step.
 //!
 //! A checkpoint is written under another name, synced and renamed, so that it is there whole or
-//! not at all; hashes in `state.json` tell a file that has changed since.
+//! not at all; hashes in `state.json` tell a file that has changed since. Arrays go one by one from the model
+//! to the disk and back: a checkpoint takes no memory for all of them.
 
 mod directory;
 mod error;
 mod tensors;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use minigpt_runtime::config::Config;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::BackendError;
 use crate::data::sources::hash;
 use crate::durable;
-use crate::optimizer::Rule;
+use crate::mapped::Mapped;
+use crate::model::Part;
 use crate::outliers::Outliers;
 use crate::run_config::RunConfig;
 
@@ -31,13 +36,21 @@ pub use error::CheckpointError;
 
 /// The version of the directory's content that this module writes; it reads all up to it.
 ///
-/// 2 brought the average and the watch for outliers, which a run of version 1 does not have.
-pub const VERSION: u32 = 2;
+/// 2 brought the average and the watch for outliers, which a run of version 1 does not have; 3 the window of that
+/// watch.
+pub const VERSION: u32 = 3;
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const AVERAGE: &str = "average.safetensors";
 const STATE: &str = "state.json";
+
+/// The files of arrays, and what is in them.
+const FILES: [(&str, &[Part]); 3] = [
+    (MODEL, &[Part::Parameters]),
+    (OPTIMIZER, &[Part::FirstMoments, Part::SecondMoments]),
+    (AVERAGE, &[Part::Average]),
+];
 
 /// The best validation of a run so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,20 +95,37 @@ pub struct State {
     pub settings: RunConfig,
 }
 
-/// A checkpoint in memory.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::exhaustive_structs, reason = "plain data, all of it needed")]
-pub struct Snapshot {
-    /// Where the run stands.
-    pub state: State,
-    /// Parameters, one array per tensor of the layout.
-    pub parameters: Vec<Vec<f32>>,
-    /// First moments, likewise.
-    pub first: Vec<Vec<f32>>,
-    /// Second moments, likewise; empty for a matrix that Muon updates.
-    pub second: Vec<Vec<f32>>,
-    /// Moving average of the parameters, likewise, where the run keeps one.
-    pub average: Option<Vec<Vec<f32>>>,
+/// Where the arrays of a checkpoint come from, one at a time.
+pub trait Source {
+    /// Whether there is a moving average of the parameters.
+    fn has_average(&self) -> bool;
+
+    /// The array `part` of tensor number `index` of the layout.
+    ///
+    /// # Errors
+    /// A [`BackendError`] if the device that has it fails.
+    fn read(&self, part: Part, index: usize) -> Result<Cow<'_, [f32]>, BackendError>;
+}
+
+/// Takes the array of a part and of tensor number `index` of the layout out of a checkpoint.
+pub type Take<'a> = dyn FnMut(Part, usize, &[f32]) -> Result<(), BackendError> + 'a;
+
+/// Why a file was not written.
+enum Failed {
+    System(io::Error),
+    Device(BackendError),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<BackendError> for Failed {
+    fn from(error: BackendError) -> Self {
+        Self::Device(error)
+    }
 }
 
 impl State {
@@ -122,42 +152,40 @@ pub fn name(step: u64) -> String {
     format!("step-{step:06}")
 }
 
-/// Writes `snapshot` into `directory` and returns the path of the checkpoint.
+/// Writes a checkpoint of `state` and the arrays of `source`, a model of shape `config`, into `directory` and
+/// returns its path.
 ///
 /// # Errors
-/// [`CheckpointError::Write`]; nothing that was there before has changed.
+/// [`CheckpointError::Write`] or [`CheckpointError::Device`]; nothing that was there before has changed.
 pub fn save(
     directory: &Path,
     config: &Config,
-    snapshot: &Snapshot,
+    state: &State,
+    source: &dyn Source,
 ) -> Result<PathBuf, CheckpointError> {
-    let path = directory.join(name(snapshot.state.step));
-    match durable::create_directory(&path, |aside| write(aside, config, snapshot)) {
+    let path = directory.join(name(state.step));
+    match durable::create_directory(&path, |aside| write(aside, config, state, source)) {
         Ok(()) => Ok(path),
-        Err(error) => Err(CheckpointError::Write { path, error }),
+        Err(Failed::System(error)) => Err(CheckpointError::Write { path, error }),
+        Err(Failed::Device(error)) => Err(CheckpointError::Device(error)),
     }
 }
 
-fn write(aside: &Path, config: &Config, snapshot: &Snapshot) -> std::io::Result<()> {
-    let model = tensors::encode(config, &[("", &snapshot.parameters)])?;
-    let moments = [("first.", &snapshot.first), ("second.", &snapshot.second)];
-    let mut files = vec![
-        (MODEL, model),
-        (OPTIMIZER, tensors::encode(config, &moments)?),
-    ];
-    if let Some(average) = &snapshot.average {
-        files.push((AVERAGE, tensors::encode(config, &[("", average)])?));
+fn write(aside: &Path, config: &Config, state: &State, source: &dyn Source) -> Result<(), Failed> {
+    let mut state = state.clone();
+    state.files.clear();
+    for (name, parts) in FILES {
+        if name == AVERAGE && !source.has_average() {
+            continue;
+        }
+        let entries = tensors::entries(config, parts, state.settings.training.optimizer);
+        let hash = durable::stream_synced(&aside.join(name), |file| {
+            tensors::write(file, entries, source)
+        })?;
+        state.files.insert(name.to_owned(), hash);
     }
-    let mut state = snapshot.state.clone();
-    let hashes = files.iter();
-    state.files = hashes
-        .map(|(name, bytes)| ((*name).to_owned(), hash(bytes)))
-        .collect();
-    files.push((STATE, serde_json::to_vec_pretty(&state)?));
-    for (name, bytes) in files {
-        durable::write_synced(&aside.join(name), &bytes)?;
-    }
-    Ok(())
+    let text = serde_json::to_vec_pretty(&state).map_err(io::Error::from)?;
+    Ok(durable::write_synced(&aside.join(STATE), &text)?)
 }
 
 /// Reads `state.json` of the checkpoint at `path`.
@@ -165,14 +193,18 @@ fn write(aside: &Path, config: &Config, snapshot: &Snapshot) -> std::io::Result<
 /// # Errors
 /// A [`CheckpointError`] that says what is wrong with it.
 pub fn load_state(path: &Path) -> Result<State, CheckpointError> {
-    let bytes = read(path, STATE)?;
+    let file = path.join(STATE);
+    let bytes = fs::read(&file).map_err(|error| CheckpointError::Read {
+        path: file.clone(),
+        error,
+    })?;
     // The version first: what another version says need not be understood.
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
     let malformed = |error: serde_json::Error| CheckpointError::Malformed {
-        path: path.join(STATE),
+        path: file.clone(),
         message: error.to_string(),
     };
     let Versioned { version } = serde_json::from_slice(&bytes).map_err(malformed)?;
@@ -185,28 +217,19 @@ pub fn load_state(path: &Path) -> Result<State, CheckpointError> {
     serde_json::from_slice(&bytes).map_err(malformed)
 }
 
-/// Reads the checkpoint at `path`, which must be of a model of shape `config`.
+/// Reads the checkpoint at `path`, which must be of a model of shape `config`, and gives its arrays to `take`.
 ///
 /// # Errors
-/// A [`CheckpointError`] that says what is wrong with it.
-pub fn load(path: &Path, config: &Config) -> Result<Snapshot, CheckpointError> {
+/// A [`CheckpointError`] that says what is wrong with it; `take` may have been given arrays by then.
+pub fn load(path: &Path, config: &Config, take: &mut Take<'_>) -> Result<State, CheckpointError> {
     let mut state = load_state(path)?;
+    for (name, parts) in FILES {
+        if name != AVERAGE || state.files.contains_key(AVERAGE) {
+            load_file(path, name, parts, &state, config, take)?;
+        }
+    }
     state.version = VERSION;
-    let optimizer = read_hashed(path, OPTIMIZER, &state)?;
-    let optimizer_path = path.join(OPTIMIZER);
-    let average = state.files.contains_key(AVERAGE);
-    let method = state.settings.training.optimizer;
-    Ok(Snapshot {
-        parameters: load_arrays(path, MODEL, &state, config)?,
-        first: tensors::decode(&optimizer_path, &optimizer, config, "first.")?,
-        second: tensors::decode_some(&optimizer_path, &optimizer, config, "second.", |spec| {
-            Rule::of(spec, config, method).second_len(spec.len()) > 0
-        })?,
-        average: average
-            .then(|| load_arrays(path, AVERAGE, &state, config))
-            .transpose()?,
-        state,
-    })
+    Ok(state)
 }
 
 /// Reads what a model is made of: the average of the parameters where the run keeps one, and else
@@ -216,37 +239,37 @@ pub fn load(path: &Path, config: &Config) -> Result<Snapshot, CheckpointError> {
 /// A [`CheckpointError`] that says what is wrong with them.
 pub fn load_parameters(path: &Path, config: &Config) -> Result<Vec<Vec<f32>>, CheckpointError> {
     let state = load_state(path)?;
-    let name = match state.files.contains_key(AVERAGE) {
-        true => AVERAGE,
-        false => MODEL,
+    let (name, part) = match state.files.contains_key(AVERAGE) {
+        true => (AVERAGE, Part::Average),
+        false => (MODEL, Part::Parameters),
     };
-    load_arrays(path, name, &state, config)
+    let mut arrays = Vec::new();
+    load_file(path, name, &[part], &state, config, &mut |_, _, values| {
+        arrays.push(values.to_vec());
+        Ok(())
+    })?;
+    Ok(arrays)
 }
 
-fn load_arrays(
+/// Gives `take` the arrays of the file `name`, in the order of the layout, if it is the one that was written.
+fn load_file(
     path: &Path,
     name: &str,
+    parts: &[Part],
     state: &State,
     config: &Config,
-) -> Result<Vec<Vec<f32>>, CheckpointError> {
-    let bytes = read_hashed(path, name, state)?;
-    tensors::decode(&path.join(name), &bytes, config, "")
-}
-
-fn read(path: &Path, name: &str) -> Result<Vec<u8>, CheckpointError> {
+    take: &mut Take<'_>,
+) -> Result<(), CheckpointError> {
     let path = path.join(name);
-    fs::read(&path).map_err(|error| CheckpointError::Read { path, error })
-}
-
-fn read_hashed(path: &Path, name: &str, state: &State) -> Result<Vec<u8>, CheckpointError> {
-    let bytes = read(path, name)?;
-    if state.files.get(name) == Some(&hash(&bytes)) {
-        Ok(bytes)
-    } else {
-        Err(CheckpointError::Damaged {
-            path: path.join(name),
-        })
+    let bytes = match Mapped::open(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(CheckpointError::Read { path, error }),
+    };
+    if state.files.get(name) != Some(&hash(&bytes)) {
+        return Err(CheckpointError::Damaged { path });
     }
+    let entries = tensors::entries(config, parts, state.settings.training.optimizer);
+    tensors::read(&path, &bytes, &entries, take)
 }
 
 #[cfg(test)]

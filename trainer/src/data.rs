@@ -227,13 +227,17 @@ impl fmt::Display for DataError {
                 "{} is not UTF-8 at byte {offset}, and a char tokenizer needs text; use --tokenizer byte",
                 path.display()
             ),
-            Self::TooShort { tokens, n_ctx } => write!(
-                f,
-                "the training part has {tokens} tokens, and one context of n_ctx {n_ctx} needs {}; \
-                 give more text or a shorter context (--set n_ctx={})",
-                n_ctx + 1,
-                tokens.saturating_sub(1).max(1)
-            ),
+            Self::TooShort { tokens, n_ctx } => {
+                write!(
+                    f,
+                    "the training part has {tokens} tokens, and one context of n_ctx {n_ctx} needs {}; give more text",
+                    n_ctx + 1
+                )?;
+                match tokens.saturating_sub(1) {
+                    0 => Ok(()),
+                    longest => write!(f, " or a shorter context (--set n_ctx={longest})"),
+                }
+            }
             Self::LostTokens { path, error } => write!(
                 f,
                 "the run is damaged: cannot read {}: {error}; train into a new --out",

@@ -8,7 +8,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -55,10 +55,26 @@ fn write_all(mut file: File, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// [`write_synced`] of what `fill` writes, piece by piece.
+///
+/// # Errors
+/// What `fill` or the system says; the file may then hold a part.
+pub fn stream_synced<T, E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut file = BufWriter::new(File::create(path)?);
+    let filled = fill(&mut file)?;
+    file.flush()?;
+    file.get_ref().sync_all()?;
+    Ok(filled)
+}
+
 /// Replaces the file at `path` by one that holds `bytes`.
 ///
 /// # Errors
-/// What the system says; the file at `path` is then as it was.
+/// What the system says. The file at `path` is then as it was; but if the directory could not be synced, it is
+/// the new one, which a power failure may take back.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let create = |aside: &Path| OpenOptions::new().write(true).create_new(true).open(aside);
     let (file, aside) = create_aside(parent(path), create)?;
@@ -74,20 +90,24 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the directory `path`, which `fill` fills under another name.
 ///
 /// # Errors
-/// What `fill` or the system says, such as that `path` exists and is not empty; `path` is then as it
-/// was.
-pub fn create_directory(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+/// What `fill` or the system says, such as that `path` exists and is not empty. `path` is then as it was; but if
+/// the directory that holds it could not be synced, it is the new one, which a power failure may take back.
+pub fn create_directory<E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
     fs::create_dir_all(parent(path))?;
     let ((), aside) = create_aside(parent(path), |aside| fs::create_dir(aside))?;
-    let written = fill(&aside)
-        .and_then(|()| sync_directory(&aside))
-        .and_then(|()| fs::rename(&aside, path));
+    let written = fill(&aside).and_then(|()| {
+        sync_directory(&aside)?;
+        Ok(fs::rename(&aside, path)?)
+    });
     if let Err(error) = written {
         // The error that counts is the first.
         let _ = fs::remove_dir_all(&aside);
         return Err(error);
     }
-    sync_directory(parent(path))
+    Ok(sync_directory(parent(path))?)
 }
 
 /// Removes the directory `path`; half of it never bears its name.

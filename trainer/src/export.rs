@@ -8,7 +8,7 @@ use minigpt_runtime::quant::reorder;
 use minigpt_runtime::{Config, Format, ModelFile};
 
 use crate::aligned::AlignedBytes;
-use crate::inference::ModelBytes;
+use crate::inference::{ModelBytes, read_rows};
 
 /// Why values are not a model file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,6 +133,34 @@ pub fn reordered(file: &ModelFile<'_>) -> Result<ModelBytes, ExportError> {
     })
 }
 
+/// The same model with its matrices as `format`.
+///
+/// What the file's own format rounded stays rounded. From `q8` to [`Format::Q8Dsp`] every number stays.
+///
+/// # Errors
+/// An [`ExportError`] that names the tensor.
+pub fn converted(file: &ModelFile<'_>, format: Format) -> Result<ModelBytes, ExportError> {
+    if (file.format(), format) == (Format::Q8, Format::Q8Dsp) {
+        return reordered(file);
+    }
+    let header = Header {
+        format,
+        ..*file.header()
+    };
+    copied(file, &header, |spec, place, stored| {
+        let format = spec.stored_format(format);
+        if format == spec.stored_format(file.format()) {
+            place.copy_from_slice(stored);
+            return Ok(());
+        }
+        let mut values = Vec::with_capacity(spec.len());
+        read_rows(file, spec.id, |_, row| values.extend_from_slice(row));
+        check_tensor(spec, &values)?;
+        format.encode(place, &values, spec.cols);
+        Ok(())
+    })
+}
+
 /// The same model with other metadata.
 ///
 /// # Errors
@@ -168,18 +196,22 @@ fn copied(
 
 fn check(config: &Config, parameters: &[Vec<f32>]) -> Result<(), ExportError> {
     for (i, spec) in layout::tensors(config).enumerate() {
-        let values = parameters.get(i).map_or(&[][..], Vec::as_slice);
-        if values.len() != spec.len() {
-            return Err(ExportError::Length {
-                tensor: spec.id,
-                needed: spec.len(),
-                given: values.len(),
-            });
-        }
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            let tensor = spec.id;
-            return Err(ExportError::NotFinite { tensor, index });
-        }
+        check_tensor(&spec, parameters.get(i).map_or(&[], Vec::as_slice))?;
     }
     Ok(())
+}
+
+fn check_tensor(spec: &TensorSpec, values: &[f32]) -> Result<(), ExportError> {
+    let tensor = spec.id;
+    if values.len() != spec.len() {
+        return Err(ExportError::Length {
+            tensor,
+            needed: spec.len(),
+            given: values.len(),
+        });
+    }
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(ExportError::NotFinite { tensor, index }),
+        None => Ok(()),
+    }
 }

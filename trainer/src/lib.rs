@@ -70,5 +70,5 @@ pub mod tokenizer;
 pub mod train;
 
 pub use backend::{Backend, BackendError, Batch, Loss, Memory, cpu::Cpu};
-pub use model::{Gpt, GptOptions, IGNORE, PassOptions, PendingLoss};
+pub use model::{Gpt, GptOptions, IGNORE, Part, PassOptions, PendingLoss};
 pub use optimizer::{AdamW, Method, Muon, Optimizer};

@@ -2,10 +2,11 @@
 
 mod axes;
 mod comparison;
+mod style;
 
 use core::fmt::Write;
 
-use self::axes::{Axes, Point, curve, dot, escaped};
+use self::axes::{Axes, Point, curve, escaped};
 use crate::metrics::Metrics;
 
 pub use comparison::{Curve, comparison_plot};
@@ -48,10 +49,14 @@ fn draw(
 ) -> core::fmt::Result {
     begin(svg, [WIDTH, HEIGHT], title)?;
     axes.draw(svg, "step", "loss (nats per token)")?;
-    curve(svg, axes, train, TRAIN)?;
-    curve(svg, axes, validation, VALIDATION)?;
+    curve(svg, axes, train, TRAIN, "none")?;
+    curve(svg, axes, validation, VALIDATION, "none")?;
     for point in validation {
-        dot(svg, axes, *point, 2.5, VALIDATION)?;
+        let (x, y) = axes.place(*point);
+        writeln!(
+            svg,
+            r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.5" fill="{VALIDATION}"/>"#
+        )?;
     }
     legend(svg, history)?;
     writeln!(svg, "</svg>")
@@ -115,7 +120,7 @@ fn around(train: &[Point], validation: &[Point]) -> Axes {
     // The fall of the first steps would flatten all that follows: it begins above the frame.
     let shown = train[train.len() / 50..].iter().chain(validation);
     let last = points().map(|(step, _)| *step).fold(1.0, f64::max);
-    Axes::new(FRAME, last, shown.map(|(_, loss)| *loss))
+    Axes::new(FRAME, [0.0, last], shown.map(|(_, loss)| *loss))
 }
 
 #[cfg(test)]

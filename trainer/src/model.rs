@@ -17,6 +17,7 @@ use crate::optimizer::{Method, Rule};
 use crate::params::{self, Params};
 use rounded::Rounded;
 pub use single::Single;
+pub use state::Part;
 use tables::tables;
 
 /// Target id that takes no part in the loss (padding).
@@ -147,7 +148,10 @@ impl<B: Backend> Gpt<B> {
             sinusoids,
             rotation,
         };
-        model.write_parameters(&params::fresh(&config, options.seed))?;
+        for (index, spec) in layout::tensors(&config).enumerate() {
+            let values = params::fresh_tensor(&config, options.seed, index, &spec);
+            model.write_array(Part::Parameters, index, &values)?;
+        }
         Ok(model)
     }
 

@@ -1,14 +1,15 @@
 //! Steps that stand out so far that they are better not taken.
 
 use core::fmt;
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// Steps that the mean remembers, and that are seen before any is judged.
+/// Steps that a step is compared with; none is judged before there are so many.
 ///
 /// # Source
-/// llm.c, `llmc/outlier_detector.h`: a window of 128 steps, none judged before it is full.
-const MEMORY: u64 = 128;
+/// llm.c, `llmc/outlier_detector.h`.
+const WINDOW: usize = 128;
 
 /// A number of a step that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,59 +31,51 @@ pub struct Outlier {
     pub what: Watched,
     /// The number.
     pub value: f64,
-    /// Its running mean.
+    /// Its mean over the steps before.
     pub mean: f64,
-    /// How many running deviations it is above that.
+    /// How many standard deviations it is above that.
     pub z: f64,
 }
 
-/// Running mean and variance of one number, in which the last [`MEMORY`] steps count most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Running {
-    count: u64,
-    mean: f64,
-    variance: f64,
-}
+/// What one number was in the last [`WINDOW`] steps, oldest first.
+///
+/// A window forgets the fall of the loss at the beginning as soon as that is past; a mean that fades would be blind
+/// for many times as long.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Window(VecDeque<f64>);
 
-impl Running {
-    /// Deviations from the mean to `value`; 0 while there are too few steps to tell.
-    fn z(&self, value: f64) -> f64 {
-        let deviation = self.variance.sqrt();
-        match self.count < MEMORY || deviation == 0.0 {
-            true => 0.0,
-            false => (value - self.mean) / deviation,
+impl Window {
+    /// Mean and standard deviation; none while there are too few steps to tell, or all were alike.
+    fn usual(&self) -> Option<(f64, f64)> {
+        if self.0.len() < WINDOW {
+            return None;
         }
+        let n = self.0.len() as f64;
+        let mean = self.0.iter().sum::<f64>() / n;
+        let variance = self.0.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        (variance > 0.0).then(|| (mean, variance.sqrt()))
     }
 
-    /// Takes in `value`, but no more of it than `limit` deviations above the mean: a single large
-    /// one does not blind the watch, and a level that stays is the usual one after some time.
-    ///
-    /// With `a = 1 / min(count, MEMORY)`: `mean += a d`, `variance = (1 - a) (variance + a d^2)`,
-    /// `d = value - mean`.
-    ///
-    /// # Source
-    /// Finch 2009, "Incremental calculation of weighted mean and variance", equations 124 and 143.
-    fn take(&mut self, value: f64, limit: f64) {
-        let value = match self.z(value) > limit {
-            true => self.mean + limit * self.variance.sqrt(),
-            false => value,
-        };
-        self.count += 1;
-        let share = 1.0 / self.count.min(MEMORY) as f64;
-        let distance = value - self.mean;
-        self.mean += share * distance;
-        self.variance = (1.0 - share) * (self.variance + share * distance * distance);
+    /// Takes in `value`, but no more than `most`: a single large one does not blind the watch, and a level that
+    /// stays is the usual one after some time.
+    fn take(&mut self, value: f64, most: f64) {
+        if self.0.len() == WINDOW {
+            self.0.pop_front();
+        }
+        self.0.push_back(value.min(most));
     }
 }
 
 /// The watch over the steps of a run: what is usual, and how many steps were skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+///
+/// A checkpoint of version 2 kept other numbers for the same purpose; these are passed over, and the watch begins anew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outliers {
-    loss: Running,
-    grad_norm: Running,
+    #[serde(default)]
+    losses: Window,
+    #[serde(default)]
+    grad_norms: Window,
     /// Steps skipped so far.
     pub skipped: u64,
 }
@@ -101,12 +94,16 @@ impl Outliers {
     pub fn judge(&mut self, step: u64, loss: f64, grad_norm: f32, limit: f64) -> Option<Outlier> {
         let grad_norm = f64::from(grad_norm);
         let numbers = [
-            (Watched::Loss, loss, &mut self.loss),
-            (Watched::GradientNorm, grad_norm, &mut self.grad_norm),
+            (Watched::Loss, loss, &mut self.losses),
+            (Watched::GradientNorm, grad_norm, &mut self.grad_norms),
         ];
         let mut found: Option<Outlier> = None;
-        for (what, value, running) in numbers {
-            let (mean, z) = (running.mean, running.z(value));
+        for (what, value, window) in numbers {
+            let Some((mean, deviation)) = window.usual() else {
+                window.take(value, f64::INFINITY);
+                continue;
+            };
+            let z = (value - mean) / deviation;
             if z > limit && found.is_none_or(|found| found.z < z) {
                 found = Some(Outlier {
                     step,
@@ -116,7 +113,7 @@ impl Outliers {
                     z,
                 });
             }
-            running.take(value, limit);
+            window.take(value, mean + limit * deviation);
         }
         self.skipped += u64::from(found.is_some());
         found
@@ -149,21 +146,37 @@ mod tests {
     use minigpt_runtime::rng::Rng;
 
     #[test]
-    fn mean_and_variance_are_those_of_the_values_while_they_fit() {
+    fn the_usual_is_that_of_the_last_steps() {
         let mut rng = Rng::new(1, 0);
-        let values: Vec<f64> = (0..MEMORY).map(|_| f64::from(rng.next_unit())).collect();
-        let mut running = Running::default();
-        for value in &values {
-            running.take(*value, f64::INFINITY);
+        let values: Vec<f64> = (0..3 * WINDOW)
+            .map(|_| f64::from(rng.next_unit()))
+            .collect();
+        let mut window = Window::default();
+        for (i, value) in values.iter().enumerate() {
+            assert_eq!(window.usual().is_some(), i >= WINDOW);
+            window.take(*value, f64::INFINITY);
         }
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-        assert!((running.mean - mean).abs() < 1e-12);
-        assert!((running.variance - variance).abs() < 1e-12);
-        // A level that lasts replaces what was.
-        (0..10 * MEMORY).for_each(|_| running.take(7.0, f64::INFINITY));
-        assert!((running.mean - 7.0).abs() < 1e-3 && running.variance < 1e-2);
+        let (mean, deviation) = window.usual().unwrap();
+        let last = &values[2 * WINDOW..];
+        let of_last = last.iter().sum::<f64>() / WINDOW as f64;
+        let squares: f64 = last.iter().map(|x| x * x).sum();
+        let variance = squares / WINDOW as f64 - of_last * of_last;
+        assert!((mean - of_last).abs() < 1e-12);
+        assert!((deviation - variance.sqrt()).abs() < 1e-12);
+        (0..WINDOW).for_each(|_| window.take(7.0, f64::INFINITY));
+        assert_eq!(window.usual(), None);
+    }
+
+    #[test]
+    fn the_fall_at_the_beginning_is_soon_forgotten() {
+        let (mut rng, mut outliers) = (Rng::new(5, 0), Outliers::default());
+        for step in 1..=300 {
+            let (mut loss, norm) = usual(&mut rng);
+            loss += 6.0 * (-f64::from(step as u32) / 30.0).exp();
+            let found =
+                outliers.judge(step, if step == 300 { loss + 0.5 } else { loss }, norm, 5.0);
+            assert_eq!(found.is_some(), step == 300, "{found:?}");
+        }
     }
 
     /// Loss and norm of step `step` of a run in which nothing happens.
@@ -202,7 +215,7 @@ mod tests {
             outliers.judge(step, loss + higher, norm, 4.0);
         }
         assert!(
-            (1..MEMORY / 2).contains(&outliers.skipped),
+            (1..WINDOW as u64 / 2).contains(&outliers.skipped),
             "{}",
             outliers.skipped
         );

@@ -186,9 +186,21 @@ fn head<R>(slots: &mut Slots<'_, R>) -> Head<R> {
 /// Radford et al. 2019, section 2.3; nanoGPT `model.py`, `GPT.__init__`.
 #[must_use]
 pub fn fresh(config: &Config, seed: u64) -> Vec<Vec<f32>> {
+    let tensors = layout::tensors(config).enumerate();
+    let fresh = |(index, spec)| fresh_tensor(config, seed, index, &spec);
+    tensors.map(fresh).collect()
+}
+
+/// The tensor `spec`, number `index` of the layout, of [`fresh`].
+pub(crate) fn fresh_tensor(
+    config: &Config,
+    seed: u64,
+    index: usize,
+    spec: &TensorSpec,
+) -> Vec<f32> {
     let std = INIT_GAIN / math::sqrt(config.n_embd() as f32);
     let branches = math::sqrt(2.0 * config.n_layer() as f32);
-    let values = |(index, spec): (usize, TensorSpec)| match (spec.role, spec.id.tensor) {
+    match (spec.role, spec.id.tensor) {
         (Role::Matrix, tensor) => {
             let std = match tensor {
                 Tensor::Wte => EMBEDDING_GAIN * std,
@@ -201,8 +213,7 @@ pub fn fresh(config: &Config, seed: u64) -> Vec<Vec<f32>> {
         }
         (_, Tensor::Ln1Weight | Tensor::Ln2Weight | Tensor::LnFWeight) => vec![1.0; spec.len()],
         _ => vec![0.0; spec.len()],
-    };
-    layout::tensors(config).enumerate().map(values).collect()
+    }
 }
 
 /// First of the streams of random numbers that fill fresh parameters.

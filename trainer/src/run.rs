@@ -10,12 +10,14 @@
 //! tensorboard/    the same as event files, where they are wanted
 //! checkpoints/    the latest, and the best
 //! loaded.txt      what came from the model to begin with, if there was one
+//! diverged.json   where and how training diverged, if it did
 //! samples/        texts that the model wrote, each named by its step
 //! model.mgpt      the result
 //! ```
 //! `config.toml` is written last: a directory is a run when it has one. Until then a hidden file says
 //! that what is there is an unfinished run, to be made anew.
 
+mod divergence;
 mod error;
 mod files;
 mod inputs;
@@ -43,6 +45,7 @@ use crate::run_config::{Difference, RunConfig, RunConfigError};
 use crate::tokenizer::OwnedTokenizer;
 
 pub use self::memory::available as available_memory;
+pub use divergence::Divergence;
 pub use error::RunError;
 use files::{enough, tokenizer_and_config, unchanged, write_settings};
 pub use inputs::Inputs;
@@ -57,6 +60,9 @@ use unfinished::Unfinished;
 const CONFIG: &str = "config.toml";
 const TOKENIZER: &str = "tokenizer";
 const DATA: &str = "data";
+const SAMPLES: &str = "samples";
+/// The result of a run.
+pub const MODEL: &str = "model.mgpt";
 const METRICS: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const PICTURE: &str = "loss.svg";
@@ -64,6 +70,7 @@ const TABLE: &str = "metrics.csv";
 const EVENTS: &str = "tensorboard";
 /// What became of the tensors of the model to begin with.
 const LOADED: &str = "loaded.txt";
+const DIVERGED: &str = "diverged.json";
 
 /// Settings that may change when a run is taken further.
 pub(crate) const EXTENDABLE: [&str; 2] = ["steps", "patience"];

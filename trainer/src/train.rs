@@ -129,17 +129,14 @@ impl<'r, B: Backend> Training<'r, B> {
         let mut gpt = Gpt::with_options(backend, run.config, batch, options)?;
         let mut state = State::start(run.settings.clone());
         if let Some(path) = &checkpoint {
-            let snapshot = checkpoint::load(path, &run.config)?;
-            same_run(&snapshot.state, run)?;
-            gpt.write_parameters(&snapshot.parameters)?;
-            gpt.write_moments(&snapshot.first, &snapshot.second)?;
-            if let Some(average) = &snapshot.average {
-                gpt.write_average(average)?;
-            }
-            state = snapshot.state;
+            same_run(&checkpoint::load_state(path)?, run)?;
+            state = checkpoint::load(path, &run.config, &mut |part, index, values| {
+                gpt.write_array(part, index, values)
+            })?;
             state.settings = run.settings.clone();
         }
         run.log.take_back(state.step)?;
+        run.forget_divergence()?;
         keep_events(run)?;
         // Whether the device has it shows before any step; tokens take what is left.
         let single = room(&mut gpt, run)?;
@@ -168,7 +165,7 @@ impl<'r, B: Backend> Training<'r, B> {
                 Ok(Some((ending, path))) => {
                     return Ok(summary(ending, self.start, &self.state, path));
                 }
-                Err(error) => return Err(self.rolled_back(error)),
+                Err(error) => return Err(self.rolled_back(error, observer)),
             }
         }
     }
@@ -188,12 +185,14 @@ impl<'r, B: Backend> Training<'r, B> {
         Ok(ending.map(|ending| (ending, path)))
     }
 
-    /// `error`, and where it is that the run diverged, the record ends with the last checkpoint.
-    fn rolled_back(&mut self, error: TrainError) -> TrainError {
-        if let (TrainError::Diverged(_), Some(step)) = (&error, self.saved)
-            && let Err(error) = self.run.log.take_back(step)
-        {
-            return error.into();
+    /// `error`, and where it is that the run diverged, its directory says so and the record ends with the
+    /// last checkpoint.
+    fn rolled_back(&mut self, error: TrainError, observer: &mut dyn Observer) -> TrainError {
+        if let TrainError::Diverged(diverged) = &error {
+            if let Some(step) = self.saved {
+                warn(observer, self.run.log.take_back(step));
+            }
+            warn(observer, self.run.note(&diverged.kept()));
         }
         self.located(error)
     }
@@ -232,3 +231,6 @@ fn same_run(state: &State, run: &Run) -> Result<(), RunError> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

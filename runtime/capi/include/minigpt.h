@@ -76,7 +76,7 @@ typedef int32_t minigpt_status;
 /* What a call was given. */
 #define MINIGPT_NULL 1             /* a pointer is NULL */
 #define MINIGPT_MISALIGNED 2       /* a pointer is not aligned */
-#define MINIGPT_MEMORY_TOO_SMALL 3 /* the memory given is smaller than the query says */
+#define MINIGPT_MEMORY_TOO_SMALL 3 /* the memory given is smaller than the query or the macro says */
 #define MINIGPT_TOO_LARGE 4        /* a size is beyond what this machine can address */
 #define MINIGPT_NOT_READY 5        /* the object was not begun, was copied, or was overwritten */
 #define MINIGPT_CLOSED 6           /* the object was closed, or its model was */

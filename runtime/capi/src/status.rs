@@ -38,7 +38,7 @@ statuses! {
     Ok = 0, "MINIGPT_OK", c"no error";
     Null = 1, "MINIGPT_NULL", c"a pointer is NULL; give every one that the header does not call optional";
     Misaligned = 2, "MINIGPT_MISALIGNED", c"a pointer is not aligned; memory for objects begins at a multiple of 16, arrays at one of their elements' size";
-    MemoryTooSmall = 3, "MINIGPT_MEMORY_TOO_SMALL", c"the memory is too small; ask minigpt_session_bytes, or shorten the context (minigpt_session_fit)";
+    MemoryTooSmall = 3, "MINIGPT_MEMORY_TOO_SMALL", c"the memory is too small; a model takes MINIGPT_MODEL_BYTES, a sampler MINIGPT_SAMPLER_BYTES, a decoder MINIGPT_DECODER_BYTES, a session what minigpt_session_bytes says, less with a shorter context (minigpt_session_fit)";
     TooLarge = 4, "MINIGPT_TOO_LARGE", c"a size is beyond what this machine can address; use a smaller model or a shorter context";
     NotReady = 5, "MINIGPT_NOT_READY", c"the object was not begun, was copied, or was overwritten; open or init it, and leave its memory alone";
     Closed = 6, "MINIGPT_CLOSED", c"the object was closed, or its model was; open and init them again";
@@ -57,7 +57,7 @@ statuses! {
     FileWeights = 27, "MINIGPT_FILE_WEIGHTS", c"the weights are of another length than the model's sizes ask for; copy or export it again";
     FileMisaligned = 28, "MINIGPT_FILE_MISALIGNED", c"the model does not lie on a 16-byte boundary; move it to one";
     FileChecksum = 29, "MINIGPT_FILE_CHECKSUM", c"the model is damaged: its checksum is another; copy or export it again";
-    FileFormat = 30, "MINIGPT_FILE_FORMAT", c"the library was built without the model's weight format, or another part that it needs; build it with that feature, or export the model in another format";
+    FileFormat = 30, "MINIGPT_FILE_FORMAT", c"the library was built without the model's weight format (f32, f16, q8, q8-dsp, q4) or another part that it needs; minigpt inspect MODEL names both, cargo xtask capi takes them as --formats and --parts; or export the model in another format";
     BadKv = 40, "MINIGPT_BAD_KV", c"kv is no format of keys and values, or none of this library; use a MINIGPT_KV_ number";
     BadTemperature = 41, "MINIGPT_BAD_TEMPERATURE", c"temperature must be a number from 0 (always the most likely token) up";
     BadTopK = 42, "MINIGPT_BAD_TOP_K", c"top_k is larger than minigpt_max_top_k(); use less, or 0 for all tokens";

@@ -118,7 +118,7 @@ impl Console {
         }
         loop {
             let Some(byte) = Chip::read() else {
-                return (!self.line.is_empty()).then(|| self.line.text());
+                return self.line.end().then(|| self.line.text());
             };
             let effect = self.line.push(byte, Chip::TERMINAL);
             if Chip::TERMINAL {

@@ -93,6 +93,11 @@ impl Line {
         }
     }
 
+    /// Ends the line where no more bytes come; whether something of one has come.
+    pub(crate) fn end(&mut self) -> bool {
+        !core::mem::replace(&mut self.ended, true) && self.len > 0
+    }
+
     /// Does what a key of a terminal stands for.
     fn edit(&mut self, byte: u8) -> Effect {
         match (self.sequence, byte) {
@@ -119,11 +124,6 @@ impl Line {
             erased += usize::from(!self.bytes.get(self.len).is_some_and(continues));
         }
         erased
-    }
-
-    /// Whether nothing of a line has come since the last one ended.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.ended || self.len == 0
     }
 
     /// The line that ended, without its end.

@@ -33,7 +33,8 @@ Examples:
 /// parameters. Perplexity is of tokens and so depends on the tokenizer; bits per byte do not.
 ///
 /// With --vary every combination of the values is trained, into a run directory of its own below
-/// --out; everything else is as for minigpt train. The same command goes on where it was stopped.
+/// --out; everything else is as for minigpt train. The same command goes on where it was stopped. A
+/// variant that diverges is marked and comes last.
 #[derive(Debug, Args)]
 #[command(
     after_help = settings::help(EXAMPLES),
@@ -119,6 +120,7 @@ impl CompareArgs {
             train::variant(args)?;
             compared.push(Compared::read(&variant.directory(&out), variant.name())?);
         }
+        compared::one_finished(&compared)?;
         Ok((compared, out.join(PICTURE)))
     }
 }

@@ -32,7 +32,8 @@ Examples:
   minigpt firmware --board mps2-an500 --model runs/stories -o stories.elf
   minigpt firmware --board mps2-an500 --model model.mgpt -o stories.hex
   minigpt firmware --board mps2-an500 --model model.mgpt --run --prompt \"Once upon a time\" --seed 7
-  minigpt firmware --board mps2-an500 --model model.mgpt --run       # lines from the terminal")]
+  minigpt firmware --board mps2-an500 --model model.mgpt --run       # lines from the terminal
+  minigpt generate model.mgpt --kv q8 --prompt \"Once upon a time\" --seed 7       # the board's text, on this machine")]
 pub(crate) struct FirmwareArgs {
     /// List the boards with their memory and the images they take
     #[arg(long, exclusive = true)]

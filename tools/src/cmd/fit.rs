@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use minigpt_runtime::{Config, Format};
-use minigpt_trainer::run_config::{RunConfig, TokenizerChoice};
+use minigpt_trainer::run_config::{DataSettings, RunConfig, TokenizerChoice};
 
 use self::place::{Bytes, Hertz, Place};
-use self::search::{Candidate, Vocabulary};
+pub(crate) use self::search::Candidate;
+use self::search::Vocabulary;
 use super::format_parser_of;
 use crate::failure::{Failure, Outcome};
 use crate::{library, output, settings};
@@ -87,11 +88,9 @@ pub(crate) struct FitArgs {
 }
 
 pub(crate) fn run(args: &FitArgs) -> Outcome {
-    let preset = settings::preset("stories")?;
-    let probe = Config::new(preset.hyperparameters(1024)).map_err(Failure::failed)?;
-    let place = Place::new(args, &probe)?;
-    let vocabularies = vocabularies(args, &place)?;
-    let best = best(args, &place, &vocabularies)?;
+    let mut data = RunConfig::default().data;
+    data.files.clone_from(&args.data);
+    let (place, best) = search(args, &data)?;
     if let Some(path) = &args.output {
         report::write_config(path, args, &best[0])?;
     }
@@ -101,11 +100,49 @@ pub(crate) fn run(args: &FitArgs) -> Outcome {
     }
 }
 
+/// The best model of `format` for `board` that is to learn `data`, with `tokenizer` or the best.
+pub(crate) fn for_board(
+    board: &str,
+    format: Format,
+    data: &DataSettings,
+    tokenizer: Option<TokenizerChoice>,
+) -> Result<Candidate, Failure> {
+    let args = FitArgs {
+        board: Some(board.to_owned()),
+        format,
+        tokenizer,
+        flash: None,
+        ram: None,
+        core: None,
+        clock: None,
+        cycles: None,
+        speed: None,
+        context: None,
+        data: Vec::new(),
+        json: false,
+        output: None,
+    };
+    let (_, mut best) = search(&args, data)?;
+    Ok(best.swap_remove(0))
+}
+
+/// The place that `args` describe, and what fits it, best first; at least one.
+fn search(args: &FitArgs, data: &DataSettings) -> Result<(Place, Vec<Candidate>), Failure> {
+    let preset = settings::preset("stories")?;
+    let probe = Config::new(preset.hyperparameters(1024)).map_err(Failure::failed)?;
+    let place = Place::new(args, &probe)?;
+    let vocabularies = vocabularies(args, data, &place)?;
+    let best = best(args, &place, &vocabularies)?;
+    Ok((place, best))
+}
+
 /// The vocabularies that may suit, smallest first.
-fn vocabularies(args: &FitArgs, place: &Place) -> Result<Vec<Vocabulary>, Failure> {
-    let mut data = RunConfig::default().data;
-    data.files.clone_from(&args.data);
-    let inputs = library::inputs(&data)?;
+fn vocabularies(
+    args: &FitArgs,
+    data: &DataSettings,
+    place: &Place,
+) -> Result<Vec<Vocabulary>, Failure> {
+    let inputs = library::inputs(data)?;
     let choices = match args.tokenizer {
         Some(choice) => vec![inputs.settle(choice)],
         None => VOCABULARIES
@@ -114,8 +151,7 @@ fn vocabularies(args: &FitArgs, place: &Place) -> Result<Vec<Vocabulary>, Failur
     };
     let mut found: Vec<Vocabulary> = Vec::new();
     for choice in choices {
-        let tokenizer = inputs.tokenizer(choice)?;
-        let vocabulary = Vocabulary { choice, tokenizer };
+        let vocabulary = Vocabulary::new(choice, inputs.tokenizer(choice)?);
         // Larger ones have no more tokens where the text has no more pairs to merge.
         let exhausted = found
             .last()

@@ -22,13 +22,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use minigpt_runtime::{Format, KvFormat, ModelFile};
 use minigpt_trainer::backend::cuda::{Cuda, Found};
 use minigpt_trainer::inference::{self, ModelBytes, OpenError};
+use minigpt_trainer::run;
 use minigpt_trainer::run_config::TrainingSettings;
 
 use crate::failure::Failure;
 
 /// Maps and checks the model file at `path`, or the one in the run directory `path`.
 fn open_model(path: &Path) -> Result<ModelBytes, Failure> {
-    let inside = path.join("model.mgpt");
+    let inside = path.join(run::MODEL);
     let file = match path.is_dir() {
         true if inside.is_file() => &inside,
         true => {

@@ -15,9 +15,10 @@ use minigpt_trainer::Cpu;
 use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
-use minigpt_trainer::run::{Plan, Run, Trained};
+use minigpt_trainer::mapped::Mapped;
+use minigpt_trainer::run::{Divergence, Plan, Run, Trained};
 use minigpt_trainer::run_config::{Recompute, RunConfig, TokenizerChoice};
-use minigpt_trainer::train::{Ending, Summary, finished, train};
+use minigpt_trainer::train::{Diverged, Ending, Summary, finished, train};
 
 use self::destination::Destination;
 use self::words::{say_arithmetic, say_ending};
@@ -69,9 +70,9 @@ pub(crate) struct TrainArgs {
     /// Where the text of a document stands in JSON lines and Parquet files [default: text]
     #[arg(long, value_name = "NAME")]
     text_field: Option<String>,
-    /// Begin with the weights and the tokenizer of this run, model file or file .safetensors, as far as
-    /// they fit; shape and tokenizer are its own and the learning rate a tenth of the preset's where
-    /// nothing else is said
+    /// Begin with the weights of this run, model file or file .safetensors, as far as they fit; where nothing
+    /// else is said, shape and tokenizer are its own (a file .safetensors says neither: give both) and the
+    /// learning rate is a tenth of the preset's
     #[arg(long, value_name = "MODEL_OR_RUN")]
     from: Option<PathBuf>,
     /// char, byte, bpe or bpe:N (N tokens); auto is char for UTF-8 text of up to 256 different
@@ -109,8 +110,8 @@ pub(crate) struct TrainArgs {
     /// Run directory [default: runs/ and the name of the data]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// End with an image for this board beside the model, see minigpt firmware --list; says before it
-    /// trains if the model would not fit
+    /// End with an image for this board beside the model, see minigpt firmware --list; where no shape is
+    /// asked for and the usual one is too large, it is what minigpt fit suggests
     #[arg(long, value_name = "BOARD")]
     pub(crate) board: Option<String>,
     /// Keep event files of TensorBoard in the run directory
@@ -144,9 +145,26 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
     }
 }
 
-/// Trains the run that `args` ask for to its end, without a model and a text.
+/// Trains the run that `args` ask for to its end, without a model and a text. Where it diverges, its
+/// directory says so, and it is not trained a second time.
 pub(crate) fn variant(args: &TrainArgs) -> Outcome {
-    advance(&mut args.open(None)?, args.device).map(|_| ())
+    let mut run = args.open(None)?;
+    if let Some(Divergence { step, reason, .. }) = Run::divergence(run.path())? {
+        say!(
+            "diverged before: {reason} at step {step}; remove {} to train it again",
+            run.path().display()
+        );
+        return Ok(());
+    }
+    match advance(&mut run, args.device) {
+        Err(Failure::Diverged(Diverged {
+            what, value, step, ..
+        })) => {
+            say!("training diverged: {what} is {value} at step {step}");
+            Ok(())
+        }
+        advanced => advanced.map(|_| ()),
+    }
 }
 
 /// Says what is to be done and does it. Gives back how the run ended and the command that goes on.
@@ -226,7 +244,7 @@ fn finish(run: &Run, summary: &Summary) -> Outcome {
     let format = deployed(&run.settings);
     let model = trained.export(&name, format).map_err(Failure::failed)?;
     let path = run.model();
-    let changed = fs::read(&path).map_or(true, |old| old != model.bytes());
+    let changed = Mapped::open(&path).map_or(true, |old| *old != *model.bytes());
     if changed {
         output::write_model(&path, model.bytes())?;
     }

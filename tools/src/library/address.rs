@@ -61,12 +61,6 @@ impl Address {
         }))
     }
 
-    /// The host.
-    pub(super) fn host(&self) -> &str {
-        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split('/').next().unwrap_or_default()
-    }
-
     /// The last part of the path: how it ends says what the file holds.
     pub(super) fn file_name(&self) -> String {
         let path = self.url.split(['?', '#']).next().unwrap_or_default();
@@ -85,19 +79,38 @@ impl Address {
     }
 }
 
-/// What begins a path or a name that nothing has.
+/// A path, unless it looks like the name of a data set and nothing has it.
 fn not_an_address(path: &Path, asked: &str) -> Result<Option<Address>, Failure> {
-    let distance = |name: &str| strsim::damerau_levenshtein(asked, name);
-    let near = KNOWN
-        .iter()
-        .map(|known| known.name)
-        .min_by_key(|name| distance(name));
-    match near {
-        Some(near) if !path.exists() && distance(near) <= MOST_SLIPS => Err(Failure::Misuse(
-            format!("there is no file and no data set {asked}; did you mean {near}?"),
-        )),
-        _ => Ok(None),
+    let near = near(asked);
+    let is_name = path.extension().is_none() && path.components().count() == 1;
+    if path.exists() || !(is_name || near.is_some()) {
+        return Ok(None);
     }
+    let names: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+    let names = names.join(", ");
+    let advice = near.map_or_else(
+        || "check the path or give one of these".to_owned(),
+        |near| format!("did you mean {near}?"),
+    );
+    Err(Failure::Misuse(format!(
+        "there is no file {asked}; data sets that have a name are {names}: {advice}"
+    )))
+}
+
+/// The data set that `asked` may have been meant to name.
+fn near(asked: &str) -> Option<&'static str> {
+    let asked = asked.to_lowercase();
+    let names = || KNOWN.iter().map(|known| known.name);
+    let distance = |name: &str| strsim::damerau_levenshtein(&asked, name);
+    let slipped = names().filter(|name| distance(name) <= MOST_SLIPS);
+    let slipped = slipped.min_by_key(|name| distance(name));
+    slipped.or_else(|| names().find(|name| asked.contains(name)))
+}
+
+/// The host of `url`, with its port.
+pub(super) fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// Whether `url` is served by this machine, where nobody can listen.

@@ -3,6 +3,8 @@
 
 mod fault;
 mod folder;
+mod page;
+mod request;
 
 use core::time::Duration;
 use std::fs::{self, OpenOptions};
@@ -14,8 +16,9 @@ use std::thread;
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
 
-use self::fault::{Fault, broken, fault, offline, refused};
+use self::fault::{Fault, broken, offline, refused};
 use self::folder::{Origin, forget, is_whole, keep, length, lock, part, place};
+use self::request::{Answer, ask};
 use super::address::Address;
 use crate::failure::Failure;
 
@@ -122,36 +125,16 @@ impl Client {
         if have > 0 && origin.bytes == Some(have) {
             return Ok(());
         }
-        let request = self.agent.get(&address.url).config();
-        let mut request = match address.url.starts_with("https://") {
-            // What begins protected must not be led away from that.
-            true => request.https_only(true).build(),
-            // Of this machine: see `Address::of`.
-            false => request.proxy(None).build(),
+        let headers = match &origin.validator {
+            Some(validator) if have > 0 => vec![
+                ("Range", format!("bytes={have}-")),
+                ("If-Range", validator.clone()),
+            ],
+            _ => Vec::new(),
         };
-        if let (1.., Some(validator)) = (have, &origin.validator) {
-            request = request
-                .header("Range", format!("bytes={have}-"))
-                .header("If-Range", validator);
-        }
-        let response = request.call().map_err(|error| fault(address, &error))?;
-        let (start, total) = match response.status().as_u16() {
-            200 => (0, number(response.headers(), "content-length")),
-            206 => match range(response.headers()) {
-                Some((start, total)) if start == have && total == origin.bytes => (start, total),
-                _ => {
-                    forget(directory)?;
-                    return Err(Fault::Again(
-                        "the server sent another part than was asked for".to_owned(),
-                    ));
-                }
-            },
-            416 => {
-                forget(directory)?;
-                return Err(Fault::Again("the file there is another by now".to_owned()));
-            }
-            status => return Err(refused(address, status)),
-        };
+        let answer = ask(&self.agent, address, &headers)?;
+        let (start, total) = extent(address, directory, &answer, (have, origin.bytes))?;
+        let Answer { response, .. } = answer;
         if start == 0 {
             begin(address, directory, &response, total)?;
         }
@@ -205,6 +188,30 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// At which byte an answer begins and how many the file has, where `have` bytes of `total` are there.
+fn extent(
+    address: &Address,
+    directory: &Path,
+    Answer { response, host }: &Answer,
+    (have, total): (u64, Option<u64>),
+) -> Result<(u64, Option<u64>), Fault> {
+    let headers = response.headers();
+    let why = match response.status().as_u16() {
+        200 if page::announced(headers) && !page::is_meant(address) => {
+            return Err(Fault::Never(page::refused(address)));
+        }
+        200 => return Ok((0, number(headers, "content-length"))),
+        206 => match range(headers) {
+            Some(range) if range == (have, total) => return Ok(range),
+            _ => "the server sent another part than was asked for",
+        },
+        416 => "the file there is another by now",
+        status => return Err(refused(address, host, status)),
+    };
+    forget(directory)?;
+    Err(Fault::Again(why.to_owned()))
 }
 
 /// The body in pieces, read by a thread of its own: a read may wait for ever.

@@ -206,7 +206,78 @@ fn redirections_are_followed_but_not_in_circles() {
             "HTTP/1.1 302 Found\r\nLocation: /data/file.txt\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )
     });
-    assert!(refused(&circle.url).contains("cannot be had"));
+    assert!(refused(&circle.url).contains("without end"));
+    assert_eq!(circle.requests(), 11);
+}
+
+#[test]
+fn a_redirection_that_leads_nowhere_names_the_host_that_failed() {
+    let server = Server::new(|_, _, stream| {
+        // The end of this name is kept for names that nobody has.
+        write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: http://minigpt.invalid/a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+    });
+    let sentence = refused(&server.url);
+    let sender = server.url.split('/').nth(2).unwrap();
+    assert!(
+        sentence.starts_with("cannot reach minigpt.invalid (")
+            && sentence.contains(&format!(", where {sender} leads to, and ")),
+        "{sentence}"
+    );
+    // Who says that there is no file is named alike.
+    let target =
+        Server::new(|_, _, stream| write!(stream, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"));
+    let place = target.url.clone();
+    let server = Server::new(move |_, _, stream| {
+        write!(
+            stream,
+            "HTTP/1.1 307 There\r\nLocation: {place}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+    });
+    let sentence = refused(&server.url);
+    let host = target.url.split('/').nth(2).unwrap();
+    assert!(
+        sentence.starts_with(&format!("{host} has no ")),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn a_web_page_is_no_text_unless_it_was_asked_for() {
+    const PAGES: [(&str, &str); 3] = [
+        ("Text/HTML; charset=utf-8", "Please log in."),
+        ("text/plain", "\u{feff}\n <!DOCTYPE HTML><title>a</title>"),
+        ("application/octet-stream", "<html lang=en>"),
+    ];
+    for (kind, body) in PAGES {
+        let server = Server::new(move |_, _, stream| {
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+        });
+        let sentence = refused(&server.url);
+        assert!(
+            sentence.contains(&server.url) && sentence.contains("leads to a web page"),
+            "{sentence}"
+        );
+        let dir = TempDir::new().unwrap();
+        let meant = server.url.replace("file.txt", "file.HTML?a=b.txt");
+        let file = get(&meant, &dir).unwrap();
+        assert_eq!(fs::read(file).unwrap(), body.as_bytes());
+    }
+    let server = Server::new(|_, _, stream| {
+        let body = "The <html> of a text about pages.";
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    });
+    assert!(get(&server.url, &TempDir::new().unwrap()).is_ok());
 }
 
 #[test]
@@ -347,6 +418,14 @@ fn addresses_are_told_from_paths() {
             "64 hexadecimal digits and this one 2",
         ),
         ("shakespear", "did you mean shakespeare?"),
+        ("Shakespeare", "did you mean shakespeare?"),
+        ("tinyshakespeare", "did you mean shakespeare?"),
+        ("texts/shakespeare.txt", "did you mean shakespeare?"),
+        (
+            "foo",
+            "no file foo; data sets that have a name are shakespeare, wikitext-2, wikitext-2-valid, \
+             tinystories, tinystories-valid: check",
+        ),
     ] {
         let failure = of(asked).unwrap_err();
         assert!(

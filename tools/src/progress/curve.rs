@@ -4,6 +4,10 @@ use minigpt_trainer::metrics::Metrics;
 
 /// Size of the picture in characters, and the dots of one: Braille has two columns of four.
 const WIDTH: usize = 64;
+/// What stands left of it.
+const LABEL: usize = 9;
+/// The narrowest picture that shows anything.
+const NARROWEST: usize = 16;
 const HEIGHT: usize = 8;
 const DOTS: (usize, usize) = (2, 4);
 const COLUMNS: usize = WIDTH * DOTS.0;
@@ -49,9 +53,11 @@ impl Curve {
         }
     }
 
-    /// The picture in lines, with the range of the losses at the left; empty before the first step.
-    pub(super) fn picture(&self) -> String {
-        let Some([low, high]) = self.range() else {
+    /// The picture in lines of at most `width` characters, with the range of the losses at the left; empty
+    /// before the first step and where there is no room.
+    pub(super) fn picture(&self, width: usize) -> String {
+        let width = width.saturating_sub(LABEL).min(WIDTH);
+        let Some([low, high]) = self.range().filter(|_| width >= NARROWEST) else {
             return String::new();
         };
         // Row 0 is the highest.
@@ -59,12 +65,17 @@ impl Curve {
             let share = ((high - loss) / (high - low)).clamp(0.0, 1.0);
             ((share * rows as f64) as usize).min(rows - 1)
         };
-        let mut cells = [[BLANK; WIDTH]; HEIGHT];
-        for (column, loss) in self.means() {
+        let mut cells = vec![vec![BLANK; width]; HEIGHT];
+        for (column, loss) in self.means(width * DOTS.0) {
             let row = row(loss, ROWS);
             cells[row / DOTS.1][column / DOTS.0] |= BITS[column % DOTS.0][row % DOTS.1];
         }
+        let mut validation = vec![None; width];
         for (column, loss) in self.validation.iter().enumerate() {
+            let latest = &mut validation[column * width / WIDTH];
+            *latest = loss.or(*latest);
+        }
+        for (column, loss) in validation.iter().enumerate() {
             if let Some(loss) = loss {
                 cells[row(*loss, HEIGHT)][column] = VALIDATION.into();
             }
@@ -82,18 +93,23 @@ impl Curve {
         lines.join("\n")
     }
 
-    /// Columns of dots with their mean losses.
-    fn means(&self) -> impl Iterator<Item = (usize, f64)> {
-        let columns = self.train.iter().enumerate();
-        let seen = columns.filter(|(_, (_, count))| *count > 0);
-        seen.map(|(column, (sum, count))| (column, sum / f64::from(*count)))
+    /// Those of `columns` columns of dots that have a loss, each with its mean.
+    fn means(&self, columns: usize) -> impl Iterator<Item = (usize, f64)> {
+        let mut joined = vec![(0.0, 0); columns];
+        for (column, (sum, count)) in self.train.iter().enumerate() {
+            let (all, n) = &mut joined[column * columns / COLUMNS];
+            (*all, *n) = (*all + sum, *n + count);
+        }
+        let joined = joined.into_iter().enumerate();
+        let seen = joined.filter(|(_, (_, count))| *count > 0);
+        seen.map(|(column, (sum, count))| (column, sum / f64::from(count)))
     }
 
     /// Lowest and highest loss that are shown.
     fn range(&self) -> Option<[f64; 2]> {
-        let last = self.means().last()?.0;
+        let last = self.means(COLUMNS).last()?.0;
         let shown = self
-            .means()
+            .means(COLUMNS)
             .filter(|(column, _)| *column >= UNSEEN || last < UNSEEN);
         let losses = shown
             .map(|(_, loss)| loss)
@@ -109,6 +125,9 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A terminal with room for all of it.
+    const WIDE: usize = 100;
 
     fn line(step: u64, train_loss: f64, val_loss: Option<f64>) -> Metrics {
         Metrics {
@@ -131,7 +150,7 @@ mod tests {
         for step in 1..=1000 {
             curve.add(&line(step, 5.0 - step as f64 / 250.0, None));
         }
-        let picture = curve.picture();
+        let picture = curve.picture(WIDE);
         let lines: Vec<Vec<char>> = picture.lines().map(|line| line.chars().collect()).collect();
         assert_eq!(lines.len(), HEIGHT);
         let width = lines[0].len();
@@ -154,7 +173,7 @@ mod tests {
     #[test]
     fn the_curve_takes_as_much_room_as_the_run_has_gone() {
         let mut curve = Curve::new(1000);
-        assert_eq!(curve.picture(), "");
+        assert_eq!(curve.picture(WIDE), "");
         for step in 1..=500 {
             curve.add(&line(
                 step,
@@ -162,7 +181,7 @@ mod tests {
                 (step == 500).then_some(3.0),
             ));
         }
-        let picture = curve.picture();
+        let picture = curve.picture(WIDE);
         assert_eq!(picture.matches(VALIDATION).count(), 1);
         let reached = |line: &str| {
             let drawn = |c: char| u32::from(c) > BLANK || c == VALIDATION;
@@ -177,10 +196,33 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_has_a_narrow_picture_or_none() {
+        let mut curve = Curve::new(1000);
+        for step in 1..=500 {
+            let validation = (step % 50 == 0).then_some(4.5);
+            curve.add(&line(step, 5.0 - step as f64 / 250.0, validation));
+        }
+        for width in [NARROWEST + LABEL, 40, 80, WIDE] {
+            let picture = curve.picture(width);
+            let plot = (width - LABEL).min(WIDTH);
+            let lines: Vec<Vec<char>> = picture.lines().map(|l| l.chars().collect()).collect();
+            assert_eq!(lines.len(), HEIGHT);
+            assert!(lines.iter().all(|l| l.len() == LABEL + plot), "{picture}");
+            let drawn = |line: &Vec<char>| line.iter().rposition(|c| u32::from(*c) > BLANK);
+            let last = lines.iter().filter_map(drawn).max().unwrap();
+            assert_eq!(last, LABEL + plot.div_ceil(2) - 1, "{picture}");
+            let validations = picture.matches(VALIDATION).count();
+            assert!((5..=10).contains(&validations), "{picture}");
+        }
+        assert_eq!(curve.picture(NARROWEST + LABEL - 1), "");
+        assert_eq!(curve.picture(0), "");
+    }
+
+    #[test]
     fn one_step_and_equal_losses_have_a_picture() {
         let mut curve = Curve::new(1);
         curve.add(&line(1, 2.0, Some(2.0)));
-        assert_eq!(curve.picture().lines().count(), HEIGHT);
-        assert!(!curve.picture().contains("NaN"));
+        assert_eq!(curve.picture(WIDE).lines().count(), HEIGHT);
+        assert!(!curve.picture(WIDE).contains("NaN"));
     }
 }

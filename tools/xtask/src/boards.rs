@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::serial::SerialBoard;
-use super::{missing, output, run};
+use super::{example, missing, output, run};
 
 /// The program's folder, with a workspace of its own.
 pub(crate) const FIRMWARE: &str = "tools/firmware";
@@ -133,7 +133,7 @@ impl Board {
     }
 }
 
-/// The step itself: no warnings on any board, and an answer to whatever comes over a serial line.
+/// The step itself: no warnings on any board, an answer to whatever comes over a serial line, and the example.
 pub(crate) fn check() -> Result<(), String> {
     for board in Board::all()? {
         let here = board.has_target()?;
@@ -152,7 +152,7 @@ pub(crate) fn check() -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    example::check()
 }
 
 /// Reads a TOML file.

@@ -236,7 +236,7 @@ fn wasm() -> Result<Option<Machine>, String> {
 }
 
 /// The binary.
-fn minigpt() -> Result<Command, String> {
+pub(crate) fn minigpt() -> Result<Command, String> {
     Ok(Command::new(beside("minigpt")?))
 }
 
@@ -247,7 +247,7 @@ fn beside(name: &str) -> Result<PathBuf, String> {
 }
 
 /// A file of what lies in the model partition of `board` when `model` is written there.
-fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
+pub(crate) fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
     let path = |extension| {
         Path::new(IMPORTED)
             .join(&board.name)
@@ -312,7 +312,7 @@ fn flags(text: &Text) -> Vec<String> {
 }
 
 /// The text that `command` writes, without the end of line behind it.
-fn text_of(command: &mut Command) -> Result<String, String> {
+pub(crate) fn text_of(command: &mut Command) -> Result<String, String> {
     let told = said(command)?;
     told.strip_suffix('\n')
         .map(str::to_owned)

@@ -4,6 +4,7 @@ mod boards;
 mod capi;
 mod cost;
 mod cuda;
+mod example;
 mod file;
 mod golden;
 mod kernels;
@@ -68,12 +69,11 @@ const STEPS: [Step; 14] = [
         about: "the formatter has nothing to change",
         run: || {
             cargo(&["fmt", "--all", "--check"])?;
-            cargo(&[
-                "fmt",
-                "--manifest-path",
-                "tools/firmware/Cargo.toml",
-                "--check",
-            ])
+            for folder in [boards::FIRMWARE, example::FOLDER] {
+                let manifest = format!("{folder}/Cargo.toml");
+                cargo(&["fmt", "--manifest-path", &manifest, "--check"])?;
+            }
+            Ok(())
         },
     },
     Step {
@@ -111,7 +111,7 @@ const STEPS: [Step; 14] = [
     },
     Step {
         name: "boards",
-        about: "no warnings in the firmware of any board, and an answer to whatever a serial line brings",
+        about: "no warnings in the firmware of any board, an answer to whatever a serial line brings; the example",
         run: boards::check,
     },
     Step {
@@ -193,6 +193,11 @@ fn main() -> ExitCode {
         }
         [name] if is_step(name) => STEPS.iter().filter(|step| step.name == name).collect(),
         _ => {
+            if let [step, option, ..] = args[..]
+                && is_step(step)
+            {
+                eprintln!("xtask: {step} has no option {option}");
+            }
             usage();
             return ExitCode::from(2);
         }

@@ -1,5 +1,7 @@
 //! What a device keeps for training, and how it gets there and back.
 
+use std::borrow::Cow;
+
 use super::{BackendError, Kind, Shape};
 use crate::data::token_file::TokenFile;
 use crate::data::windows::Draw;
@@ -51,8 +53,8 @@ pub trait Memory {
     /// Overwrites `buffer` with `values` of its length.
     fn write(&mut self, buffer: &mut Self::Buffer, values: &[f32]) -> Result<(), BackendError>;
 
-    /// Copies `buffer` to the host.
-    fn read(&self, buffer: &Self::Buffer) -> Result<Vec<f32>, BackendError>;
+    /// The numbers in `buffer`, copied if they are not in the host's memory.
+    fn read<'a>(&self, buffer: &'a Self::Buffer) -> Result<Cow<'a, [f32]>, BackendError>;
 
     /// Waits for `scalar`, but for nothing that was asked for after it.
     fn read_scalar(&self, scalar: &Self::Scalar) -> Result<f64, BackendError>;

@@ -41,7 +41,19 @@ pub enum BaseError {
         path: PathBuf,
         /// Why the first of its tensors is none.
         example: String,
+        /// Where it does not say its shape itself, what its tensors show of it.
+        shown: Option<Shown>,
     },
+}
+
+/// What the shapes of tensors show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shown {
+    /// Columns of `wte.weight`.
+    pub n_embd: usize,
+    /// Layers `h.0` to `h.N`.
+    pub n_layer: usize,
 }
 
 impl fmt::Display for BaseError {
@@ -66,12 +78,27 @@ impl fmt::Display for BaseError {
                 "cannot begin with {}: it is no safetensors ({message})",
                 path.display()
             ),
-            Self::NothingFits { path, example } => write!(
-                f,
-                "nothing in {} fits this model: {example}; leave --preset and the settings of the shape away, \
-                 or set them to its own",
-                path.display()
-            ),
+            Self::NothingFits {
+                path,
+                example,
+                shown,
+            } => {
+                write!(
+                    f,
+                    "nothing in {} fits this model: {example}; ",
+                    path.display()
+                )?;
+                match shown {
+                    None => f.write_str(
+                        "leave --preset and the settings of the shape away, or set them to its own",
+                    ),
+                    Some(Shown { n_embd, n_layer }) => write!(
+                        f,
+                        "such a file does not say its shape: add --set n_embd={n_embd} --set n_layer={n_layer} \
+                         and its --set n_head, or give the run directory that it came from"
+                    ),
+                }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use minigpt_runtime::config::Config;
 use minigpt_runtime::layout::{self, Role, Tensor, TensorSpec};
 
-use super::{Base, BaseError, Stored};
+use super::{Base, BaseError, Shown, Stored};
 use crate::params::shape;
 
 /// What became of a tensor.
@@ -94,6 +94,20 @@ impl Base {
         Err(BaseError::NothingFits {
             path: self.path(),
             example: rows.first().map_or_else(String::new, Row::to_string),
+            shown: self.shape.is_none().then(|| self.shown()).flatten(),
+        })
+    }
+
+    /// What its tensors show of its shape, if they have the names of a GPT.
+    fn shown(&self) -> Option<Shown> {
+        let layer = |name: &str| -> Option<usize> {
+            let (layer, _) = name.strip_prefix("h.")?.split_once('.')?;
+            layer.parse().ok()
+        };
+        let last = self.tensors.keys().filter_map(|name| layer(name)).max()?;
+        Some(Shown {
+            n_embd: *self.tensors.get("wte.weight")?.shape.get(1)?,
+            n_layer: last.checked_add(1)?,
         })
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::VERSION;
+use crate::backend::BackendError;
 use crate::durable::{Reading, Writing};
 
 /// Why a checkpoint was not saved or not loaded.
@@ -18,6 +19,8 @@ pub enum CheckpointError {
         /// What the system says.
         error: io::Error,
     },
+    /// The device that has the arrays, or is to have them, failed.
+    Device(BackendError),
     /// A part of it cannot be read.
     Read {
         /// Which.
@@ -89,6 +92,7 @@ impl fmt::Display for CheckpointError {
                 path.display(),
                 Writing(error)
             ),
+            Self::Device(error) => error.fmt(f),
             Self::Read { path, error } => {
                 write!(f, "cannot read {}: {}", path.display(), Reading(error))
             }

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh64::xxh64;
+use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::content::{Content, Writer};
 use super::{DataError, json_lines};
@@ -95,7 +95,27 @@ impl Source {
 /// xxHash64 as 16 hexadecimal digits: notices changes, proves nothing against malice.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> String {
-    format!("{:016x}", xxh64(bytes, 0))
+    digits(xxh64(bytes, 0))
+}
+
+/// [`hash`] of bytes that come in pieces.
+#[derive(Default)]
+pub(crate) struct Hasher(Xxh64);
+
+impl Hasher {
+    /// The next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all.
+    pub(crate) fn finish(&self) -> String {
+        digits(self.0.digest())
+    }
+}
+
+fn digits(hash: u64) -> String {
+    format!("{hash:016x}")
 }
 
 /// Reads every file of `paths`, where a directory stands for all files below it, sorted by path;
@@ -291,6 +311,9 @@ mod tests {
         assert_eq!(texts, ["1", "2", "3"]);
         let print = sources[0].fingerprint();
         assert_eq!((print.bytes, print.xxh64.len()), (1, 16));
+        let (bytes, mut hasher) = ([7; 100], Hasher::default());
+        bytes.chunks(33).for_each(|piece| hasher.update(piece));
+        assert_eq!(hasher.finish(), hash(&bytes));
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use core::fmt::{Result, Write};
 
+/// Widths of a digit and of the space between two numbers.
+const DIGIT: f64 = 7.0;
+const SPACE: f64 = 6.0;
+
 /// A point in the numbers of the data.
 pub(super) type Point = (f64, f64);
 
@@ -14,8 +18,8 @@ pub(super) struct Axes {
 }
 
 impl Axes {
-    /// For data from 0 to `last`, with room for all `heights`.
-    pub(super) fn new(frame: [f64; 4], last: f64, heights: impl Iterator<Item = f64>) -> Self {
+    /// For data in the range `x`, with room for all `heights`.
+    pub(super) fn new(frame: [f64; 4], x: [f64; 2], heights: impl Iterator<Item = f64>) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for height in heights {
             (low, high) = (low.min(height), high.max(height));
@@ -26,7 +30,7 @@ impl Axes {
         let margin = ((high - low) * 0.05).max(0.01);
         Self {
             frame,
-            x: [0.0, last],
+            x,
             y: [(low - margin).max(0.0), high + margin],
         }
     }
@@ -44,7 +48,7 @@ impl Axes {
     /// Draws the frame with round numbers and what they are of.
     pub(super) fn draw(&self, svg: &mut String, x_label: &str, y_label: &str) -> Result {
         let [left, top, right, bottom] = self.frame;
-        for (value, label) in ticks(self.x) {
+        for (value, label) in thinned(ticks(self.x), right - left) {
             let (x, _) = self.place((value, self.y[0]));
             line(svg, [x, top, x, bottom])?;
             let y = bottom + 18.0;
@@ -54,7 +58,7 @@ impl Axes {
             )?;
         }
         for (value, label) in ticks(self.y) {
-            let (_, y) = self.place((0.0, value));
+            let (_, y) = self.place((self.x[0], value));
             line(svg, [left, y, right, y])?;
             let (x, y) = (left - 8.0, y + 4.0);
             writeln!(
@@ -72,7 +76,7 @@ impl Axes {
             svg,
             r#"<text x="{x}" y="{y}" text-anchor="middle">{x_label}</text>"#
         )?;
-        let (x, y) = (left - 46.0, f64::midpoint(top, bottom));
+        let (x, y) = (left - 50.0, f64::midpoint(top, bottom));
         writeln!(
             svg,
             r#"<text transform="translate({x} {y}) rotate(-90)" text-anchor="middle">{y_label}</text>"#
@@ -80,32 +84,23 @@ impl Axes {
     }
 }
 
-/// A line through `points`.
-pub(super) fn curve(svg: &mut String, axes: &Axes, points: &[Point], colour: &str) -> Result {
+/// A line through `points`; `dash` is its `stroke-dasharray`.
+pub(super) fn curve(
+    svg: &mut String,
+    axes: &Axes,
+    points: &[Point],
+    colour: &str,
+    dash: &str,
+) -> Result {
     write!(
         svg,
-        r#"<polyline fill="none" stroke="{colour}" stroke-width="1.5" points=""#
+        r#"<polyline fill="none" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}" points=""#
     )?;
     for point in points {
         let (x, y) = axes.place(*point);
         write!(svg, "{x:.1},{y:.1} ")?;
     }
     writeln!(svg, r#""/>"#)
-}
-
-/// A dot of a radius at `point`.
-pub(super) fn dot(
-    svg: &mut String,
-    axes: &Axes,
-    point: Point,
-    radius: f64,
-    colour: &str,
-) -> Result {
-    let (x, y) = axes.place(point);
-    writeln!(
-        svg,
-        r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" fill="{colour}"/>"#
-    )
 }
 
 /// `text` as the text of an element.
@@ -120,6 +115,14 @@ fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4]) -> Result {
         svg,
         r##"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="#e5e5e5"/>"##
     )
+}
+
+/// As many of `ticks` as have room for their labels beside each other in `width`.
+fn thinned(ticks: Vec<(f64, String)>, width: f64) -> impl Iterator<Item = (f64, String)> {
+    let longest = ticks.iter().map(|(_, label)| label.len()).max();
+    let needed = ticks.len() as f64 * (longest.unwrap_or(0) as f64 * DIGIT + SPACE);
+    let every = (needed / width).ceil().max(1.0) as usize;
+    ticks.into_iter().step_by(every)
 }
 
 /// Four to ten multiples of 1, 2 or 5 times a power of ten inside the range, with labels.
@@ -162,5 +165,15 @@ mod tests {
             labels([0.0, 1.0]),
             ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
         );
+    }
+
+    #[test]
+    fn numbers_stand_beside_each_other() {
+        let shown = |width| -> Vec<String> {
+            let ticks = ticks([0.0, 0.0185]);
+            thinned(ticks, width).map(|tick| tick.1).collect()
+        };
+        assert_eq!(shown(340.0), ["0.000", "0.004", "0.008", "0.012", "0.016"]);
+        assert_eq!(shown(680.0).len(), 10);
     }
 }

@@ -2,8 +2,9 @@
 
 use core::fmt::{Result, Write};
 
-use super::axes::{Axes, Point, curve, dot, escaped};
+use super::axes::{Axes, Point, curve, escaped};
 use super::begin;
+use super::style::Style;
 
 /// Size of a plot, and the room around it.
 const PLOT: [f64; 2] = [340.0, 300.0];
@@ -14,10 +15,11 @@ const GAP: f64 = 76.0;
 const LINE: f64 = 18.0;
 const BELOW: f64 = 60.0;
 
-/// Colours that most people can tell apart (Okabe and Ito 2008, without yellow).
-const COLOURS: [&str; 7] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000",
-];
+/// Width of the line that stands before a name in the legend.
+const SAMPLE: f64 = 34.0;
+
+/// Room beside points that need not begin at 0, as a share of their range, and of a single one.
+const MARGIN: f64 = 0.08;
 
 /// A run: how good it was when.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +31,13 @@ pub struct Curve {
     pub n_params: u64,
     /// Tokens, seconds of training and bits per byte of each validation.
     pub points: Vec<[f64; 3]>,
+    /// Whether training diverged behind them.
+    pub diverged: bool,
 }
 
-/// Draws validations in bits per byte against tokens and seconds, and the best of each run against
-/// its parameters.
+/// Draws validations in bits per byte against tokens and seconds, and the best of each run that did not
+/// diverge against its parameters. Those that did do not flatten the others: where they are worse, they
+/// stand at the upper edge.
 ///
 /// # Panics
 /// Never: a `String` takes whatever is written.
@@ -51,46 +56,89 @@ fn draw(svg: &mut String, title: &str, runs: &[Curve]) -> Result {
         let points = |run: &Curve| run.points.iter().map(|p| (p[column], p[2])).collect();
         runs.iter().map(points).collect()
     };
-    plot(svg, 0, "tokens", &against(0))?;
-    plot(svg, 1, "seconds", &against(1))?;
+    let heights = heights(runs);
+    for (column, what) in ["tokens", "seconds"].into_iter().enumerate() {
+        let points = against(column);
+        plot(svg, column, what, &points, from_0(&points), &heights)?;
+    }
     let best = |run: &Curve| {
-        let bits = run.points.iter().map(|point| point[2]);
+        let points = run.points.iter().filter(|_| !run.diverged);
+        let bits = points.map(|point| point[2]);
         let best = bits.reduce(f64::min);
         best.map(|best| (run.n_params as f64, best))
             .into_iter()
             .collect()
     };
     let best: Vec<Vec<Point>> = runs.iter().map(best).collect();
-    plot(svg, 2, "parameters", &best)?;
+    let heights: Vec<f64> = best.iter().flatten().map(|(_, bits)| *bits).collect();
+    plot(svg, 2, "parameters", &best, around(&best), &heights)?;
     for (i, run) in runs.iter().enumerate() {
-        let y = legend + LINE * i as f64;
-        writeln!(
-            svg,
-            r#"<rect x="{LEFT}" y="{}" width="14" height="4" fill="{}"/><text x="{}" y="{y}">{}</text>"#,
-            y - 6.0,
-            colour(i),
-            LEFT + 20.0,
-            escaped(&run.name)
-        )?;
+        entry(svg, legend + LINE * i as f64, Style::of(i), &run.name)?;
     }
     writeln!(svg, "</svg>")
 }
 
-/// Plot number `index`: a line and dots for each run.
-fn plot(svg: &mut String, index: usize, what: &str, runs: &[Vec<Point>]) -> Result {
-    let points = || runs.iter().flatten();
-    let last = points().map(|(x, _)| *x).fold(0.0, f64::max);
-    let (unit, name) = unit(last);
+/// A line of the legend.
+fn entry(svg: &mut String, y: f64, style: Style, name: &str) -> Result {
+    let (middle, right) = (y - 4.0, LEFT + SAMPLE);
+    let Style { colour, dash, .. } = style;
+    writeln!(
+        svg,
+        r#"<line x1="{LEFT}" y1="{middle}" x2="{right}" y2="{middle}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"/>"#
+    )?;
+    style.mark(svg, (LEFT + SAMPLE / 2.0, middle))?;
+    let (x, name) = (right + 8.0, escaped(name));
+    writeln!(svg, r#"<text x="{x}" y="{y}">{name}</text>"#)
+}
+
+/// What a plot has to have room for: all that is no worse than the worst of runs that did not diverge.
+fn heights(runs: &[Curve]) -> Vec<f64> {
+    let of = |run: &Curve| run.points.iter().map(|point| point[2]).collect::<Vec<_>>();
+    let finished = runs.iter().filter(|run| !run.diverged).flat_map(of);
+    let worst = finished.reduce(f64::max).unwrap_or(f64::INFINITY);
+    let mut heights: Vec<f64> = runs.iter().flat_map(of).collect();
+    heights.retain(|bits| *bits <= worst);
+    heights
+}
+
+/// The range of a plot that begins at 0.
+fn from_0(runs: &[Vec<Point>]) -> [f64; 2] {
+    let places = runs.iter().flatten().map(|(x, _)| *x);
+    let last = places.fold(0.0, f64::max);
+    [0.0, if last > 0.0 { last } else { 1.0 }]
+}
+
+/// The range of a plot of numbers that may be close to each other.
+fn around(runs: &[Vec<Point>]) -> [f64; 2] {
+    let places = || runs.iter().flatten().map(|(x, _)| *x);
+    let Some((low, high)) = places().reduce(f64::min).zip(places().reduce(f64::max)) else {
+        return [0.0, 1.0];
+    };
+    let extent = if high > low { high - low } else { high };
+    let margin = (extent * MARGIN).max(1.0);
+    [(low - margin).max(0.0), high + margin]
+}
+
+/// Plot number `index`: a line and marks for each run, with room for `x` and `heights`.
+fn plot(
+    svg: &mut String,
+    index: usize,
+    what: &str,
+    runs: &[Vec<Point>],
+    x: [f64; 2],
+    heights: &[f64],
+) -> Result {
+    let (unit, name) = unit(x[1]);
     let left = LEFT + (PLOT[0] + GAP) * index as f64;
     let frame = [left, TOP, left + PLOT[0], TOP + PLOT[1]];
-    let last = if last > 0.0 { last / unit } else { 1.0 };
-    let axes = Axes::new(frame, last, points().map(|(_, y)| *y));
+    let axes = Axes::new(frame, x.map(|end| end / unit), heights.iter().copied());
     axes.draw(svg, &format!("{what}{name}"), "validation (bits per byte)")?;
     for (i, run) in runs.iter().enumerate() {
         let run: Vec<Point> = run.iter().map(|(x, y)| (x / unit, *y)).collect();
-        curve(svg, &axes, &run, colour(i))?;
+        let style = Style::of(i);
+        curve(svg, &axes, &run, style.colour, style.dash)?;
         for point in &run {
-            dot(svg, &axes, *point, 3.0, colour(i))?;
+            style.mark(svg, axes.place(*point))?;
         }
     }
     Ok(())
@@ -106,10 +154,6 @@ fn unit(last: f64) -> (f64, &'static str) {
     }
 }
 
-fn colour(index: usize) -> &'static str {
-    COLOURS[index % COLOURS.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,13 +166,14 @@ mod tests {
             points: (1..=n_points)
                 .map(|i| [i as f64 * 1e6, i as f64, 3.0 - i as f64 / 10.0])
                 .collect(),
+            diverged: false,
         };
         let svg = comparison_plot(
             "a & b",
             &[run("one<two", 5), run("three", 1), run("none", 0)],
         );
-        // A dot for each validation in two plots, and one for each run with any in the third.
-        assert_eq!(svg.matches("<circle").count(), 2 * 6 + 2);
+        // A dot for each validation in two plots, one for each run with any in the third, and the legend.
+        assert_eq!(svg.matches("<circle").count(), 2 * 6 + 2 + 3);
         assert_eq!(svg.matches("<polyline").count(), 9);
         for words in [
             "one&lt;two",
@@ -141,5 +186,34 @@ mod tests {
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
         assert!(!comparison_plot("", &[]).contains("NaN"));
+    }
+
+    #[test]
+    fn parameters_have_room_on_both_sides() {
+        let place = |x: u64| (x as f64, 2.0);
+        let [from, to] = around(&[vec![place(800_000)], vec![place(900_000)]]);
+        assert!((from, to) == (792_000.0, 908_000.0), "{from} {to}");
+        let [from, to] = around(&[vec![place(500)], vec![], vec![place(500)]]);
+        assert!((from, to) == (460.0, 540.0), "{from} {to}");
+        assert_eq!(around(&[vec![], vec![]]), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_run_that_diverged_does_not_flatten_the_others() {
+        let run = |points: &[f64], diverged| Curve {
+            name: "a".to_owned(),
+            n_params: 1000,
+            points: points.iter().map(|bits| [1.0, 1.0, *bits]).collect(),
+            diverged,
+        };
+        let good = run(&[3.0, 2.0], false);
+        let svg = comparison_plot("", &[good, run(&[1.0, 90.0], true)]);
+        assert!(svg.contains(">1.0<"), "{svg}");
+        // The worst of it, in two plots, at the upper edge of the frame; no best for its parameters.
+        assert_eq!(svg.matches(r#"cy="44.0""#).count(), 2);
+        assert_eq!(svg.matches("<circle").count(), 2 * 4 + 1 + 2);
+        assert!(!svg.contains(">90<"), "{svg}");
+        let alone = comparison_plot("", &[run(&[3.0, 90.0], true)]);
+        assert!(alone.contains(">80<"), "{alone}");
     }
 }

@@ -1,11 +1,26 @@
 //! What training changes and a checkpoint keeps: update, average, and all of it to and from the host.
 
 use core::mem;
+use std::borrow::Cow;
 
 use super::Gpt;
 use crate::backend::{Ahead, Backend, BackendError, Kind, Optimized};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
+
+/// What training keeps an array of for each tensor of [`minigpt_runtime::layout::tensors`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a checkpoint must hold them all")]
+pub enum Part {
+    /// The parameters.
+    Parameters,
+    /// Their first moments; of a matrix that Muon updates the momentum.
+    FirstMoments,
+    /// Their second moments; of a matrix that Muon updates nothing.
+    SecondMoments,
+    /// The moving average of the parameters, where it is kept.
+    Average,
+}
 
 #[allow(clippy::missing_errors_doc, reason = "said once, at the type")]
 impl<B: Backend> Gpt<B> {
@@ -101,8 +116,9 @@ impl<B: Backend> Gpt<B> {
     /// # Panics
     /// If a count or a length differs from the layout's.
     pub fn write_parameters(&mut self, values: &[Vec<f32>]) -> Result<(), BackendError> {
-        self.rounded.expire();
-        write(&mut self.backend, &mut self.params, values)
+        assert_eq!(values.len(), self.params.all().len(), "tensors");
+        let mut arrays = values.iter().enumerate();
+        arrays.try_for_each(|(index, values)| self.write_array(Part::Parameters, index, values))
     }
 
     /// Gradients accumulated since the last update.
@@ -116,34 +132,55 @@ impl<B: Backend> Gpt<B> {
         Ok((self.read(&self.first)?, self.read(&self.second)?))
     }
 
-    /// Overwrites the moments.
-    ///
-    /// # Panics
-    /// If a count or a length differs from the layout's.
-    pub fn write_moments(
-        &mut self,
-        first: &[Vec<f32>],
-        second: &[Vec<f32>],
-    ) -> Result<(), BackendError> {
-        write(&mut self.backend, &mut self.first, first)?;
-        write(&mut self.backend, &mut self.second, second)
-    }
-
     /// The moving average of the parameters, where it is kept.
     pub fn read_average(&self) -> Result<Option<Vec<Vec<f32>>>, BackendError> {
         let average = self.average.as_ref();
         average.map(|average| self.read(average)).transpose()
     }
 
-    /// Overwrites the moving average; it is kept from then on.
+    /// Whether a moving average of the parameters is kept.
+    pub const fn has_average(&self) -> bool {
+        self.average.is_some()
+    }
+
+    /// The array `part` of tensor number `index`.
     ///
     /// # Panics
-    /// If a count or a length differs from the layout's.
-    pub fn write_average(&mut self, values: &[Vec<f32>]) -> Result<(), BackendError> {
-        let mut average = Params::zeros(&mut self.backend, &self.shape.config, Kind::Parameter)?;
-        write(&mut self.backend, &mut average, values)?;
-        self.average = Some(average);
-        Ok(())
+    /// If there is no such tensor, or if it is of an average that is not kept.
+    pub fn read_array(&self, part: Part, index: usize) -> Result<Cow<'_, [f32]>, BackendError> {
+        let params = match part {
+            Part::Parameters => &self.params,
+            Part::FirstMoments => &self.first,
+            Part::SecondMoments => &self.second,
+            Part::Average => self.average.as_ref().expect("an average is kept"),
+        };
+        self.backend.read(&params.all()[index])
+    }
+
+    /// Overwrites the array `part` of tensor number `index`; an average is kept from then on.
+    ///
+    /// # Panics
+    /// If there is no such tensor, or if it has another length.
+    pub fn write_array(
+        &mut self,
+        part: Part,
+        index: usize,
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        let (backend, config) = (&mut self.backend, &self.shape.config);
+        let params = match part {
+            Part::Parameters => {
+                self.rounded.expire();
+                &mut self.params
+            }
+            Part::FirstMoments => &mut self.first,
+            Part::SecondMoments => &mut self.second,
+            Part::Average => match &mut self.average {
+                Some(average) => average,
+                none => none.insert(Params::zeros(backend, config, Kind::Parameter)?),
+            },
+        };
+        backend.write(&mut params.all_mut()[index], values)
     }
 
     /// Bytes this model keeps: parameters, gradients, moments, activations, scratch.
@@ -152,17 +189,7 @@ impl<B: Backend> Gpt<B> {
     }
 
     fn read(&self, params: &Params<B::Buffer>) -> Result<Vec<Vec<f32>>, BackendError> {
-        let read = |buffer| self.backend.read(buffer);
+        let read = |buffer| self.backend.read(buffer).map(Cow::into_owned);
         params.all().iter().map(read).collect()
     }
-}
-
-fn write<B: Backend>(
-    backend: &mut B,
-    params: &mut Params<B::Buffer>,
-    values: &[Vec<f32>],
-) -> Result<(), BackendError> {
-    assert_eq!(values.len(), params.all().len(), "tensors of the model");
-    let mut pairs = params.all_mut().iter_mut().zip(values);
-    pairs.try_for_each(|(buffer, values)| backend.write(buffer, values))
 }

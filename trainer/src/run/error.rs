@@ -155,6 +155,14 @@ impl fmt::Display for RunError {
             Self::Settings(error) => error.fmt(f),
             Self::Data(error) => error.fmt(f),
             Self::Tokenizer(error) => write!(f, "tokenizer: {error}"),
+            Self::Encode {
+                name,
+                error: error @ TokenizeError::UnknownChar { .. },
+            } => write!(
+                f,
+                "{name}: {error}; leave it out of the text, or give --tokenizer char, bpe or byte: the rows of \
+                 the tokens are then learned anew"
+            ),
             Self::Encode { name, error } => write!(f, "{name}: {error}"),
             Self::Base(error) => error.fmt(f),
             Self::NothingKept => f.write_str(

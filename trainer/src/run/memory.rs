@@ -12,17 +12,13 @@ use crate::optimizer::Rule;
 use crate::run_config::{Recompute, RunConfig, TrainingSettings};
 pub use system::available;
 
-/// Arrays of the size of the parameters that lie where training runs: the parameters, gradients and both
-/// moments.
+/// Arrays of the size of the parameters that lie where training runs: the parameters, gradients and both moments. A
+/// checkpoint adds none: its arrays go to the disk one by one.
 const STATES: u128 = 4;
-/// Those that the host holds besides while a checkpoint is written: a copy of all but the gradients, and five
-/// on their way into files.
-const COPIES: u128 = 3 + 5;
-/// Of a moving average there are it, and besides its copy and that on its way into a file.
-const AVERAGE: [u128; 2] = [1, 2];
-/// Of second moments, which Muon has none of, there are they, and besides their copy and two on their way into
-/// a file.
-const SECOND: [u128; 2] = [1, 3];
+/// The same of a moving average.
+const AVERAGE: u128 = 1;
+/// The same of second moments, of which Muon has none.
+const SECOND: u128 = 1;
 
 /// What a refusal calls it where it is that of the device, too.
 const MEMORY: &str = "memory";
@@ -48,19 +44,19 @@ pub(super) fn of_cpu(settings: &RunConfig, config: &Config) -> Result<(Needs, bo
     Ok((needs, recompute))
 }
 
-/// Bytes that the host holds at least where a GPU trains: a checkpoint on its way into files.
+/// Bytes that the host holds at least where a GPU trains: the largest array of a checkpoint on its way to the disk.
 ///
 /// # Errors
 /// [`RunError::Memory`] if that is more memory than there is.
-pub(super) fn beside_gpu(config: &Config, training: &TrainingSettings) -> Result<u64, RunError> {
-    let [_, copies] = arrays(config, training);
-    let needed = bytes(copies);
+pub(super) fn beside_gpu(config: &Config) -> Result<u64, RunError> {
+    let largest = layout::tensors(config).map(|spec| spec.len() as u128).max();
+    let needed = bytes(largest.unwrap_or(0));
     is_there(needed).map_err(|available| RunError::Memory {
         memory: "the host's memory",
         needed,
         other: None,
         available,
-        advice: "a checkpoint passes through it from the GPU: lower n_embd or n_layer with --set",
+        advice: "a checkpoint passes through it from the GPU: lower n_embd or n_ff with --set",
     })?;
     Ok(needed)
 }
@@ -91,7 +87,7 @@ fn cpu_needs(config: &Config, training: &TrainingSettings) -> Needs {
     let stream = (layers + 1) * width;
     let gradients = 2 * width;
     let scratch = 2 * width + size(config.n_ff()) + size(config.n_fc());
-    let states: u128 = arrays(config, training).iter().sum();
+    let states = states(config, training);
     let with = |places| bytes(rows * (stream + places * saved + gradients + scratch) + states);
     Needs {
         kept: with(layers),
@@ -99,9 +95,8 @@ fn cpu_needs(config: &Config, training: &TrainingSettings) -> Needs {
     }
 }
 
-/// Numbers where training runs that are neither activations nor scratch, and those that the host holds besides
-/// while a checkpoint is written.
-fn arrays(config: &Config, training: &TrainingSettings) -> [u128; 2] {
+/// Numbers where training runs that are neither activations nor scratch.
+fn states(config: &Config, training: &TrainingSettings) -> u128 {
     let second = layout::tensors(config).map(|spec| {
         let rule = Rule::of(&spec, config, training.optimizer);
         (spec.len() - rule.second_len(spec.len())) as u128
@@ -109,9 +104,7 @@ fn arrays(config: &Config, training: &TrainingSettings) -> [u128; 2] {
     let (all, absent) = (u128::from(layout::n_params(config)), second.sum::<u128>());
     let averaged = u128::from(training.ema_decay > 0.0);
     let rounded = u128::from(training.quantized().is_some());
-    let numbers =
-        |place: usize, whole| (whole + averaged * AVERAGE[place]) * all - SECOND[place] * absent;
-    [numbers(0, STATES + rounded), numbers(1, COPIES)]
+    (STATES + rounded + averaged * AVERAGE) * all - SECOND * absent
 }
 
 /// Of so many `f32`; the most there are where it is more.
@@ -178,17 +171,10 @@ mod tests {
                 accumulation: 1,
             };
             model.accumulate(&ids, &ids, pass).unwrap();
-            // While a checkpoint is written there are eight more arrays of parameters, and two of an
-            // average.
-            let mut arrays = 8;
             if ema_decay > 0.0 {
                 model.average(0.0).unwrap();
-                arrays += 2;
             }
-            let (_, second) = model.read_moments().unwrap();
-            let second = second.iter().map(Vec::len).sum::<usize>() as u64;
-            let absent = layout::n_params(&config) - second;
-            let peak = model.bytes() + 4 * (arrays * layout::n_params(&config) - 3 * absent);
+            let peak = model.bytes();
             let needs = cpu_needs(&config, &settings.training);
             let (needed, _) = needs.figures(recompute);
             assert!(needs.recomputed < needs.kept);
@@ -214,7 +200,7 @@ mod tests {
         settings.model.n_ctx = 1 << 24;
         let largest = Config::new(settings.model.hyperparameters(1 << 24)).unwrap();
         assert!(of_cpu(&settings, &largest).is_err());
-        let refused = beside_gpu(&largest, &settings.training).unwrap_err();
+        let refused = beside_gpu(&largest).unwrap_err();
         let message = refused.to_string();
         assert!(
             message.contains("bytes of the host's memory, and there are"),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CHECKPOINTS, EVENTS, LOADED, PICTURE, Run, TABLE};
+use super::{CHECKPOINTS, EVENTS, LOADED, MODEL, PICTURE, Run, SAMPLES, TABLE};
 
 impl Run {
     /// Where its checkpoints are.
@@ -14,7 +14,7 @@ impl Run {
     /// Where its texts are.
     #[must_use]
     pub fn samples(&self) -> PathBuf {
-        self.path.join("samples")
+        self.path.join(SAMPLES)
     }
 
     /// Where its loss curve is.
@@ -44,6 +44,6 @@ impl Run {
     /// Where its result is.
     #[must_use]
     pub fn model(&self) -> PathBuf {
-        self.path.join("model.mgpt")
+        self.path.join(MODEL)
     }
 }

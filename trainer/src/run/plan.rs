@@ -50,7 +50,7 @@ fn plan(device: Device, settings: &RunConfig, config: &Config) -> Result<Plan, R
         }
         Device::Cuda { found, free } => {
             let (needs, recompute) = device::of_gpu(found, *free, settings, config)?;
-            let host = memory::beside_gpu(config, &settings.training)?;
+            let host = memory::beside_gpu(config)?;
             (needs, recompute, Some(host))
         }
     };

@@ -1,15 +1,16 @@
 //! The start of a run that begins with the weights of another model: a checkpoint of step 0.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use minigpt_runtime::config::Config;
-use minigpt_runtime::layout;
 
 use super::{CHECKPOINTS, LOADED, RunError};
+use crate::backend::BackendError;
 use crate::base::Base;
-use crate::checkpoint::{self, Snapshot, State};
+use crate::checkpoint::{self, Source, State};
 use crate::durable;
-use crate::optimizer::Rule;
+use crate::model::Part;
 use crate::params;
 use crate::run_config::{RunConfig, TokenizerChoice};
 
@@ -29,18 +30,29 @@ pub(super) fn from(
     let file = path.join(LOADED);
     durable::write_synced(&file, fitted.to_string().as_bytes())
         .map_err(|error| RunError::file(&file, error))?;
-    let tensors = layout::tensors(config);
-    let second = tensors.clone().map(|spec| {
-        let rule = Rule::of(&spec, config, training.optimizer);
-        vec![0.0; rule.second_len(spec.len())]
-    });
-    let snapshot = Snapshot {
-        state: State::start(settings.clone()),
-        parameters,
-        first: tensors.map(|spec| vec![0.0; spec.len()]).collect(),
-        second: second.collect(),
-        average: None,
-    };
-    checkpoint::save(&path.join(CHECKPOINTS), config, &snapshot)?;
+    let state = State::start(settings.clone());
+    checkpoint::save(
+        &path.join(CHECKPOINTS),
+        config,
+        &state,
+        &Untrained(parameters),
+    )?;
     Ok(())
+}
+
+/// Parameters without moments and without an average.
+struct Untrained(Vec<Vec<f32>>);
+
+impl Source for Untrained {
+    fn has_average(&self) -> bool {
+        false
+    }
+
+    fn read(&self, part: Part, index: usize) -> Result<Cow<'_, [f32]>, BackendError> {
+        let parameters = &self.0[index];
+        Ok(match part {
+            Part::Parameters | Part::Average => Cow::Borrowed(parameters),
+            Part::FirstMoments | Part::SecondMoments => Cow::Owned(vec![0.0; parameters.len()]),
+        })
+    }
 }

@@ -142,9 +142,13 @@ fn an_unfinished_run_is_made_anew_unless_a_process_is_at_it() {
     drop(held); // As a crash leaves it.
     fs::create_dir(path.join("data")).unwrap();
     drop(create(&path, &["seed=1"]).unwrap());
-    // Without a checkpoint it may be begun with other settings.
+    // Without a checkpoint it may be begun with other settings, and what it wrote goes.
+    let text = path.join("samples/step-000001.txt");
+    fs::create_dir(path.join("samples")).unwrap();
+    fs::write(&text, "Once upon a time").unwrap();
     let run = create(&path, &["seed=2"]).unwrap();
     assert_eq!(run.settings.training.seed, 2);
+    assert!(!text.exists() && !run.samples().exists());
     drop(run);
     fs::create_dir_all(path.join("checkpoints/step-000001")).unwrap();
     assert!(create(&path, &[]).is_err());

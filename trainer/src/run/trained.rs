@@ -73,37 +73,21 @@ impl Trained {
     /// # Errors
     /// A [`RunError`]; [`RunError::Untrained`] if there is no checkpoint yet.
     pub fn load(path: &Path) -> Result<Self, RunError> {
-        // A run that is trained in removes checkpoints, perhaps the one that is about to be read.
-        for _ in 0..RETRIES {
-            match Self::load_once(path) {
-                Err(RunError::Checkpoint(CheckpointError::Read { error, .. }))
-                    if error.kind() == ErrorKind::NotFound => {}
-                loaded => return loaded,
-            }
-        }
-        Self::load_once(path)
+        retried(|| {
+            let (tokenizer, config, best) = best(path)?;
+            Ok(Self {
+                state: checkpoint::load_state(&best)?,
+                parameters: checkpoint::load_parameters(&best, &config)?,
+                config,
+                tokenizer,
+                data: path.join(DATA),
+            })
+        })
     }
 
-    fn load_once(path: &Path) -> Result<Self, RunError> {
-        let settings = settings(path)?;
-        let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
-        let directory = path.join(CHECKPOINTS);
-        let Some((latest, latest_path)) = checkpoint::list(&directory)?.pop() else {
-            return Err(RunError::Untrained {
-                path: path.to_owned(),
-            });
-        };
-        let best = checkpoint::load_state(&latest_path)?.best;
-        let step = best.map_or(latest, |best| best.step);
-        let data = path.join(DATA);
-        let path = directory.join(checkpoint::name(step));
-        Ok(Self {
-            state: checkpoint::load_state(&path)?,
-            parameters: checkpoint::load_parameters(&path, &config)?,
-            config,
-            tokenizer,
-            data,
-        })
+    /// The shape of what [`Self::load`] reads.
+    pub(crate) fn config(path: &Path) -> Result<Config, RunError> {
+        retried(|| best(path)).map(|(_, config, _)| config)
     }
 
     /// The first tokens of the run's validation part, at most `max`.
@@ -136,6 +120,35 @@ impl Trained {
         };
         export::export(&header, &self.parameters)
     }
+}
+
+/// Reads again what vanishes: a run that is trained in removes checkpoints, perhaps the one that is about to be
+/// read.
+fn retried<T>(read: impl Fn() -> Result<T, RunError>) -> Result<T, RunError> {
+    for _ in 0..RETRIES {
+        match read() {
+            Err(RunError::Checkpoint(CheckpointError::Read { error, .. }))
+                if error.kind() == ErrorKind::NotFound => {}
+            read => return read,
+        }
+    }
+    read()
+}
+
+/// Tokenizer and shape of the run in the directory `path`, and where its best checkpoint is, or its latest
+/// where nothing was validated.
+fn best(path: &Path) -> Result<(OwnedTokenizer, Config, PathBuf), RunError> {
+    let settings = settings(path)?;
+    let (tokenizer, config) = tokenizer_and_config(path, &settings)?;
+    let directory = path.join(CHECKPOINTS);
+    let Some((latest, latest_path)) = checkpoint::list(&directory)?.pop() else {
+        return Err(RunError::Untrained {
+            path: path.to_owned(),
+        });
+    };
+    let best = checkpoint::load_state(&latest_path)?.best;
+    let step = best.map_or(latest, |best| best.step);
+    Ok((tokenizer, config, directory.join(checkpoint::name(step))))
 }
 
 /// Settings of the run that has to be in the directory `path`.

@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{
-    CHECKPOINTS, CONFIG, DATA, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, TABLE, TOKENIZER,
+    CHECKPOINTS, CONFIG, DATA, DIVERGED, EVENTS, LOADED, METRICS, PICTURE, Run, RunError, SAMPLES,
+    TABLE, TOKENIZER,
 };
 use crate::durable;
 use crate::metrics::{MetricsError, MetricsLog};
@@ -91,19 +92,20 @@ pub(super) fn discard(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Removes what preparation makes, and the settings first: without them there is no run.
+/// Removes what preparation makes, and training before its first checkpoint; the settings first: without them
+/// there is no run.
 fn clear(path: &Path) -> std::io::Result<()> {
-    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE, LOADED] {
+    for name in [CONFIG, TOKENIZER, METRICS, PICTURE, TABLE, LOADED, DIVERGED] {
         absent(fs::remove_file(path.join(name)))?;
     }
-    for name in [DATA, CHECKPOINTS, EVENTS] {
+    for name in [DATA, CHECKPOINTS, EVENTS, SAMPLES] {
         absent(fs::remove_dir_all(path.join(name)))?;
     }
     durable::remove_partial(path)
 }
 
 /// That there was nothing to remove is fine.
-fn absent(removed: std::io::Result<()>) -> std::io::Result<()> {
+pub(super) fn absent(removed: std::io::Result<()>) -> std::io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,

@@ -92,6 +92,13 @@ impl Overlay {
         tables.flat_map(|table| table.keys().cloned()).collect()
     }
 
+    /// Whether the setting `name` is `what`, or in the section of that name.
+    #[must_use]
+    pub fn is_of(&self, name: &str, what: &str) -> bool {
+        let found = self.find(name);
+        found.is_ok_and(|(section, field)| [section, field].iter().any(|part| part == what))
+    }
+
     /// Section and field of `name`.
     fn find(&self, name: &str) -> Result<(String, String), RunConfigError> {
         let (wanted, field) = match name.split_once('.') {

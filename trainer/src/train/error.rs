@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::backend::BackendError;
 use crate::checkpoint::CheckpointError;
 use crate::metrics::MetricsError;
-use crate::run::RunError;
+use crate::run::{Divergence, RunError};
 
 /// Why training ended with nothing to show for its last steps.
 #[derive(Debug)]
@@ -69,6 +69,14 @@ impl TrainError {
     }
 }
 
+impl Diverged {
+    /// What its run directory keeps of it.
+    pub(super) fn kept(&self) -> Divergence {
+        let reason = format!("{} is {}", self.what, self.value);
+        Divergence::new(self.step, reason)
+    }
+}
+
 impl fmt::Display for Diverging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -80,12 +88,13 @@ impl fmt::Display for Diverging {
     }
 }
 
+/// A learning rate of AdamW with which models of the sizes of the presets learn.
+const USUAL_RATE: f64 = 3e-3;
+
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            what, value, step, ..
-        } = self;
-        write!(f, "training diverged: {what} is {value} at step {step}; ")?;
+        let Divergence { step, reason, .. } = self.kept();
+        write!(f, "training diverged: {reason} at step {step}; ")?;
         match &self.checkpoint {
             Some(path) => write!(
                 f,
@@ -96,9 +105,13 @@ impl fmt::Display for Diverged {
         }
         write!(
             f,
-            "Try a new --out with a lower --learning-rate, such as {:.0e} (it is {:e}), \
+            "Try {} with a lower --learning-rate, such as {:.0e} (it is {:e}), \
              or a longer warm-up, such as --set warmup_steps={} (it is {})",
-            self.learning_rate / 3.0,
+            match self.checkpoint {
+                Some(_) => "a new --out",
+                None => "again",
+            },
+            (self.learning_rate / 3.0).min(USUAL_RATE),
             self.learning_rate,
             (self.warmup_steps * 3).max(100),
             self.warmup_steps
@@ -142,7 +155,10 @@ impl From<BackendError> for TrainError {
 
 impl From<CheckpointError> for TrainError {
     fn from(error: CheckpointError) -> Self {
-        Self::Checkpoint(error)
+        match error {
+            CheckpointError::Device(error) => error.into(),
+            error => Self::Checkpoint(error),
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Keeping what training has come to.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::{Observer, TrainError, Training};
-use crate::backend::Backend;
-use crate::checkpoint::{self, Snapshot};
+use crate::backend::{Backend, BackendError};
+use crate::checkpoint::{self, Source};
 use crate::durable;
 use crate::loss_plot::loss_plot;
 use crate::metrics::csv;
+use crate::model::{Gpt, Part};
 use crate::run::{Run, RunError};
 
 impl<B: Backend> Training<'_, B> {
@@ -19,9 +21,9 @@ impl<B: Backend> Training<'_, B> {
         assert!(self.owed.is_empty(), "a checkpoint is of settled steps");
         // The record first: it must not end before the checkpoint does.
         self.run.log.sync()?;
-        let snapshot = self.snapshot().map_err(|error| self.located(error))?;
         let directory = self.run.checkpoints();
-        let path = checkpoint::save(&directory, &self.run.config, &snapshot)?;
+        let path = checkpoint::save(&directory, &self.run.config, &self.state, &self.gpt)
+            .map_err(|error| self.located(error.into()))?;
         let keep = self.run.settings.run.keep_checkpoints as usize;
         // The checkpoint is safe: what follows is no reason to stop.
         let best = self.state.best.map(|best| best.step);
@@ -31,16 +33,15 @@ impl<B: Backend> Training<'_, B> {
         self.saved = Some(self.state.step);
         Ok(path)
     }
+}
 
-    fn snapshot(&self) -> Result<Snapshot, TrainError> {
-        let (first, second) = self.gpt.read_moments()?;
-        Ok(Snapshot {
-            state: self.state.clone(),
-            parameters: self.gpt.read_parameters()?,
-            first,
-            second,
-            average: self.gpt.read_average()?,
-        })
+impl<B: Backend> Source for Gpt<B> {
+    fn has_average(&self) -> bool {
+        self.has_average()
+    }
+
+    fn read(&self, part: Part, index: usize) -> Result<Cow<'_, [f32]>, BackendError> {
+        self.read_array(part, index)
     }
 }
 

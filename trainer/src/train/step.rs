@@ -194,7 +194,7 @@ impl<B: Backend> Training<'_, B> {
         Ok(())
     }
 
-    fn diverged(&self, what: Diverging, value: f64) -> TrainError {
+    pub(super) fn diverged(&self, what: Diverging, value: f64) -> TrainError {
         let schedule = self.run.settings.training.schedule();
         TrainError::Diverged(Diverged {
             what,

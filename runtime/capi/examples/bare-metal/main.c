@@ -36,6 +36,7 @@ static minigpt_status tell(void) {
     minigpt_status status;
     options.kv = MINIGPT_KV_F16;
     TRY(minigpt_model_open_at(MODEL, MODEL_BYTES, model_memory, sizeof model_memory, &model));
+    TRY(minigpt_model_verify(model)); /* an upload may have broken off */
     TRY(minigpt_session_fit(model, &options, sizeof session_memory, &options.n_ctx));
     TRY(minigpt_session_init(model, &options, session_memory, sizeof session_memory, &session));
     TRY(minigpt_sampler_init(&sampling, sampler_memory, sizeof sampler_memory, &sampler));

@@ -5,11 +5,11 @@ use core::fmt::Write;
 use std::path::Path;
 
 use minigpt_trainer::loss_plot::Curve;
-use minigpt_trainer::run::{Run, RunError};
+use minigpt_trainer::run::{Divergence, Run, RunError};
 use minigpt_trainer::run_config::Facts;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::output::{grouped, say};
 
 /// A run in figures.
@@ -29,6 +29,8 @@ pub(super) struct Compared {
     val_bits_per_byte: Option<f64>,
     /// Tokens, seconds and bits per byte of each validation.
     validations: Vec<[f64; 3]>,
+    /// Set if training diverged; the other figures are then of what there was before.
+    diverged: Option<Divergence>,
     #[serde(skip)]
     facts: Facts,
 }
@@ -40,7 +42,13 @@ impl Compared {
         let untrained = || RunError::Untrained {
             path: path.to_owned(),
         };
-        let last = history.last().ok_or_else(untrained)?;
+        let diverged = Run::divergence(path)?;
+        let last = history.last();
+        if last.is_none() && diverged.is_none() {
+            return Err(untrained().into());
+        }
+        let seconds = last.map_or(0.0, |line| line.seconds);
+        let tokens = last.map_or(0, |line| line.tokens);
         let facts = settings.facts.ok_or_else(untrained)?;
         let validated = history.iter().filter_map(|line| {
             let bits = line.val_bits_per_byte?;
@@ -53,30 +61,40 @@ impl Compared {
             name,
             n_params: facts.n_params,
             n_vocab: facts.n_vocab,
-            steps: last.step,
-            tokens: last.tokens,
-            seconds: last.seconds,
-            tokens_per_second: (last.seconds > 0.0).then(|| last.tokens as f64 / last.seconds),
+            steps: last.map_or(0, |line| line.step),
+            tokens,
+            seconds,
+            tokens_per_second: (seconds > 0.0).then(|| tokens as f64 / seconds),
             val_loss,
             perplexity: val_loss.map(f64::exp),
             val_bits_per_byte: bits.reduce(f64::min),
             validations: validated.collect(),
+            diverged,
             facts,
         })
     }
 
-    /// The fewest bits per byte first; what was not validated comes last.
+    /// The fewest bits per byte first; what was not validated comes after, and what diverged comes last.
     pub(super) fn by_quality(&self, other: &Self) -> Ordering {
         let bits = |run: &Self| run.val_bits_per_byte.unwrap_or(f64::INFINITY);
-        bits(self).total_cmp(&bits(other))
+        let diverged = |run: &Self| run.diverged.is_some();
+        let by_ending = diverged(self).cmp(&diverged(other));
+        by_ending.then(bits(self).total_cmp(&bits(other)))
     }
 
     pub(super) fn curve(&self) -> Curve {
         Curve {
-            name: self.name.clone(),
+            name: self.name.clone() + &self.ending(),
             n_params: self.n_params,
             points: self.validations.clone(),
+            diverged: self.diverged.is_some(),
         }
+    }
+
+    /// What is to be said behind its name or its figures.
+    fn ending(&self) -> String {
+        let said = |it: &Divergence| format!("  diverged at step {}", it.step);
+        self.diverged.as_ref().map_or_else(String::new, said)
     }
 
     /// Whether both were validated on the same text.
@@ -86,6 +104,19 @@ impl Compared {
             files.map(|file| file.xxh64.clone()).collect::<Vec<_>>()
         };
         text(self) == text(other)
+    }
+}
+
+/// That a variant came to its end.
+pub(super) fn one_finished(compared: &[Compared]) -> Outcome {
+    let diverged = |run: &Compared| run.diverged.clone().map(|it| (run.name.clone(), it));
+    let all: Option<Vec<_>> = compared.iter().map(diverged).collect();
+    match all.as_deref() {
+        Some([(name, Divergence { step, reason, .. }), ..]) => Err(Failure::Failed(format!(
+            "every variant diverged, {name} at step {step} ({reason}); try another --out with lower learning \
+             rates or a longer warm-up, such as --set warmup_steps=100"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -127,7 +158,7 @@ pub(super) fn table(compared: &[Compared]) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,
-            "{:width$} {:>12} {:>7} {:>7} {:>13} {:>9.1} {:>9} {:>9} {:>10} {:>13}",
+            "{:width$} {:>12} {:>7} {:>7} {:>13} {:>9.1} {:>9} {:>9} {:>10} {:>13}{}",
             run.name,
             grouped(run.n_params),
             grouped(run.n_vocab.into()),
@@ -138,7 +169,8 @@ pub(super) fn table(compared: &[Compared]) -> String {
                 .map_or_else(|| "-".to_owned(), |rate| grouped(rate as u64)),
             number(run.val_loss, 4),
             number(run.perplexity, 2),
-            number(run.val_bits_per_byte, 4)
+            number(run.val_bits_per_byte, 4),
+            run.ending()
         );
     }
     out

@@ -23,6 +23,9 @@ const ERROR: &str = "error: ";
 /// Most digits behind the point that boards understand.
 const MAX_DECIMALS: usize = 6;
 
+/// Most digits in all.
+const MAX_DIGITS: usize = 12;
+
 /// Whether the user stopped it.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
@@ -144,9 +147,10 @@ fn decimal(flag: &str, value: f32) -> Result<String, Failure> {
     let decimals = text
         .split_once('.')
         .map_or(0, |(_, decimals)| decimals.len());
-    match decimals > MAX_DECIMALS {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    match decimals > MAX_DECIMALS || digits > MAX_DIGITS {
         true => Err(Failure::Misuse(format!(
-            "{flag} is {text}; boards read up to {MAX_DECIMALS} digits behind the point"
+            "{flag} is {value:?}; boards read up to {MAX_DIGITS} digits, {MAX_DECIMALS} of them behind the point"
         ))),
         false => Ok(text),
     }
@@ -200,7 +204,11 @@ impl Telling {
         }
         relayed?;
         let status = status.map_err(|error| Failure::Failed(format!("QEMU: {error}")))?;
-        judge(board, complaint, status)
+        judge(board, complaint, status)?;
+        say!(
+            "seconds are those of QEMU on this machine; for the board's: minigpt fit --board {board}"
+        );
+        Ok(())
     }
 
     /// Sends the lines, and then those of standard input if they are to be heard.

@@ -89,6 +89,16 @@ impl Place {
                 )));
             }
         }
+        for (flag, given) in [
+            ("--clock", args.clock.is_some()),
+            ("--cycles", args.cycles.is_some()),
+        ] {
+            if given && self.core.is_none() {
+                return Err(Failure::Misuse(format!(
+                    "{flag} needs --core, or --board: how many instructions a token takes depends on it"
+                )));
+            }
+        }
         let lacking = match (&self.core, self.clock_hz, self.cycles) {
             _ if self.speed.is_none() => return Ok(self),
             (None, ..) => "--core, or --board",
@@ -116,6 +126,9 @@ impl Place {
     }
 }
 
+/// Most that an amount may be, in units of `M`: what addresses of 32 bits reach.
+const MOST: u64 = 4096;
+
 /// A number with `K` or `M` behind it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scaled<const THOUSAND: u64>(pub(super) u64);
@@ -125,7 +138,7 @@ impl<const THOUSAND: u64> core::str::FromStr for Scaled<THOUSAND> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text} is no amount, such as 256K or 1M");
+        let wrong = || format!("{text} is no amount from 1 to {MOST}M, such as 256K or 1M");
         let end = text.find(|c: char| c.is_ascii_alphabetic());
         let (number, unit) = text.split_at(end.unwrap_or(text.len()));
         let scale = match unit.to_ascii_lowercase().as_str() {
@@ -136,7 +149,7 @@ impl<const THOUSAND: u64> core::str::FromStr for Scaled<THOUSAND> {
         };
         let number: f64 = number.trim().parse().map_err(|_| wrong())?;
         let value = number * scale as f64;
-        match value >= 1.0 && value < (1u64 << 40) as f64 {
+        match value >= 1.0 && value <= (MOST * THOUSAND * THOUSAND) as f64 {
             true => Ok(Self(value as u64)),
             false => Err(wrong()),
         }
@@ -162,7 +175,8 @@ mod tests {
             "168MHz".parse::<Hertz>().map(|hertz| hertz.0),
             Ok(168_000_000)
         );
-        for wrong in ["", "K", "-1K", "0", "1G", "NaN", "inf", "1K5", "99999999M"] {
+        assert_eq!(bytes("4096M"), Ok(1 << 32));
+        for wrong in ["", "K", "-1K", "0", "1G", "NaN", "inf", "1K5", "4097M"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }

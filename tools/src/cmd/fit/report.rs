@@ -6,7 +6,7 @@ use std::path::Path;
 
 use minigpt_runtime::{Config, Format};
 use minigpt_trainer::durable;
-use minigpt_trainer::run_config::{ModelSettings, RunConfig};
+use minigpt_trainer::run_config::{QuantizeAware, RunConfig};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -147,7 +147,8 @@ fn heading(place: &Place) -> String {
             )
         }
         None => format!(
-            "{flash} bytes of flash, of which the program takes {}; {ram} bytes of RAM, of which the stack takes {}\n",
+            "{flash} bytes of flash, of which the program takes {}; {ram} bytes of RAM, of which the stack takes {}\n\
+             for your own program with the runtime; for minigpt's firmware use --board\n",
             grouped(place.program_bytes),
             grouped(place.stack_bytes)
         ),
@@ -180,13 +181,14 @@ fn line(candidate: &Candidate, place: &Place) -> String {
     )
 }
 
-/// Writes `candidate` to `path` as settings for `train`.
-pub(super) fn write_config(path: &Path, args: &FitArgs, candidate: &Candidate) -> Outcome {
-    let hyper = candidate.config.hyperparameters();
+/// The settings for `train` that make `candidate`, and no others.
+fn settings(args: &FitArgs, candidate: &Candidate) -> Result<String, Failure> {
     let mut config = RunConfig::default();
-    config.model = ModelSettings::of(&hyper);
-    config.data.tokenizer = candidate.choice;
+    candidate.settle(&mut config);
     config.data.files.clone_from(&args.data);
+    if args.format == Format::Q4 {
+        config.training.quantize_aware = QuantizeAware::Q4;
+    }
     let resolved = config.resolve().map_err(Failure::misuse)?;
     let mut all = Table::try_from(&resolved).map_err(Failure::failed)?;
     let mut kept = Table::new();
@@ -195,7 +197,16 @@ pub(super) fn write_config(path: &Path, args: &FitArgs, candidate: &Candidate) -
         kept.insert("data".to_owned(), data.into());
     }
     kept.extend(all.remove("model").map(|model| ("model".to_owned(), model)));
-    let settings = toml::to_string(&kept).map_err(Failure::failed)?;
+    if let (Format::Q4, Some(Value::Table(mut training))) = (args.format, all.remove("training")) {
+        training.retain(|field, _| field == "quantize_aware");
+        kept.insert("training".to_owned(), training.into());
+    }
+    toml::to_string(&kept).map_err(Failure::failed)
+}
+
+/// Writes `candidate` to `path` as settings for `train`.
+pub(super) fn write_config(path: &Path, args: &FitArgs, candidate: &Candidate) -> Outcome {
+    let settings = settings(args, candidate)?;
     let bytes = grouped(candidate.model_bytes);
     let text = format!(
         "# Written by minigpt fit: {} parameters, a model of {bytes} bytes, {} bytes of RAM for a session.\n{settings}",
@@ -211,8 +222,10 @@ pub(super) fn write_config(path: &Path, args: &FitArgs, candidate: &Candidate) -
         )));
     }
     durable::replace_file(path, text.as_bytes()).map_err(|error| Failure::writing(path, &error))?;
+    let board = args.board.as_ref();
+    let board = board.map_or_else(String::new, |board| format!(" --board {board}"));
     say!(
-        "wrote {}; to train it: minigpt train --config {}",
+        "wrote {}; to train it: minigpt train --config {}{board}",
         path.display(),
         path.display()
     );

@@ -4,7 +4,7 @@ use minigpt_models::cost::POSITIONS;
 use minigpt_runtime::config::{Hyperparameters, Mlp, Norm, Positions};
 use minigpt_runtime::format::{self, Header, Metadata};
 use minigpt_runtime::{Config, KvFormat, MemoryPlan, SessionOptions, layout};
-use minigpt_trainer::run_config::TokenizerChoice;
+use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 use minigpt_trainer::tokenizer::OwnedTokenizer;
 
 use super::place::Place;
@@ -29,20 +29,20 @@ const ORIGIN_BYTES: usize = 232;
 
 /// A vocabulary, with the tokenizer that `train` would make.
 pub(super) struct Vocabulary {
-    pub(super) choice: TokenizerChoice,
-    pub(super) tokenizer: OwnedTokenizer,
+    choice: TokenizerChoice,
+    tokenizer: OwnedTokenizer,
 }
 
 /// A model that could be, in figures.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    pub(super) config: Config,
-    pub(super) choice: TokenizerChoice,
-    pub(super) n_params: u64,
+pub(crate) struct Candidate {
+    pub(crate) config: Config,
+    pub(crate) choice: TokenizerChoice,
+    pub(crate) n_params: u64,
     pub(super) weights_bytes: u64,
     /// Header, tokenizer and weights, and room for a name and an origin.
-    pub(super) model_bytes: u64,
-    pub(super) arena_bytes: u64,
+    pub(crate) model_bytes: u64,
+    pub(crate) arena_bytes: u64,
     /// Mean over the first positions, as in the table of costs.
     pub(super) instructions: Option<f64>,
     /// At the end of the context.
@@ -115,6 +115,16 @@ fn loss(n_params: u64, table: u64) -> f64 {
 }
 
 impl Vocabulary {
+    /// `tokenizer`, which was made as `choice` says. A text may have fewer pairs to merge than were asked for.
+    pub(super) fn new(choice: TokenizerChoice, tokenizer: OwnedTokenizer) -> Self {
+        let n_vocab = tokenizer.view().n_vocab() as u32;
+        let choice = match choice {
+            TokenizerChoice::Bpe { .. } => TokenizerChoice::Bpe { n_vocab },
+            other => other,
+        };
+        Self { choice, tokenizer }
+    }
+
     /// Bytes of the file of a model of `config` with this vocabulary.
     fn model_bytes(&self, config: &Config, place: &Place) -> Result<u64, Failure> {
         let header = Header {
@@ -180,6 +190,12 @@ impl Candidate {
             last_instructions: at(config.n_ctx() - 1),
             loss: loss(n_params, (config.n_vocab() * config.n_embd()) as u64),
         }
+    }
+
+    /// Gives `settings` its shape and its tokenizer.
+    pub(crate) fn settle(&self, settings: &mut RunConfig) {
+        settings.model = ModelSettings::of(&self.config.hyperparameters());
+        settings.data.tokenizer = self.choice;
     }
 
     /// Tokens a second at the end of the context.

@@ -10,6 +10,7 @@ use minigpt_trainer::run_config::{
 use toml::Value;
 
 use super::TrainArgs;
+use super::destination::Destination;
 use crate::failure::Failure;
 use crate::library;
 use crate::settings;
@@ -53,6 +54,27 @@ impl TrainArgs {
             return Err(Failure::Misuse(self.located(&error, file, &flags)));
         }
         forget_preset(&mut asked);
+        Ok(asked)
+    }
+
+    /// `asked` with a shape for `destination`, where nobody chose one and the preset's does not fit.
+    pub(super) fn suited(
+        &self,
+        mut asked: RunConfig,
+        destination: &Destination,
+    ) -> Result<RunConfig, Failure> {
+        let known = Overlay::new(&asked);
+        let sets = |what: &str| {
+            let mut names = self.set.iter().filter_map(|set| set.split('=').next());
+            names.any(|name| known.is_of(name.trim(), what))
+        };
+        let from = asked.data.from.is_some() || self.config.is_some();
+        if !(from || self.preset.is_some() || sets("model")) {
+            let chosen = self.tokenizer.is_some() || sets("tokenizer");
+            let tokenizer = chosen.then_some(asked.data.tokenizer);
+            destination.suit(&mut asked, tokenizer)?;
+            forget_preset(&mut asked);
+        }
         Ok(asked)
     }
 
@@ -154,11 +176,8 @@ impl TrainArgs {
 /// Gives `settings` the shape and the tokenizer of the model at `from`, and a learning rate that does
 /// not undo what it has learned.
 fn fine_tuned(settings: &mut RunConfig, from: &Path) -> Result<(), Failure> {
-    let base = Base::open(from).map_err(RunError::from)?;
-    if let Some(shape) = &base.shape {
-        settings.model = ModelSettings::of(shape);
-    }
-    if base.tokenizer.is_some() {
+    if let Some(shape) = Base::shape_of(from).map_err(RunError::from)? {
+        settings.model = ModelSettings::of(&shape);
         settings.data.tokenizer = TokenizerChoice::Kept;
     }
     settings.training.learning_rate /= FINER;

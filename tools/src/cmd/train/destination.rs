@@ -8,8 +8,10 @@ use minigpt_trainer::run_config::{ModelSettings, RunConfig, TokenizerChoice};
 use super::deployed;
 use crate::board::Board;
 use crate::cmd::firmware::{self, Misfit, Plan};
+use crate::cmd::fit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
+use crate::library;
 use crate::output::{grouped, say};
 
 /// Vocabularies below this many tokens are mostly the bytes themselves.
@@ -26,6 +28,54 @@ impl Destination {
     /// The board called `name`.
     pub(super) fn named(name: &str) -> Result<Self, Failure> {
         Board::named(name).map(Self)
+    }
+
+    /// Gives `settings` the best shape for the board, and a vocabulary where `tokenizer` is none, if their own
+    /// may be too large for it; says which.
+    pub(super) fn suit(
+        &self,
+        settings: &mut RunConfig,
+        tokenizer: Option<TokenizerChoice>,
+    ) -> Outcome {
+        let Self(board) = self;
+        let kind = deployed(settings);
+        if self.holds(settings, board.stored(kind)?)? {
+            return Ok(());
+        }
+        let others = self.fit(settings);
+        let best = fit::for_board(board.name, kind, &settings.data, tokenizer)?;
+        best.settle(settings);
+        let shape = best.config.hyperparameters();
+        say!(
+            "the usual model is too large for {board}; the best that fits is {}, {} layers of {}, {} heads, \
+             context {}: {} parameters, up to {} bytes of flash, {} of RAM; others are shown by {} and chosen \
+             by --config, --preset or --set n_layer=N",
+            best.choice,
+            shape.n_layer,
+            shape.n_embd,
+            shape.n_head,
+            shape.n_ctx,
+            grouped(best.n_params),
+            grouped(best.model_bytes),
+            grouped(best.arena_bytes),
+            others
+        );
+        Ok(())
+    }
+
+    /// Whether the board holds the model of `settings` with room for any vocabulary that they may learn.
+    fn holds(&self, settings: &RunConfig, format: Format) -> Result<bool, Failure> {
+        let Self(board) = self;
+        let n_vocab = match library::inputs(&settings.data)?.settle(settings.data.tokenizer) {
+            TokenizerChoice::Bpe { n_vocab } => n_vocab,
+            _ => LEAST_BPE,
+        };
+        let Ok(config) = Config::new(settings.model.hyperparameters(n_vocab)) else {
+            return Ok(true); // said by whoever makes the run
+        };
+        let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
+        let bytes = overhead + layout::weights_bytes(&config, format);
+        Ok(Plan::new(board, &config, format, bytes).is_ok())
     }
 
     /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
@@ -45,7 +95,7 @@ impl Destination {
                 };
                 let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
                 let changes = self.changes(settings, n_vocab, format, overhead);
-                let refusal = self.refusal(misfit, &changes);
+                let refusal = self.refusal(misfit, settings, &changes);
                 Err(Failure::Misuse(format!(
                     "even without a vocabulary {refusal}"
                 )))
@@ -74,7 +124,7 @@ impl Destination {
                 let overhead = bytes - layout::weights_bytes(&run.config, format);
                 let n_vocab = run.config.n_vocab() as u32;
                 let changes = self.changes(&run.settings, n_vocab, format, overhead);
-                let refusal = self.refusal(misfit, &changes);
+                let refusal = self.refusal(misfit, &run.settings, &changes);
                 interrupt::made();
                 if !Run::has_checkpoint(run.path())? {
                     run.discard()?;
@@ -85,16 +135,31 @@ impl Destination {
     }
 
     /// What does not fit, and which changes would make it fit.
-    fn refusal(&self, misfit: Misfit, changes: &[String]) -> String {
+    fn refusal(&self, misfit: Misfit, settings: &RunConfig, changes: &[String]) -> String {
         let Self(board) = self;
         let advice = match changes.is_empty() {
             true => String::new(),
-            false => format!("{} would make it fit, and ", changes.join(" or ")),
+            false => format!("{} would make it fit; ", changes.join(" or ")),
         };
         format!(
-            "{}; {advice}minigpt fit --board {board} says what fits",
-            misfit.text(board)
+            "{}; {advice}what fits is found by {} -o fit.toml and made by minigpt train --config fit.toml --board {board}",
+            misfit.text(board),
+            self.fit(settings)
         )
+    }
+
+    /// The command that says what fits of the same text and format.
+    fn fit(&self, settings: &RunConfig) -> String {
+        let Self(board) = self;
+        let mut command = format!("minigpt fit --board {board}");
+        if deployed(settings) == Format::Q4 {
+            command += " --format q4";
+        }
+        for (i, file) in settings.data.files.iter().enumerate() {
+            command += if i == 0 { " --data " } else { " " };
+            command += &file.display().to_string();
+        }
+        command
     }
 
     /// Changes of one setting, as small as can be, that make a model fit, whose file has `overhead`

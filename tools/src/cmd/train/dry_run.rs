@@ -21,7 +21,7 @@ use crate::progress::Span;
 impl TrainArgs {
     /// Prepares the run in a temporary directory, measures some steps and says what they tell.
     pub(super) fn dry_run(&self, destination: Option<&Destination>) -> Outcome {
-        let (out, asked, _) = self.asked()?;
+        let (out, asked, _) = self.asked(destination)?;
         if let Some(destination) = destination {
             destination.accept_shape(&asked)?;
         }

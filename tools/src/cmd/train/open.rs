@@ -18,7 +18,7 @@ use crate::output::say;
 impl TrainArgs {
     /// The run that is asked for, made or taken up.
     pub(super) fn open(&self, destination: Option<&Destination>) -> Result<Run, Failure> {
-        let (out, asked, found) = self.asked()?;
+        let (out, asked, found) = self.asked(destination)?;
         if let Some(destination) = destination {
             destination.accept_shape(&asked)?;
         }
@@ -32,9 +32,12 @@ impl TrainArgs {
         }
     }
 
-    /// The run directory, the settings that are asked for, and whether there is a run; starts the
-    /// threads they ask for.
-    pub(super) fn asked(&self) -> Result<(PathBuf, RunConfig, bool), Failure> {
+    /// The run directory, the settings that are asked for, with a shape that suits `destination` where none is
+    /// asked for, and whether there is a run; starts the threads they ask for.
+    pub(super) fn asked(
+        &self,
+        destination: Option<&Destination>,
+    ) -> Result<(PathBuf, RunConfig, bool), Failure> {
         static THREADS: Once = Once::new();
         let asked = self.settings(None)?;
         let out = self.out.clone().unwrap_or_else(|| default_out(&asked));
@@ -47,6 +50,10 @@ impl TrainArgs {
         let mut started = Ok(());
         THREADS.call_once(|| started = start_threads(asked.run.threads));
         started?;
+        let asked = match destination {
+            Some(destination) if !self.resume => self.suited(asked, destination)?,
+            _ => asked,
+        };
         Ok((out, asked, stored.is_some()))
     }
 
@@ -72,8 +79,23 @@ impl TrainArgs {
                 );
                 begin(out, asked, self.device)
             }
-            adopted => adopted.map(|()| run).map_err(Failure::from),
+            adopted => {
+                adopted?;
+                if self.resume && !restated {
+                    say_changes(&run);
+                }
+                Ok(run)
+            }
         }
+    }
+}
+
+/// Says if the files that `run` learns from are others now.
+fn say_changes(run: &Run) {
+    if let Some(change) = library::changed(&run.settings) {
+        say!(
+            "{change}; the run goes on with the tokens that it keeps: to learn the new text, train into another --out"
+        );
     }
 }
 

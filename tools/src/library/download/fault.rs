@@ -13,7 +13,7 @@ pub(super) enum Fault {
     Again(String),
     /// It will not; the whole sentence.
     Never(String),
-    /// There is no way to the host.
+    /// There is no way to a host; the beginning of a sentence.
     Unreachable(String),
     /// This machine is at fault.
     Here(Failure),
@@ -25,8 +25,13 @@ impl From<Failure> for Fault {
     }
 }
 
-/// Why there is no answer.
-pub(super) fn fault(address: &Address, error: &ureq::Error) -> Fault {
+/// Why there is no answer from `host`, to which `sender` sent on, if anybody did.
+pub(super) fn fault(
+    address: &Address,
+    host: &str,
+    sender: Option<&str>,
+    error: &ureq::Error,
+) -> Fault {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     let broken = [
         BrokenPipe,
@@ -36,12 +41,16 @@ pub(super) fn fault(address: &Address, error: &ureq::Error) -> Fault {
         UnexpectedEof,
     ];
     let message = error.to_string();
+    let unreachable = || {
+        let sender = sender.map_or_else(String::new, |sender| format!(", where {sender} leads to"));
+        Fault::Unreachable(format!("cannot reach {host} ({message}){sender}"))
+    };
     match error {
         ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
-        | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Fault::Unreachable(message),
+        | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => unreachable(),
         // A name that nobody knows is of no kind.
-        ureq::Error::Io(error) if !broken.contains(&error.kind()) => Fault::Unreachable(message),
+        ureq::Error::Io(error) if !broken.contains(&error.kind()) => unreachable(),
         ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => {
             Fault::Again(message)
         }
@@ -52,32 +61,36 @@ pub(super) fn fault(address: &Address, error: &ureq::Error) -> Fault {
     }
 }
 
-/// Why the answer is of no use.
-pub(super) fn refused(address: &Address, status: u16) -> Fault {
+/// Why there is no end of hosts that send on.
+pub(super) fn circling(address: &Address) -> Fault {
+    Fault::Never(format!(
+        "{} cannot be had: it leads from one address to the next without end; check the address",
+        address.asked
+    ))
+}
+
+/// Why the answer of `host` is of no use.
+pub(super) fn refused(address: &Address, host: &str, status: u16) -> Fault {
     let asked = &address.asked;
     match status {
         404 | 410 => Fault::Never(format!(
-            "{} has no {asked} (status {status}); check the address",
-            address.host()
+            "{host} has no {asked} (status {status}); check the address"
         )),
         401 | 403 => Fault::Never(format!(
-            "{} does not let everyone have {asked} (status {status}); get the file yourself and give its path",
-            address.host()
+            "{host} does not let everyone have {asked} (status {status}); get the file yourself and give its path"
         )),
         429 | 500..=599 => Fault::Again(format!("the server answers {status}")),
         _ => Fault::Never(format!(
-            "{} answers {status} for {asked}; get the file yourself and give its path",
-            address.host()
+            "{host} answers {status} for {asked}; get the file yourself and give its path"
         )),
     }
 }
 
 /// Why there is no data, and what to do without.
-pub(super) fn offline(address: &Address, message: &str) -> String {
+pub(super) fn offline(address: &Address, unreachable: &str) -> String {
     format!(
-        "cannot reach {} ({message}), and {} is not in the cache; without a network there are the built-in \
-         stories: leave --data out",
-        address.host(),
+        "{unreachable}, and {} is not in the cache; without a network there are the built-in stories: leave \
+         --data out",
         address.asked
     )
 }

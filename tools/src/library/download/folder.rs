@@ -9,6 +9,7 @@ use minigpt_trainer::durable;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::page;
 use crate::failure::Failure;
 use crate::library::address::{Address, hexadecimal};
 
@@ -73,6 +74,10 @@ pub(super) fn part(directory: &Path) -> PathBuf {
 pub(super) fn keep(address: &Address, directory: &Path, file: &Path) -> Result<(), Failure> {
     let part = part(directory);
     let failed = |error: io::Error| Failure::writing(&part, &error);
+    if page::is_in(&part).map_err(failed)? && !page::is_meant(address) {
+        fs::remove_file(&part).map_err(failed)?;
+        return Err(Failure::Failed(page::refused(address)));
+    }
     let sha256 = sha256(&part).map_err(failed)?;
     if let Some(wanted) = address.sha256.as_ref().filter(|wanted| **wanted != sha256) {
         let removed = fs::remove_file(&part);

@@ -1,5 +1,6 @@
 //! The libraries for bare metal: linked for every target, and the example on its board under QEMU.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -114,29 +115,47 @@ fn board(bare: &Bare, installed: &Path) -> Result<(), String> {
     let texts = texts::all()?;
     for text in &texts {
         let program = program_for(bare, installed, text)?;
-        let model = text.model();
-        let mut command = Command::new("timeout");
-        command.args([
-            "120",
-            "qemu-system-arm",
-            "-machine",
-            MACHINE,
-            "-display",
-            "none",
-        ]);
-        command.args(["-monitor", "none", "-serial", "none"]);
-        command.args(["-semihosting-config", "enable=on,target=native"]);
-        command.arg("-kernel").arg(program);
-        let loader = format!(
-            "loader,file={},addr={MODEL_ADDRESS},force-raw=on",
-            model.display()
-        );
-        text.compare(MACHINE, &told(command.args(["-device", &loader]))?)?;
+        text.compare(MACHINE, &told(&mut machine(&program, &text.model()))?)?;
+        uploads(&program, &text.model(), installed)?;
     }
     println!(
-        "xtask: {MACHINE} in C: {} texts as on the desktop",
+        "xtask: {MACHINE} in C: {} texts as on the desktop, and no damaged upload",
         texts.len()
     );
+    Ok(())
+}
+
+/// The board with `model` in its partition.
+fn machine(program: &Path, model: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["120", "qemu-system-arm", "-machine", MACHINE]);
+    command.args(["-display", "none", "-monitor", "none", "-serial", "none"]);
+    command.args(["-semihosting-config", "enable=on,target=native"]);
+    command.arg("-kernel").arg(program);
+    let model = model.display();
+    let loader = format!("loader,file={model},addr={MODEL_ADDRESS},force-raw=on");
+    command.args(["-device", &loader]);
+    command
+}
+
+/// Of a `model` that was cut short or damaged on its way the example says so, and nothing else.
+fn uploads(program: &Path, model: &Path, installed: &Path) -> Result<(), String> {
+    let failed = |path: &Path, error| format!("{}: {error}", path.display());
+    let whole = fs::read(model).map_err(|error| failed(model, error))?;
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    let short = &whole[..whole.len() / 2];
+    let uploaded = installed.join("uploaded.mgpt");
+    for (how, bytes) in [("damaged", &damaged[..]), ("cut short", short)] {
+        fs::write(&uploaded, bytes).map_err(|error| failed(&uploaded, error))?;
+        let out = machine(program, &uploaded).output();
+        let out = out.map_err(|error| failed(program, error))?;
+        let said = String::from_utf8_lossy(&out.stdout);
+        if out.status.success() || !said.starts_with("the model is damaged: its checksum") {
+            let model = model.display();
+            return Err(format!("{MACHINE}: of {model}, {how}, it says {said:?}"));
+        }
+    }
     Ok(())
 }
 

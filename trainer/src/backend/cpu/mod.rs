@@ -6,6 +6,8 @@
 //! threads. Matrix products are in `panels` and `outer`; all else is [`minigpt_runtime::ops`],
 //! compiled for several vector widths (`wide`). None of it depends on the width either.
 
+use std::borrow::Cow;
+
 use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -116,8 +118,8 @@ impl Memory for Cpu {
         Ok(())
     }
 
-    fn read(&self, buffer: &Buffer) -> Result<Vec<f32>, BackendError> {
-        Ok(buffer.to_vec())
+    fn read<'a>(&self, buffer: &'a Buffer) -> Result<Cow<'a, [f32]>, BackendError> {
+        Ok(Cow::Borrowed(buffer))
     }
 
     fn read_scalar(&self, scalar: &f64) -> Result<f64, BackendError> {

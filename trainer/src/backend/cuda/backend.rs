@@ -1,5 +1,7 @@
 //! The steps of the backend, each in a module of its own.
 
+use std::borrow::Cow;
+
 use minigpt_runtime::Format;
 use minigpt_runtime::config::Config;
 
@@ -49,8 +51,8 @@ impl Memory for Cuda {
         self.work.get_mut().write(buffer, values)
     }
 
-    fn read(&self, buffer: &Buffer) -> Result<Vec<f32>, BackendError> {
-        self.work.borrow_mut().read(buffer)
+    fn read<'a>(&self, buffer: &'a Buffer) -> Result<Cow<'a, [f32]>, BackendError> {
+        self.work.borrow_mut().read(buffer).map(Cow::Owned)
     }
 
     fn read_scalar(&self, scalar: &Scalar) -> Result<f64, BackendError> {

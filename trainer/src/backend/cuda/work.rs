@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use minigpt_runtime::rng;
+use pulp::bytemuck;
 
 use super::buffer::{Buffer, Ids, Scalar, Scalars};
 use super::device::{Device, Found};
@@ -94,8 +95,7 @@ impl Work {
         values: &[f32],
     ) -> Result<(), BackendError> {
         assert_eq!(values.len(), buffer.len(), "values of a buffer");
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
-        self.upload(buffer.exact(), &bytes)?;
+        self.upload(buffer.exact(), bytemuck::cast_slice(values))?;
         if buffer.is_parameter() && !values.is_empty() {
             let (to, from) = (buffer.rounded(), buffer.exact());
             self.round(to, from, buffer.len(), Dropout::OFF)?;
@@ -114,13 +114,9 @@ impl Work {
 
     /// Copies `len` numbers to the host.
     pub(super) fn floats(&mut self, from: Address, len: usize) -> Result<Vec<f32>, BackendError> {
-        let mut bytes = vec![0; len * size_of::<f32>()];
-        self.download(&mut bytes, from)?;
-        let (values, _) = bytes.as_chunks();
-        Ok(values
-            .iter()
-            .map(|bytes| f32::from_ne_bytes(*bytes))
-            .collect())
+        let mut values = vec![0.0f32; len];
+        self.download(bytemuck::cast_slice_mut(&mut values), from)?;
+        Ok(values)
     }
 
     /// Copies to the device, after all launches up to here.

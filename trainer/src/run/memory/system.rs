@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bytes of memory that a program can take, where the system says: what is free, or what its control
-/// group leaves, whichever is less.
+/// Bytes of memory that a program can take, where the system says: what is free, what its control group leaves, or
+/// what its own limits (`ulimit -v`, `ulimit -d`) do, whichever is least.
 #[must_use]
 pub fn available() -> Option<u64> {
     free(Path::new("/"))
@@ -13,16 +13,55 @@ pub fn available() -> Option<u64> {
 /// [`available`] of a system whose files are below `root`.
 fn free(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let bytes = |name| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kilobytes.saturating_mul(1024))
-    };
+    let bytes = |name| kilobytes(&text, name);
     let all = bytes("MemTotal:")?;
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let groups = groups.lines().filter_map(|line| Hierarchy::of(root, line));
     let left = groups.filter_map(|hierarchy| hierarchy.left(all));
-    left.chain([bytes("MemAvailable:")?]).min()
+    let limits = LIMITS.into_iter().filter_map(|limit| limit.left(root));
+    left.chain(limits).chain([bytes("MemAvailable:")?]).min()
+}
+
+/// Bytes of a line of `/proc` that begins with `name`, in kilobytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes.saturating_mul(1024))
+}
+
+/// A limit of this process.
+///
+/// # Source
+/// Linux, `Documentation/filesystems/proc.rst`; getrlimit(2).
+struct Limit {
+    /// Its line of `/proc/self/limits`.
+    name: &'static str,
+    /// What counts against it, a line of `/proc/self/status`.
+    used: &'static str,
+}
+
+const LIMITS: [Limit; 2] = [
+    Limit {
+        name: "Max address space",
+        used: "VmSize:",
+    },
+    Limit {
+        name: "Max data size",
+        used: "VmData:",
+    },
+];
+
+impl Limit {
+    fn left(&self, root: &Path) -> Option<u64> {
+        let read = |file: &str| fs::read_to_string(root.join("proc/self").join(file)).ok();
+        let limits = read("limits")?;
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix(self.name))?;
+        // Without a limit it is no number.
+        let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(limit.saturating_sub(kilobytes(&read("status")?, self.used)?))
+    }
 }
 
 /// A hierarchy of control groups that limits memory.
@@ -114,7 +153,15 @@ mod tests {
     #[test]
     fn the_least_of_what_is_free_and_what_groups_leave() {
         const KIB: u64 = 1024;
-        let cases: [(&[(&str, &str)], u64); 6] = [
+        let limits = "Limit  Soft Limit  Hard Limit  Units\n\
+            Max data size             unlimited  unlimited  bytes\n\
+            Max address space         3145728    unlimited  bytes\n";
+        let status = "Name:\tminigpt\nVmSize:\t    1024 kB\nVmData:\t 512 kB\n";
+        let cases: [(&[(&str, &str)], u64); 7] = [
+            (
+                &[("proc/self/limits", limits), ("proc/self/status", status)],
+                2048 * KIB,
+            ),
             (&[], 8192 * KIB),
             // The group itself has no limit, the one around it has; its cache can be had.
             (
