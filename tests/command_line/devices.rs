@@ -188,7 +188,7 @@ fn too_little_memory_says_which_batch_fits_and_a_lost_device_what_is_left() {
     // The vocabulary, which is not known yet, takes some, too.
     let fitting = format!("--set=batch={}", batch * 9 / 10);
     let fitting = [
-        "--out", "fits", "--device", "cuda", "--steps", "2", &fitting,
+        "--out", "fits", "--device", "cuda", "--steps", "1", &fitting,
     ];
     let output = run(dir, &driver, &small, &train(&fitting));
     assert!(output.status.success(), "{}", stderr(&output));

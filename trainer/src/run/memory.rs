@@ -203,7 +203,7 @@ mod tests {
         let refused = beside_gpu(&largest).unwrap_err();
         let message = refused.to_string();
         assert!(
-            message.contains("bytes of the host's memory, and there are"),
+            message.contains("bytes of the host's memory and there are"),
             "{message}"
         );
         assert!(check_stories(u64::MAX).is_err());
