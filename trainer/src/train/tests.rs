@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::backend::cpu::Cpu;
 use crate::data::sources::Source;
+use crate::device::Choice;
 use crate::metrics::MetricsLog;
 use crate::optimizer::Method;
 use crate::run::Inputs;
@@ -18,7 +19,14 @@ fn create(path: &Path) -> Run {
         val: Vec::new(),
         base: None,
     };
-    Run::create(path, overlay.finish().unwrap(), &inputs, &mut |_| ()).unwrap()
+    Run::create(
+        path,
+        overlay.finish().unwrap(),
+        &inputs,
+        Choice::Cpu,
+        &mut |_| (),
+    )
+    .unwrap()
 }
 
 /// What it was warned of.
@@ -36,7 +44,7 @@ impl Observer for Warned {
 fn a_record_that_cannot_be_taken_back_hides_no_divergence() {
     let dir = tempfile::tempdir().unwrap();
     let mut run = create(&dir.path().join("run"));
-    let mut training = Training::start(&mut run, Cpu::default(), None, false).unwrap();
+    let mut training = Training::start(&mut run, Cpu::default(), false).unwrap();
     training.saved = Some(0);
     // A record that nobody can shorten.
     training.run.log = MetricsLog::open(Path::new("/dev/null")).unwrap();
@@ -57,9 +65,9 @@ fn a_record_that_cannot_be_taken_back_hides_no_divergence() {
 fn a_checkpoint_of_another_optimizer_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut run = create(&dir.path().join("run"));
-    train(&mut run, Cpu::default(), &mut ()).unwrap();
+    train(&mut run, Cpu::default(), false, &mut ()).unwrap();
     run.settings.training.steps = 4;
     run.settings.training.optimizer = Method::Muon;
-    let error = train(&mut run, Cpu::default(), &mut ()).unwrap_err();
+    let error = train(&mut run, Cpu::default(), false, &mut ()).unwrap_err();
     assert!(error.to_string().contains("optimizer is "), "{error}");
 }
