@@ -94,12 +94,16 @@ impl Base {
         Err(BaseError::NothingFits {
             path: self.path(),
             example: rows.first().map_or_else(String::new, Row::to_string),
-            shown: self.shape.is_none().then(|| self.shown()).flatten(),
+            shown: self.shown(),
         })
     }
 
-    /// What its tensors show of its shape, if they have the names of a GPT.
+    /// What its tensors show of its shape, if it does not say it itself, as what has a tokenizer does, and they have
+    /// the names of a GPT.
     fn shown(&self) -> Option<Shown> {
+        if self.tokenizer.is_some() {
+            return None;
+        }
         let layer = |name: &str| -> Option<usize> {
             let (layer, _) = name.strip_prefix("h.")?.split_once('.')?;
             layer.parse().ok()

@@ -19,14 +19,8 @@ fn create(path: &Path) -> Run {
         val: Vec::new(),
         base: None,
     };
-    Run::create(
-        path,
-        overlay.finish().unwrap(),
-        &inputs,
-        Choice::Cpu,
-        &mut |_| (),
-    )
-    .unwrap()
+    let settings = overlay.finish().unwrap();
+    Run::create(path, settings, &inputs, Choice::Cpu, &mut |_| ()).unwrap()
 }
 
 /// What it was warned of.
