@@ -60,9 +60,10 @@ fn a_large_gpu_trains_what_the_host_has_no_memory_for() {
         let plan = run.plan(device.unwrap()).unwrap();
         assert!(matches!(plan.device, Device::Cuda { .. }));
         assert!(!plan.recompute && plan.needs.kept > 1_000_000_000_000);
-        // Eight arrays as large as the model.
+        // A part of the model, whatever the batch.
         let n_params = run.settings.facts.as_ref().unwrap().n_params;
-        assert_eq!(plan.host, Some(8 * 4 * n_params));
+        let host = plan.host.unwrap();
+        assert!(host > 0 && host <= 4 * n_params, "{host}");
     }
     let refused = run.plan(Device::Cpu).unwrap_err();
     assert!(matches!(refused, RunError::Memory { .. }), "{refused}");
