@@ -1,4 +1,4 @@
-//! Named model shapes: what `--preset` and the benchmarks mean by a name.
+//! Named model shapes: what `minigpt train --preset` means by a name.
 #![no_std]
 
 pub mod cost;

@@ -187,7 +187,7 @@ fn no_variant_that_finishes_is_a_failure() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("every variant diverged, learning_rate=1e6 beta2=0.9 at step "),
+        said.contains("every variant diverged, learning_rate=1e6 beta2=0.9: "),
         "{said}"
     );
     assert!(!dir.join("v/compare.svg").exists());

@@ -545,9 +545,9 @@ fn what_a_board_refuses_ends_in_one_sentence() {
             "temperature is -1",
         ),
         (
-            &["--prompt", "a", "--temperature", "0.1234567"],
+            &["--prompt", "a", "--temperature", "0.00000012345"],
             2,
-            "6 of them behind the point",
+            "9 of them behind the point",
         ),
         (&["--prompt", "a", "--seed", "-1"], 2, "--seed is -1"),
     ];

@@ -101,7 +101,7 @@ pub(crate) fn changed(settings: &RunConfig) -> Option<String> {
         (&data.val_files, &facts.val_data),
     ];
     parts.into_iter().find_map(|(files, facts)| {
-        let is_file = |path: &PathBuf| matches!(Address::of(path), Ok(None));
+        let is_file = |path: &PathBuf| !matches!(Address::of(path), Ok(Some(_)));
         if files.is_empty() || !files.iter().all(is_file) {
             return None;
         }

@@ -12,7 +12,7 @@ use crate::backend::BackendError;
 use crate::backend::cuda::{Cuda, FindError, Found};
 use crate::run_config::RunConfig;
 
-pub use check::check;
+pub use check::{check, open};
 pub use needs::Needs;
 pub(crate) use needs::of_gpu;
 
@@ -100,7 +100,7 @@ type Free<'a> = &'a dyn Fn(&Found) -> Result<u64, DeviceError>;
 
 impl Choice {
     /// The device for a run of `settings`, whose model has the shape `config`; a GPU has shown that it computes
-    /// right ([`check`]). `auto` never fails; if there is a GPU that it does not take, `reason` is told why.
+    /// right ([`check()`]). `auto` never fails; if there is a GPU that it does not take, `reason` is told why.
     ///
     /// # Errors
     /// A [`DeviceError`] if the GPU that was asked for cannot do it.

@@ -90,7 +90,7 @@ impl Outliers {
     }
 
     /// Whether step `step` is to be skipped because its loss or the norm of its gradients is more
-    /// than `limit` deviations above the usual; takes both into the mean. The numbers must be finite.
+    /// than `limit` deviations above the usual; takes both into their windows. The numbers must be finite.
     pub fn judge(&mut self, step: u64, loss: f64, grad_norm: f32, limit: f64) -> Option<Outlier> {
         let grad_norm = f64::from(grad_norm);
         let numbers = [

@@ -20,10 +20,12 @@ impl Tokenizer<'_> {
     /// one token, or else token 0.
     #[must_use]
     pub fn beginning(&self) -> u32 {
+        if let Some(bos) = self.specials().bos {
+            return bos;
+        }
         let mut newline = [0; 2];
-        match (self.specials().bos, self.encode(b"\n", &mut newline)) {
-            (Some(bos), _) => bos,
-            (None, Ok(1)) => newline[0],
+        match self.encode(b"\n", &mut newline) {
+            Ok(1) => newline[0],
             _ => 0,
         }
     }

@@ -34,7 +34,7 @@ Examples:
   minigpt export stories.mgpt --format q8-dsp -o stories-m4f.mgpt")]
 pub(crate) struct ExportArgs {
     /// Run directory of `minigpt train`, or a model file to be stored otherwise
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "MODEL_OR_RUN")]
     source: PathBuf,
     /// How to store the matrices [default: what the run was trained for (quantize_aware), or q8; of a model
     /// file, its own]

@@ -21,6 +21,7 @@ use std::thread;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use minigpt_runtime::{Format, KvFormat, ModelFile};
 use minigpt_trainer::backend::cuda::{Cuda, Found};
+use minigpt_trainer::device;
 use minigpt_trainer::inference::{self, ModelBytes, OpenError};
 use minigpt_trainer::run;
 use minigpt_trainer::run_config::TrainingSettings;
@@ -48,12 +49,7 @@ fn open_model(path: &Path) -> Result<ModelBytes, Failure> {
 
 /// Takes `found` into use, with cuBLASLt where `training` wants it.
 fn cuda(found: Found, training: &TrainingSettings) -> Result<Cuda, Failure> {
-    let cuda = Cuda::new(found);
-    let cuda = match training.cublaslt {
-        true => cuda.and_then(Cuda::with_cublaslt),
-        false => cuda,
-    };
-    cuda.map_err(Failure::failed)
+    device::open(found, training).map_err(Failure::failed)
 }
 
 /// `--context`, or the model's own.

@@ -16,9 +16,9 @@ use minigpt_trainer::backend::cuda::Cuda;
 use minigpt_trainer::device::{Choice, Device};
 use minigpt_trainer::durable;
 use minigpt_trainer::mapped::Mapped;
-use minigpt_trainer::run::{Divergence, Plan, Run, Trained};
+use minigpt_trainer::run::{Plan, Run, Trained};
 use minigpt_trainer::run_config::{Recompute, RunConfig, TokenizerChoice};
-use minigpt_trainer::train::{Diverged, Ending, Summary, finished, train};
+use minigpt_trainer::train::{Ending, Summary, finished, train};
 
 use self::destination::Destination;
 use self::words::{say_arithmetic, say_ending};
@@ -149,18 +149,16 @@ pub(crate) fn run(args: &TrainArgs) -> Outcome {
 /// directory says so, and it is not trained a second time.
 pub(crate) fn variant(args: &TrainArgs) -> Outcome {
     let mut run = args.open(None)?;
-    if let Some(Divergence { step, reason, .. }) = Run::divergence(run.path())? {
+    if let Some(divergence) = Run::divergence(run.path())? {
         say!(
-            "diverged before: {reason} at step {step}; remove {} to train it again",
+            "diverged before: {divergence}; remove {} to train it again",
             run.path().display()
         );
         return Ok(());
     }
     match advance(&mut run, args.device) {
-        Err(Failure::Diverged(Diverged {
-            what, value, step, ..
-        })) => {
-            say!("training diverged: {what} is {value} at step {step}");
+        Err(Failure::Diverged(diverged)) => {
+            say!("training diverged: {}", diverged.kept());
             Ok(())
         }
         advanced => advanced.map(|_| ()),

@@ -104,7 +104,8 @@ fn near(asked: &str) -> Option<&'static str> {
     let distance = |name: &str| strsim::damerau_levenshtein(&asked, name);
     let slipped = names().filter(|name| distance(name) <= MOST_SLIPS);
     let slipped = slipped.min_by_key(|name| distance(name));
-    slipped.or_else(|| names().find(|name| asked.contains(name)))
+    let named = || names().filter(|name| asked.contains(name));
+    slipped.or_else(|| named().max_by_key(|name| name.len()))
 }
 
 /// The host of `url`, with its port.

@@ -247,7 +247,7 @@ fn beside(name: &str) -> Result<PathBuf, String> {
 }
 
 /// A file of what lies in the model partition of `board` when `model` is written there.
-pub(crate) fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
+fn stored(board: &Board, model: &Path) -> Result<PathBuf, String> {
     let path = |extension| {
         Path::new(IMPORTED)
             .join(&board.name)

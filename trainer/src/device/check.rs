@@ -8,7 +8,7 @@ use crate::backend::cuda::{Cuda, Found};
 use crate::backend::{BackendError, Batch};
 use crate::model::{Gpt, GptOptions, PassOptions};
 use crate::optimizer::AdamW;
-use crate::run_config::{ModelSettings, RunConfig};
+use crate::run_config::{ModelSettings, RunConfig, TrainingSettings};
 use crate::{Backend, Cpu};
 
 /// How far a loss may be from the CPU's, relative to it. The GPU multiplies in `bf16`, whose 8 bits are up to
@@ -38,7 +38,7 @@ const EPS: f32 = 1e-3;
 /// # Panics
 /// Never: the model's shape is valid.
 pub fn check(found: &Found, settings: &RunConfig) -> Result<u64, DeviceError> {
-    let cuda = open(found, settings)?;
+    let cuda = open(found.clone(), &settings.training)?;
     let free = cuda.free();
     let config = Config::new(shape(&settings.model)).expect("the sizes divide");
     let options = GptOptions {
@@ -57,9 +57,13 @@ pub fn check(found: &Found, settings: &RunConfig) -> Result<u64, DeviceError> {
     }
 }
 
-fn open(found: &Found, settings: &RunConfig) -> Result<Cuda, BackendError> {
-    let cuda = Cuda::new(found.clone())?;
-    match settings.training.cublaslt {
+/// Takes `found` into use, with cuBLASLt where `training` wants it.
+///
+/// # Errors
+/// A [`BackendError`] if the device or cuBLASLt cannot be had.
+pub fn open(found: Found, training: &TrainingSettings) -> Result<Cuda, BackendError> {
+    let cuda = Cuda::new(found)?;
+    match training.cublaslt {
         true => cuda.with_cublaslt(),
         false => Ok(cuda),
     }

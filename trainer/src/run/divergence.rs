@@ -1,5 +1,6 @@
 //! That training diverged, in a file of the run until it is trained again.
 
+use core::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -23,6 +24,12 @@ pub struct Divergence {
 impl Divergence {
     pub(crate) const fn new(step: u64, reason: String) -> Self {
         Self { step, reason }
+    }
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at step {}", self.reason, self.step)
     }
 }
 

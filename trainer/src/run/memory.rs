@@ -12,13 +12,9 @@ use crate::optimizer::Rule;
 use crate::run_config::{Recompute, RunConfig, TrainingSettings};
 pub use system::available;
 
-/// Arrays of the size of the parameters that lie where training runs: the parameters, gradients and both moments. A
-/// checkpoint adds none: its arrays go to the disk one by one.
-const STATES: u128 = 4;
-/// The same of a moving average.
-const AVERAGE: u128 = 1;
-/// The same of second moments, of which Muon has none.
-const SECOND: u128 = 1;
+/// Arrays of the size of the parameters that lie where training runs, beside second moments: the parameters, gradients
+/// and first moments. A checkpoint adds none: its arrays go to the disk one by one.
+const STATES: u128 = 3;
 
 /// What a refusal calls it where it is that of the device, too.
 const MEMORY: &str = "memory";
@@ -99,12 +95,12 @@ fn cpu_needs(config: &Config, training: &TrainingSettings) -> Needs {
 fn states(config: &Config, training: &TrainingSettings) -> u128 {
     let second = layout::tensors(config).map(|spec| {
         let rule = Rule::of(&spec, config, training.optimizer);
-        (spec.len() - rule.second_len(spec.len())) as u128
+        rule.second_len(spec.len()) as u128
     });
-    let (all, absent) = (u128::from(layout::n_params(config)), second.sum::<u128>());
     let averaged = u128::from(training.ema_decay > 0.0);
     let rounded = u128::from(training.quantized().is_some());
-    (STATES + rounded + averaged * AVERAGE) * all - SECOND * absent
+    let whole = (STATES + averaged + rounded) * u128::from(layout::n_params(config));
+    whole + second.sum::<u128>()
 }
 
 /// Of so many `f32`; the most there are where it is more.

@@ -71,7 +71,8 @@ impl TrainError {
 
 impl Diverged {
     /// What its run directory keeps of it.
-    pub(super) fn kept(&self) -> Divergence {
+    #[must_use]
+    pub fn kept(&self) -> Divergence {
         let reason = format!("{} is {}", self.what, self.value);
         Divergence::new(self.step, reason)
     }
@@ -93,8 +94,7 @@ const USUAL_RATE: f64 = 3e-3;
 
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Divergence { step, reason, .. } = self.kept();
-        write!(f, "training diverged: {reason} at step {step}; ")?;
+        write!(f, "training diverged: {}; ", self.kept())?;
         match &self.checkpoint {
             Some(path) => write!(
                 f,

@@ -109,7 +109,7 @@ impl Isa {
         }
     }
 
-    /// Turns keys or values of a token into integers of [`KEPT_BITS`], as [`Self::integers`] does, at their place.
+    /// Turns keys or values of a token into integers of [`crate::kernels::KEPT_BITS`], as [`Self::integers`] does, at their place.
     ///
     /// # Shapes
     /// `x` `[n_head_kv, HS]`

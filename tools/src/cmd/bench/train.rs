@@ -46,7 +46,7 @@ Examples:
   minigpt bench train --preset cpu --threads 1 --steps 50 --json
   minigpt bench train --preset baby64 --device cuda")]
 pub(super) struct TrainArgs {
-    /// The model and its batch
+    /// The model and its batch: loads to compare programs by, not the presets of minigpt train
     #[arg(long, value_name = "NAME", default_value = "tiny")]
     preset: Load,
     /// Threads [default: as many as the machine runs at once]

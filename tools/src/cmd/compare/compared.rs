@@ -107,14 +107,14 @@ impl Compared {
     }
 }
 
-/// That a variant came to its end.
+/// That at least one variant came to its end.
 pub(super) fn one_finished(compared: &[Compared]) -> Outcome {
-    let diverged = |run: &Compared| run.diverged.clone().map(|it| (run.name.clone(), it));
-    let all: Option<Vec<_>> = compared.iter().map(diverged).collect();
-    match all.as_deref() {
-        Some([(name, Divergence { step, reason, .. }), ..]) => Err(Failure::Failed(format!(
-            "every variant diverged, {name} at step {step} ({reason}); try another --out with lower learning \
-             rates or a longer warm-up, such as --set warmup_steps=100"
+    let finished = compared.iter().any(|run| run.diverged.is_none());
+    let first = compared.first().map(|run| (&run.name, &run.diverged));
+    match first {
+        Some((name, Some(divergence))) if !finished => Err(Failure::Failed(format!(
+            "every variant diverged, {name}: {divergence}; try another --out with lower learning \
+                 rates or a longer warm-up, such as --set warmup_steps=100"
         ))),
         _ => Ok(()),
     }

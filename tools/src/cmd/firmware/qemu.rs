@@ -21,7 +21,7 @@ use crate::output::{self, say};
 const ERROR: &str = "error: ";
 
 /// Most digits behind the point that boards understand.
-const MAX_DECIMALS: usize = 6;
+const MAX_DECIMALS: usize = 9;
 
 /// Most digits in all.
 const MAX_DIGITS: usize = 12;

@@ -65,17 +65,26 @@ impl Destination {
 
     /// Whether the board holds the model of `settings` with room for any vocabulary that they may learn.
     fn holds(&self, settings: &RunConfig, format: Format) -> Result<bool, Failure> {
-        let Self(board) = self;
-        let n_vocab = match library::inputs(&settings.data)?.settle(settings.data.tokenizer) {
+        let tokenizer = match settings.data.tokenizer {
+            TokenizerChoice::Auto => library::inputs(&settings.data)?.settle(TokenizerChoice::Auto),
+            chosen => chosen,
+        };
+        let n_vocab = match tokenizer {
             TokenizerChoice::Bpe { n_vocab } => n_vocab,
             _ => LEAST_BPE,
         };
-        let Ok(config) = Config::new(settings.model.hyperparameters(n_vocab)) else {
-            return Ok(true); // said by whoever makes the run
-        };
-        let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
-        let bytes = overhead + layout::weights_bytes(&config, format);
-        Ok(Plan::new(board, &config, format, bytes).is_ok())
+        let invalid = Config::new(settings.model.hyperparameters(n_vocab)).is_err();
+        // What is invalid is said by whoever makes the run.
+        Ok(invalid || self.fits(&settings.model, n_vocab, format, overhead(n_vocab)))
+    }
+
+    /// Whether the board holds a model of shape `model`, whose file has `overhead` bytes beside its weights.
+    fn fits(&self, model: &ModelSettings, n_vocab: u32, format: Format, overhead: u64) -> bool {
+        let Self(board) = self;
+        Config::new(model.hyperparameters(n_vocab)).is_ok_and(|config| {
+            let bytes = overhead + layout::weights_bytes(&config, format);
+            Plan::new(board, &config, format, bytes).is_ok()
+        })
     }
 
     /// Refuses settings whose model would not fit with any vocabulary, before anything is read.
@@ -93,8 +102,7 @@ impl Destination {
                     TokenizerChoice::Bpe { n_vocab } => n_vocab,
                     _ => 256,
                 };
-                let overhead = HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab);
-                let changes = self.changes(settings, n_vocab, format, overhead);
+                let changes = self.changes(settings, n_vocab, format, overhead(n_vocab));
                 let refusal = self.refusal(misfit, settings, &changes);
                 Err(Failure::Misuse(format!(
                     "even without a vocabulary {refusal}"
@@ -171,15 +179,11 @@ impl Destination {
         format: Format,
         overhead: u64,
     ) -> Vec<String> {
-        let Self(board) = self;
         let settings = settings.clone().without_derived();
         let fits = |n_vocab: u32, change: &dyn Fn(&mut ModelSettings)| {
             let mut model = settings.model.clone();
             change(&mut model);
-            Config::new(model.hyperparameters(n_vocab)).is_ok_and(|config| {
-                let bytes = overhead + layout::weights_bytes(&config, format);
-                Plan::new(board, &config, format, bytes).is_ok()
-            })
+            self.fits(&model, n_vocab, format, overhead)
         };
         // Whole blocks of weights, and heads of an even size.
         let step = 32.max(2 * settings.model.n_head);
@@ -207,4 +211,9 @@ impl Destination {
         let name = format!("{board}.{}", board.usual_image().name());
         firmware::make(board, &run.model(), &run.path().join(name))
     }
+}
+
+/// Bytes that may stand before the weights in a file with a vocabulary of `n_vocab`.
+fn overhead(n_vocab: u32) -> u64 {
+    HEADER_BYTES + TOKEN_BYTES * u64::from(n_vocab)
 }

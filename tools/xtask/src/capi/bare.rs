@@ -1,5 +1,6 @@
 //! The libraries for bare metal: linked for every target, and the example on its board under QEMU.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,11 +113,13 @@ fn board(bare: &Bare, installed: &Path) -> Result<(), String> {
         let install = "apt-get install --no-install-recommends qemu-system-arm";
         return missing("qemu", "qemu-system-arm", install);
     }
-    let texts = texts::all()?;
+    let (texts, mut uploaded) = (texts::all()?, BTreeSet::new());
     for text in &texts {
         let program = program_for(bare, installed, text)?;
         text.compare(MACHINE, &told(&mut machine(&program, &text.model()))?)?;
-        uploads(&program, &text.model(), installed)?;
+        if uploaded.insert(text.model()) {
+            uploads(&program, &text.model(), installed)?;
+        }
     }
     println!(
         "xtask: {MACHINE} in C: {} texts as on the desktop, and no damaged upload",

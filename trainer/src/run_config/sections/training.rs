@@ -75,8 +75,8 @@ pub struct TrainingSettings {
     pub muon_momentum: f64,
     /// Largest global norm of the gradients; 0 does not clip.
     pub grad_clip: f64,
-    /// Deviations above its running mean from which the loss or the gradients' norm of a step makes
-    /// it be skipped; 0 skips none.
+    /// Standard deviations above its mean over the last 128 steps from which the loss or the gradients' norm of a
+    /// step makes it be skipped; 0 skips none.
     pub skip_z: f64,
     /// Share that the moving average of the weights keeps at each step; what is validated and
     /// exported is the average then. 0 keeps none.
