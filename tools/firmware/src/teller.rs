@@ -1,6 +1,5 @@
 //! A model in its session, and the texts it makes.
 
-use minigpt_runtime::tokenizer::TokenizeError;
 use minigpt_runtime::{
     MemoryPlan, Model, ModelFile, Sampler, SamplerError, SamplerOptions, Session, SessionError,
     StreamDecoder,
