@@ -23,7 +23,7 @@ use minigpt_runtime::{Format, KvFormat, ModelFile};
 use minigpt_trainer::backend::cuda::{Cuda, Found};
 use minigpt_trainer::device;
 use minigpt_trainer::inference::{self, ModelBytes, OpenError};
-use minigpt_trainer::run;
+use minigpt_trainer::run::{self, RunError};
 use minigpt_trainer::run_config::TrainingSettings;
 
 use crate::failure::Failure;
@@ -86,9 +86,8 @@ fn on_threads<R: Send>(n: usize, work: impl FnOnce() -> R + Send) -> Result<R, F
 
 /// Why `n` threads did not start.
 fn too_many_threads(n: usize, error: &dyn Display) -> Failure {
-    Failure::Failed(format!(
-        "cannot start {n} threads: {error}; give fewer with --threads"
-    ))
+    let (threads, message) = (n as u32, error.to_string());
+    Failure::failed(RunError::Threads { threads, message })
 }
 
 /// The number that `flag` was given, at least `least`.
